@@ -1,0 +1,267 @@
+"""Attribution: activation x gradient of every neuron, in one backward pass per batch."""
+
+import contextlib
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from culnig_tl.batches import Batch, flat_positions, pad_batch, plan_batches
+from culnig_tl.errors import CulnigError
+from culnig_tl.files import Provenance, package_versions, progress, sha256_of, write_atomically
+from culnig_tl.instances import Instance, content_hash
+from culnig_tl.models import HookedModel, describe_model, kept_logits, layout_of, tokenizer_of
+from culnig_tl.neurons import SITES, NeuronLayout, hook_name
+from culnig_tl.prompts import Prompt, make_prompts, resolve_format
+from culnig_tl.scores import VARIANTS, Scores, read_tensors, write_tensors
+
+NO_COUNTRY = "(none)"
+_CHECKPOINT = "culnig_tl attribution checkpoint, version 1"
+
+
+def attribute(
+    model: HookedModel,
+    instances: Sequence[Instance],
+    answer_format: str = "auto",
+    clamp_control: bool = True,
+    token_budget: int = 2048,
+    checkpoint: str | Path | None = None,
+    checkpoint_seconds: float = 30.0,
+) -> Scores:
+    """Score every neuron of the model on the instances (equations 6, 7 and 10).
+
+    At each real position s_i = n_i * dP(y|x)/dn_i, where y is the right answer and P(y|x) the
+    product of its tokens' probabilities. Per instance s_i is reduced over positions by its `max`,
+    `mean` or `norm` (the sum: for a projection without bias, w . dP/dw = sum n_i dP/dn_i); the
+    result sums P(y|x) * s_i per country. Products and sums are float32 or better whatever the
+    model's dtype. Scores do not depend on batch size, order or padding.
+
+    Args:
+        model: from `load_model` or `wrap_model`.
+        instances: from `load_task`.
+        answer_format: `cloze`, `letter`, or `auto` (letter where there is a chat template).
+        clamp_control: negative scores of a single control instance count as 0, as in the paper's
+            published code.
+        token_budget: tokens in a batch, padding included; lower it when memory runs out.
+        checkpoint: a file that keeps the sums every `checkpoint_seconds`; a run that died goes on
+            from it and ends with the same scores, bit for bit.
+
+    Returns:
+        Scores with all three variants.
+
+    Raises:
+        CulnigError: bad instances, a hook that never fired, a score that is not finite (with the
+            instance's id), a checkpoint of another run, or not enough memory.
+    """
+    tokenizer = tokenizer_of(model)
+    answer_format = resolve_format(tokenizer, answer_format)
+    prompts = make_prompts(tokenizer, instances, answer_format)
+    layout = layout_of(model)
+    provenance = {
+        "versions": package_versions(),
+        "model": describe_model(model),
+        "dataset": {
+            "task": ", ".join(dict.fromkeys(i.task for i in instances)),
+            "split": ", ".join(dict.fromkeys(i.split for i in instances)),
+            "hash": content_hash(list(instances)),
+        },
+        "arguments": {
+            "answer_format": answer_format,
+            "clamp_control": clamp_control,
+            "token_budget": token_budget,
+        },
+    }
+    countries = tuple(dict.fromkeys(i.country or NO_COUNTRY for i in instances))
+    plan = plan_batches([_length(prompt) for prompt in prompts], token_budget)
+    run = sha256_of(provenance)
+    totals = _Totals(layout, countries, model.cfg.device)
+    path = None if checkpoint is None else Path(checkpoint)
+    done = totals.resume(path, run) if path is not None and path.exists() else 0
+    saved = time.monotonic()
+    with _frozen(model):
+        for number in progress(range(done, len(plan)), "Attribution", total=len(plan) - done):
+            with _memory_errors(plan[number], prompts, token_budget):
+                _score_batch(model, [prompts[row] for row in plan[number]], totals, clamp_control)
+            last = number == len(plan) - 1
+            if path is not None and (last or time.monotonic() - saved >= checkpoint_seconds):
+                totals.save(path, run, number + 1)
+                saved = time.monotonic()
+    counts = [sum((i.country or NO_COUNTRY) == c for i in instances) for c in countries]
+    return Scores(
+        layout=layout,
+        variants=VARIANTS,
+        countries=countries,
+        instances=tuple(counts),
+        sums=totals.sums.to(torch.float32).cpu().numpy(),
+        provenance=provenance,
+    )
+
+
+class _Totals:
+    """The running sums, [variant, country, neuron] in float64, and their checkpoint."""
+
+    def __init__(self, layout: NeuronLayout, countries: tuple[str, ...], device: Any) -> None:
+        self.layout, self.countries = layout, countries
+        wide = torch.float32 if str(device).startswith("mps") else torch.float64
+        shape = (len(VARIANTS), len(countries), layout.total)
+        self.sums = torch.zeros(shape, dtype=wide, device=device)
+
+    def save(self, path: Path, run: str, done: int) -> None:
+        about = {"format": _CHECKPOINT, "run": run, "done": done}
+        sums = self.sums.cpu().numpy()
+        write_atomically(path, lambda name: write_tensors(name, {"sums": sums}, about))
+
+    def resume(self, path: Path, run: str) -> int:
+        """Take over the sums of a checkpoint; returns how many batches they hold."""
+        tensors, about = read_tensors(path, _CHECKPOINT)
+        if about["run"] != run:
+            raise CulnigError(
+                f"checkpoint {path} belongs to another run ({about['run'][:12]}, this is "
+                f"{run[:12]}): other model, data, arguments or versions; delete it or name another"
+            )
+        self.sums.copy_(torch.from_numpy(np.ascontiguousarray(tensors["sums"])))
+        return int(about["done"])
+
+
+def _length(prompt: Prompt) -> int:
+    return len(prompt.tokens) + len(prompt.label) - 1
+
+
+def _score_batch(
+    model: HookedModel, prompts: Sequence[Prompt], totals: _Totals, clamp_control: bool
+) -> None:
+    """Add one batch's scores to the totals."""
+    layout, device = totals.layout, totals.sums.device
+    sequences = [prompt.tokens + prompt.label[:-1] for prompt in prompts]
+    batch = pad_batch(sequences, range(len(prompts)), tokenizer_of(model), device)
+    probability = torch.zeros(len(prompts), device=device)
+    share = torch.zeros(len(totals.countries), len(prompts), device=device)
+    for i, prompt in enumerate(prompts):
+        share[totals.countries.index(prompt.instance.country or NO_COUNTRY), i] = 1
+    clamp = torch.tensor(
+        [clamp_control and prompt.instance.split == "control" for prompt in prompts],
+        device=device,
+    )
+    activations: dict[tuple[int, str], Tensor] = {}
+    fired = dict.fromkeys(((layer, site) for layer in range(layout.n_layers) for site in SITES), 0)
+    total = torch.zeros(len(prompts), device=device)
+
+    def capture(key: tuple[int, str]) -> Any:
+        def forward_hook(activation: Tensor, hook: Any) -> None:
+            activations[key] = activation.detach()
+
+        return forward_hook
+
+    def reduce(key: tuple[int, str]) -> Any:
+        def backward_hook(gradient: Any, hook: Any) -> None:
+            gradient = gradient[0] if isinstance(gradient, tuple) else gradient
+            variants = reduce_positions(activations.pop(key), gradient, batch.mask)
+            # The gradient is that of log P: dP = P dlogP. The sum over instances weighs by P.
+            variants *= probability[:, None]
+            variants = torch.where(clamp[:, None], variants.clamp(min=0), variants)
+            total.add_(variants.sum(dim=(0, 2)))
+            sums = torch.einsum("cb,vbn->vcn", share * probability, variants)
+            totals.sums[:, :, layout.span(*key)] += sums
+            fired[key] += 1
+
+        return backward_hook
+
+    def begin_path(embedding: Tensor, hook: Any) -> Tensor:
+        # The weights are frozen, so the gradient's path must begin at the embedding.
+        return embedding.detach().requires_grad_()
+
+    hooks = {key: hook_name(*key) for key in fired}
+    with model.hooks(
+        fwd_hooks=[("hook_embed", begin_path)]
+        + [(name, capture(key)) for key, name in hooks.items()],
+        bwd_hooks=[(name, reduce(key)) for key, name in hooks.items()],
+    ):
+        log_probability = _log_probability(model, batch, prompts)
+        probability.copy_(log_probability.detach().exp())
+        log_probability.sum().backward()
+    silent = [hooks[key] for key, times in fired.items() if times != 1]
+    if silent:
+        raise CulnigError(
+            f"hook {silent[0]} did not fire once in a backward pass: this model class and "
+            "version of transformer-lens cannot be attributed"
+        )
+    finite = torch.isfinite(total) & torch.isfinite(probability)
+    if not bool(finite.all()):
+        bad = prompts[int((~finite).nonzero()[0])].instance.id
+        raise CulnigError(
+            f"instance {bad}: its scores are NaN or infinite; drop it, or use dtype float32"
+        )
+
+
+def reduce_positions(
+    activation: Float[Tensor, "batch pos ..."],
+    gradient: Float[Tensor, "batch pos ..."],
+    mask: Int[Tensor, "batch pos"],
+) -> Float[Tensor, "3 batch neurons"]:
+    """Activation x gradient at each position (equation 6), reduced over the real positions.
+
+    The first axis of the result is `VARIANTS`: max (equation 7), mean, and the sum, which is
+    `norm`. Padding's gradient is exactly zero, so only the max needs the mask: -inf there.
+    """
+    score = (activation.float() * gradient.float()).flatten(2)
+    norm = score.sum(dim=1)
+    mean = norm / mask.sum(dim=1, keepdim=True)
+    highest = score.masked_fill_((mask == 0)[:, :, None], -torch.inf).amax(dim=1)
+    return torch.stack([highest, mean, norm])
+
+
+def _log_probability(
+    model: HookedModel, batch: Batch, prompts: Sequence[Prompt]
+) -> Float[Tensor, "batch"]:  # noqa: F821
+    """log P(y|x) by teacher forcing: the sum of the log probabilities of y's tokens."""
+    width = batch.tokens.shape[1]
+    ends = [(width, len(prompt.label)) for prompt in prompts]
+    keep = flat_positions(ends, width, batch.tokens.device)
+    logits = kept_logits(model, batch.tokens, batch.mask, keep).float()
+    labels = torch.tensor(
+        [token for prompt in prompts for token in prompt.label], device=logits.device
+    )
+    rows = torch.tensor(
+        [i for i, prompt in enumerate(prompts) for _ in prompt.label], device=logits.device
+    )
+    token_log_probability = logits.gather(1, labels[:, None])[:, 0] - logits.logsumexp(dim=1)
+    zeros = torch.zeros(len(prompts), device=logits.device)
+    return zeros.index_add(0, rows, token_log_probability)
+
+
+@contextlib.contextmanager
+def _frozen(model: HookedModel) -> Iterator[None]:
+    """Eval mode and no weight gradients; both as before afterwards."""
+    training = model.training
+    trainable = [weight for weight in model.parameters() if weight.requires_grad]
+    model.eval()
+    for weight in trainable:
+        weight.requires_grad_(False)
+    try:
+        with torch.enable_grad():
+            yield
+    finally:
+        for weight in trainable:
+            weight.requires_grad_(True)
+        model.train(training)
+
+
+@contextlib.contextmanager
+def _memory_errors(rows: Sequence[int], prompts: Sequence[Prompt], budget: int) -> Iterator[None]:
+    """Say what to lower when memory runs out."""
+    try:
+        yield
+    except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
+        words = str(error).lower()
+        if isinstance(error, RuntimeError) and "memory" not in words:
+            raise
+        longest = max(_length(prompts[row]) for row in rows)
+        raise CulnigError(
+            f"out of memory on a batch of {len(rows)} x {longest} tokens: lower token_budget "
+            f"(--token-budget), now {budget}"
+        ) from error

@@ -1,0 +1,1 @@
+"""Bundled datasets, written for this package (MIT)."""

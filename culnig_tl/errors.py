@@ -1,0 +1,8 @@
+"""The one exception that a user's input can cause."""
+
+
+class CulnigError(ValueError):
+    """A mistake in what the user gave; the message is one line: what, where, and what to do.
+
+    The command line prints the message alone, without a traceback.
+    """

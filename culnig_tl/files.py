@@ -1,0 +1,99 @@
+"""Files, hashes and progress bars: what every other module may use."""
+
+import hashlib
+import importlib.metadata
+import json
+import os
+import platform
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from culnig_tl.errors import CulnigError
+
+T = TypeVar("T")
+Provenance = dict[str, Any]
+_PACKAGES = ("culnig-tl", "transformer-lens", "torch", "transformers", "numpy", "pandas")
+
+
+def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
+    """Call `write` on a temporary name in the same folder, then rename it to `path`.
+
+    A process killed at any moment leaves either the old file or the new one, never half of one.
+
+    Raises:
+        CulnigError: the folder cannot be written.
+    """
+    path = Path(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(
+            dir=path.parent, prefix=f".{path.name}-", suffix=path.suffix
+        )
+    except OSError as error:
+        raise CulnigError(
+            f"cannot write {path}: {error.strerror}; choose a folder you may write to"
+        ) from error
+    os.close(handle)
+    try:
+        write(Path(temporary))
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    finally:
+        Path(temporary).unlink(missing_ok=True)
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write `content` as indented JSON, atomically."""
+    text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
+    write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8") and None)
+
+
+def read_json(path: Path) -> Any:
+    """Read a JSON file.
+
+    Raises:
+        CulnigError: there is no such file, or it is not JSON (the message gives the line).
+    """
+    try:
+        return json.loads(Path(path).read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise CulnigError(f"no file {path}: check the path") from error
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise CulnigError(f"{path} is not valid JSON: {error}; mend or replace the file") from error
+    except OSError as error:
+        raise CulnigError(f"cannot read {path}: {error.strerror}; check the path") from error
+
+
+def sha256_of(content: Any) -> str:
+    """SHA-256, in hexadecimal, of `content` written as canonical JSON."""
+    text = json.dumps(content, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+    return hashlib.sha256(text.encode("utf-8")).hexdigest()
+
+
+def package_versions() -> dict[str, str]:
+    """The versions of Python and of the packages on which a result depends."""
+    versions = {"python": platform.python_version()}
+    for package in _PACKAGES:
+        try:
+            versions[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            versions[package] = "not installed"
+    return versions
+
+
+def progress(items: Sequence[T] | Iterable[T], description: str, total: int) -> Iterator[T]:
+    """Yield `items` under a progress bar with the time left, on standard error."""
+    console = Console(stderr=True)
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(elapsed_when_finished=True),
+    )
+    with Progress(*columns, console=console, disable=total < 2) as bar:
+        yield from bar.track(items, total=total, description=description)

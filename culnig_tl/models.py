@@ -1,0 +1,386 @@
+"""Hooked models: loading them, wrapping them, and the little in which their classes differ.
+
+Everything else in the package uses only what `HookedTransformer` and `TransformerBridge` share:
+`cfg`, `hook_dict`, `hooks`, tokens and mask in, logits out.
+"""
+
+import contextlib
+import copy
+import io
+import weakref
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformer_lens
+import transformers
+from jaxtyping import Float, Int
+from torch import Tensor
+from transformer_lens.model_bridge import TransformerBridge
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+
+from culnig_tl.embedded import EMBEDDED_HUB_NAME, EMBEDDED_NAME, SHA256, embedded_folder
+from culnig_tl.errors import CulnigError
+from culnig_tl.files import Provenance, package_versions
+from culnig_tl.neurons import NeuronLayout, hook_name
+
+try:
+    HookedTransformer: Any = transformer_lens.HookedTransformer
+except (AttributeError, ImportError):  # gone since TransformerLens 4
+    HookedTransformer = None
+HookedModel = Any  # HookedTransformer | TransformerBridge: they have no base class but nn.Module
+MODEL_CLASSES = ("auto", "HookedTransformer", "TransformerBridge")
+_DTYPES = {
+    "float32": torch.float32,
+    "bfloat16": torch.bfloat16,
+    "float16": torch.float16,
+    "float64": torch.float64,
+}
+_EXPERTS = ("num_experts", "num_local_experts", "n_routed_experts", "num_routed_experts")
+
+
+@dataclass(frozen=True)
+class _Known:
+    """What a hooked model cannot tell about itself."""
+
+    name: str
+    revision: str
+    tokenizer: Any
+
+
+_KNOWN: "weakref.WeakKeyDictionary[Any, _Known]" = weakref.WeakKeyDictionary()
+
+
+def load_model(
+    name: str = EMBEDDED_NAME,
+    model_class: str = "auto",
+    dtype: str = "float32",
+    device: str | None = None,
+    revision: str | None = None,
+    trust_remote_code: bool = False,
+) -> HookedModel:
+    """Load a model by name as a hooked transformer with raw weights.
+
+    Args:
+        name: `gemma-3-270m` (embedded, no network needed), a name on the Hub, or a folder.
+        model_class: `HookedTransformer` (TransformerLens 3.x, no weight processing),
+            `TransformerBridge`, or `auto`: the first where the installed TransformerLens has it
+            and knows the model, otherwise the second.
+        dtype: `float32`, `bfloat16`, `float16`, `float64`.
+        device: `cpu`, `cuda`, ...; None takes the accelerator if there is one.
+        revision: branch, tag or commit on the Hub.
+        trust_remote_code: run code that comes with the model.
+
+    Raises:
+        CulnigError: unknown model or class, no network, missing extra, no gated MLP.
+    """
+    _check_choice("model class", model_class, MODEL_CLASSES)
+    _check_choice("dtype", dtype, tuple(_DTYPES))
+    embedded = name == EMBEDDED_NAME
+    source = embedded_folder() if embedded else name
+    options = {"revision": revision, "trust_remote_code": trust_remote_code}
+    with _hub_errors(name):
+        tokenizer = AutoTokenizer.from_pretrained(source, **options)
+        hf_model = AutoModelForCausalLM.from_pretrained(
+            source, dtype=_DTYPES[dtype], attn_implementation="eager", **options
+        )
+    return wrap_model(
+        hf_model,
+        tokenizer,
+        name=name,
+        model_class=model_class,
+        device=device,
+        revision=SHA256 if embedded else None,
+    )
+
+
+def wrap_model(
+    hf_model: transformers.PreTrainedModel,
+    tokenizer: Any,
+    name: str | None = None,
+    model_class: str = "auto",
+    device: str | None = None,
+    revision: str | None = None,
+) -> HookedModel:
+    """Wrap a Hugging Face causal language model that is already in memory.
+
+    `name` and `revision` go into the provenance of results; `name` also tells whether
+    `HookedTransformer` knows the architecture. The model is put into eval mode on `device`.
+
+    Raises:
+        CulnigError: the class cannot be had for this model, or the model has no gated MLP.
+    """
+    _check_choice("model class", model_class, MODEL_CLASSES)
+    name = name or hf_model.config.name_or_path or type(hf_model).__name__
+    count_neurons(hf_model.config, name)
+    if device is None:
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    hf_model = hf_model.eval()
+    if model_class == "auto":
+        model_class = "HookedTransformer" if _official_name(name) else "TransformerBridge"
+    if model_class == "HookedTransformer":
+        model = _hooked_transformer(hf_model, tokenizer, name, device)
+    else:
+        model = _bridge(hf_model.to(device), tokenizer, name, device)
+    commit = getattr(hf_model.config, "_commit_hash", None)
+    _KNOWN[model] = _Known(name, revision or commit or "unknown", tokenizer)
+    return model.eval()
+
+
+def tokenizer_of(model: HookedModel) -> Any:
+    """The tokenizer as the user gave it.
+
+    TransformerLens replaces it by one that begins every text with BOS, also where the model was
+    trained without.
+    """
+    known = _KNOWN.get(model)
+    return known.tokenizer if known else model.tokenizer
+
+
+def describe_model(model: HookedModel) -> Provenance:
+    """Name, revision, class, dtype, weight processing and neurons of a model, for provenance."""
+    known = _KNOWN.get(model)
+    layout = layout_of(model)
+    return {
+        "name": known.name if known else str(model.cfg.model_name),
+        "revision": known.revision if known else "unknown",
+        "class": type(model).__name__,
+        "dtype": str(model.cfg.dtype).removeprefix("torch."),
+        "weight_processing": "none" if known else "unknown",
+        "neurons": str(layout),
+    }
+
+
+def count_neurons(config: Any, name: str | None = None) -> NeuronLayout:
+    """How many neurons each site has, from a Hugging Face configuration alone: no weights.
+
+    `config` is a configuration, or the name or folder of a model whose configuration is read.
+    The counts of the paper's six models are in Table 12.
+
+    Raises:
+        CulnigError: the MLP is not gated or is a mixture of experts; the message names the model.
+    """
+    if isinstance(config, str | Path):
+        name = str(config)
+        source = embedded_folder() if name == EMBEDDED_NAME else config
+        with _hub_errors(name):
+            config = AutoConfig.from_pretrained(source)
+    config = config.get_text_config()
+    name = name or config.name_or_path or type(config).__name__
+    experts = [key for key in _EXPERTS if (getattr(config, key, None) or 0) > 1]
+    if experts:
+        raise _no_gate(name, f"it is a mixture of experts ({experts[0]})")
+    needed = ("num_hidden_layers", "intermediate_size", "num_attention_heads", "hidden_size")
+    absent = [key for key in needed if getattr(config, key, None) is None]
+    if absent:
+        raise _no_gate(name, f"its configuration has no {absent[0]}")
+    with torch.device("meta"):
+        skeleton = AutoModelForCausalLM.from_config(config)
+    modules = {path.rsplit(".", 1)[-1] for path, _ in skeleton.named_modules()}
+    if not modules & {"gate_proj", "gate_up_proj"}:
+        raise _no_gate(name, "no gate_proj or gate_up_proj among its modules")
+    heads = config.num_attention_heads
+    key_heads = getattr(config, "num_key_value_heads", None) or heads
+    d_head = getattr(config, "head_dim", None) or config.hidden_size // heads
+    return NeuronLayout(
+        n_layers=config.num_hidden_layers,
+        gate=config.intermediate_size,
+        q=heads * d_head,
+        k=key_heads * d_head,
+        v=key_heads * d_head,
+    )
+
+
+def layout_of(model: HookedModel) -> NeuronLayout:
+    """How many neurons each site of a hooked model has.
+
+    Raises:
+        CulnigError: the MLP is not gated or is a mixture of experts, or a hook point is missing.
+    """
+    cfg = model.cfg
+    name = str(cfg.model_name)
+    if (getattr(cfg, "num_experts", None) or 0) > 1:
+        raise _no_gate(name, "it is a mixture of experts (num_experts)")
+    if not cfg.gated_mlp:
+        raise _no_gate(name, "cfg.gated_mlp is false")
+    key_heads = cfg.n_key_value_heads or cfg.n_heads
+    layout = NeuronLayout(
+        n_layers=cfg.n_layers,
+        gate=cfg.d_mlp,
+        q=cfg.n_heads * cfg.d_head,
+        k=key_heads * cfg.d_head,
+        v=key_heads * cfg.d_head,
+    )
+    missing = [
+        hook
+        for layer in range(layout.n_layers)
+        for site in ("gate", "q", "k", "v")
+        if (hook := hook_name(layer, site)) not in model.hook_dict
+    ]
+    if missing:
+        raise CulnigError(f"model {name} has no hook point {missing[0]}: it cannot be attributed")
+    return layout
+
+
+def kept_logits(
+    model: HookedModel,
+    tokens: Int[Tensor, "batch pos"],
+    mask: Int[Tensor, "batch pos"],
+    keep: Int[Tensor, "kept"],  # noqa: F821
+    cache: Any = None,
+) -> Float[Tensor, "kept d_vocab"]:
+    """The logits of some positions only; `keep` indexes the flattened [batch * pos].
+
+    The positions are picked before the unembedding and handed to it as one contiguous 2-D
+    tensor: with a vocabulary of 262,144 this halves the cost of a pass, and a 3-D slice through a
+    frozen unembedding would take torch's slow batched path. With `cache` (`new_cache`) the
+    tokens continue what the cache holds, and are added to it; `mask` still covers `tokens` only.
+    """
+
+    def pick(residual: Tensor, hook: Any) -> Tensor:
+        return residual.reshape(-1, residual.shape[-1])[keep]
+
+    with model.hooks(fwd_hooks=[("unembed.hook_in", pick)]):
+        if cache is None:
+            return model(tokens, attention_mask=mask)
+        return cache.run(model, tokens, mask)
+
+
+class PrefixCache:
+    """Keys and values of a batch of prompts, shared by the continuations of each.
+
+    The one place where the two classes' caches differ: TransformerLens's own for
+    `HookedTransformer`, transformers' for `TransformerBridge`.
+    """
+
+    def __init__(self, model: HookedModel, batch: int) -> None:
+        self._native = HookedTransformer is not None and isinstance(model, HookedTransformer)
+        self._mask: Tensor | None = None
+        if self._native:
+            from transformer_lens.cache.key_value_cache import TransformerLensKeyValueCache
+
+            self._cache: Any = TransformerLensKeyValueCache.init_cache(
+                model.cfg, model.cfg.device, batch
+            )
+        else:
+            self._cache = transformers.DynamicCache()
+
+    def run(self, model: HookedModel, tokens: Tensor, mask: Tensor) -> Tensor:
+        """Run `tokens` after what is cached; they are cached too."""
+        if self._native:
+            return model(tokens, attention_mask=mask, past_kv_cache=self._cache)
+        self._mask = mask if self._mask is None else torch.cat([self._mask, mask], dim=1)
+        return model(
+            tokens, attention_mask=self._mask, past_key_values=self._cache, use_cache=True
+        )
+
+    def select(self, rows: Int[Tensor, "rows"]) -> None:  # noqa: F821
+        """Keep these rows of the batch, in this order, repeated where `rows` repeats."""
+        if self._native:
+            for entry in self._cache.entries:
+                entry.past_keys = entry.past_keys[rows]
+                entry.past_values = entry.past_values[rows]
+            self._cache.previous_attention_mask = self._cache.previous_attention_mask[rows]
+        else:
+            self._cache.batch_select_indices(rows)
+            assert self._mask is not None
+            self._mask = self._mask[rows]
+
+
+def _check_choice(what: str, choice: str, choices: tuple[str, ...]) -> None:
+    if choice not in choices:
+        raise CulnigError(f"unknown {what} {choice!r}: choose from {', '.join(choices)}")
+
+
+def _no_gate(name: str, reason: str) -> CulnigError:
+    return CulnigError(f"model {name} has no gate site: {reason}; choose a model with a gated MLP")
+
+
+@contextlib.contextmanager
+def _hub_errors(name: str) -> Iterator[None]:
+    """Turn the many errors of loading by name into one line with the remedy."""
+    try:
+        yield
+    except (OSError, ValueError, ImportError) as error:
+        if isinstance(error, CulnigError):
+            raise
+        reason = " ".join(str(error).split())
+        if "trust_remote_code" in reason:
+            remedy = "pass trust_remote_code (--trust-remote-code) if you trust its authors"
+        elif "connect" in reason or "offline" in reason or "resolve" in reason:
+            remedy = f"check the network, or use a local folder or {EMBEDDED_NAME!r}"
+        elif "gated" in reason or "401" in reason:
+            remedy = "accept its terms on the Hub and log in with 'hf auth login'"
+        else:
+            remedy = f"check the spelling; without a network {EMBEDDED_NAME!r} works"
+        raise CulnigError(f"cannot load model {name!r}: {remedy} ({reason[:160]})") from error
+
+
+def _official_name(name: str) -> str | None:
+    """The name under which the installed TransformerLens can make a HookedTransformer of it."""
+    if HookedTransformer is None:
+        return None
+    from transformer_lens.supported_models import OFFICIAL_MODEL_NAMES
+
+    official = EMBEDDED_HUB_NAME if name == EMBEDDED_NAME else name
+    return official if official in OFFICIAL_MODEL_NAMES else None
+
+
+def _own_tokenizer(tokenizer: Any) -> Any:
+    """A copy that TransformerLens takes as it is, where it would else load one by name again."""
+    own = copy.deepcopy(tokenizer)
+    own.init_kwargs["add_bos_token"] = True
+    own.padding_side = "left"
+    return own
+
+
+def _hooked_transformer(hf_model: Any, tokenizer: Any, name: str, device: str) -> HookedModel:
+    version = package_versions()["transformer-lens"]
+    if HookedTransformer is None:
+        raise CulnigError(
+            f"the installed transformer-lens {version} has no HookedTransformer: use "
+            "model_class='TransformerBridge', or install transformer-lens 3.9"
+        )
+    official = _official_name(name)
+    if official is None:
+        raise CulnigError(
+            f"transformer-lens has no HookedTransformer for {name!r}: use "
+            "model_class='TransformerBridge'"
+        )
+    with contextlib.redirect_stdout(io.StringIO()):  # it prints what it loaded
+        model = HookedTransformer.from_pretrained_no_processing(
+            official,
+            hf_model=hf_model,
+            tokenizer=_own_tokenizer(tokenizer),
+            device=device,
+            dtype=hf_model.dtype,
+        )
+    _store_transposed(model)
+    return model
+
+
+def _store_transposed(model: HookedModel) -> None:
+    """Lay out the two-dimensional weights so that `W.T.contiguous()` copies nothing.
+
+    HookedTransformer takes that of its MLP weights and of the unembedding in every pass; stored
+    as TransformerLens lays them out, each pass would copy all of them.
+    """
+    matrices = [model.unembed.W_U]
+    for block in model.blocks:
+        matrices += [block.mlp.W_gate, block.mlp.W_in, block.mlp.W_out]
+    for matrix in matrices:
+        matrix.data = matrix.data.T.contiguous().T
+
+
+def _bridge(hf_model: Any, tokenizer: Any, name: str, device: str) -> HookedModel:
+    if not hf_model.config.architectures:
+        hf_model.config.architectures = [type(hf_model).__name__]
+    return TransformerBridge.boot_transformers(
+        EMBEDDED_HUB_NAME if name == EMBEDDED_NAME else name,
+        hf_model=hf_model,
+        tokenizer=_own_tokenizer(tokenizer),
+        device=device,
+        dtype=hf_model.dtype,
+    )

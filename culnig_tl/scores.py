@@ -1,0 +1,185 @@
+"""Attribution scores of every neuron, per country: what they are, saving, loading, averaging."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+
+from culnig_tl.errors import CulnigError
+from culnig_tl.files import Provenance, write_atomically
+from culnig_tl.neurons import SITES, NeuronLayout, NeuronSet
+
+VARIANTS = ("max", "mean", "norm")
+_FORMAT = "culnig_tl scores, version 1"
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Sums of P(y|x) * s over instances, for each score variant, country and neuron.
+
+    s is the neuron's activation x gradient of P(y|x), reduced over positions by the variant
+    (equations 6, 7, 10); its unit is probability.
+
+    Attributes:
+        layout: the model's neurons; the last axis of `sums` is the flat id.
+        variants: names along the first axis.
+        countries: names along the second axis; `(none)` for instances without a country.
+        instances: number of instances of each country.
+        sums: [variant, country, neuron], float32.
+        provenance: model, versions, dataset name and hash, arguments.
+    """
+
+    layout: NeuronLayout
+    variants: tuple[str, ...]
+    countries: tuple[str, ...]
+    instances: tuple[int, ...]
+    sums: np.ndarray
+    provenance: Provenance
+
+    def mean(self, variant: str = "max", countries: Sequence[str] | None = None) -> np.ndarray:
+        """Sum over the countries divided by their number of instances: one value per flat id.
+
+        Raises:
+            CulnigError: a variant or country that these scores do not hold.
+        """
+        if variant not in self.variants:
+            raise CulnigError(
+                f"no score variant {variant!r}: these scores hold {', '.join(self.variants)}"
+            )
+        wanted = self.countries if countries is None else tuple(countries)
+        absent = [country for country in wanted if country not in self.countries]
+        if absent:
+            raise CulnigError(
+                f"no scores for {absent[0]!r}: these hold {', '.join(self.countries)}"
+            )
+        rows = [self.countries.index(country) for country in wanted]
+        total = self.sums[self.variants.index(variant), rows].sum(axis=0, dtype=np.float64)
+        return total / sum(self.instances[row] for row in rows)
+
+    def top(self, count: int = 20, variant: str = "max") -> pd.DataFrame:
+        """The `count` neurons of the highest mean score: layer, site, index, score."""
+        score = self.mean(variant)
+        best = np.argsort(-score, kind="stable")[:count]
+        return self.layout.decode(best).assign(score=score[best])
+
+    def check_layout(self, layout: NeuronLayout, what: str) -> None:
+        """Refuse scores of a model with other neurons.
+
+        Raises:
+            CulnigError: the layouts differ; the message has both.
+        """
+        if self.layout != layout:
+            raise CulnigError(
+                f"{what} has {self.layout}, expected {layout}: use scores of one model"
+            )
+
+    def save(self, path: str | Path) -> None:
+        """Write as safetensors with everything else in its metadata, atomically."""
+        about = {
+            "format": _FORMAT,
+            "layout": {"n_layers": self.layout.n_layers}
+            | {site: self.layout.size(site) for site in SITES},
+            "variants": self.variants,
+            "countries": self.countries,
+            "instances": self.instances,
+            "provenance": self.provenance,
+        }
+        write_atomically(
+            Path(path), lambda temporary: write_tensors(temporary, {"sums": self.sums}, about)
+        )
+
+    @classmethod
+    def load(
+        cls,
+        path: str | Path,
+        layout: NeuronLayout | None = None,
+        model: str | None = None,
+        dataset_hash: str | None = None,
+    ) -> "Scores":
+        """Read saved scores; refuse another model's or dataset's where these are given.
+
+        Args:
+            layout: the number of neurons that is expected.
+            model: the model's name that is expected.
+            dataset_hash: the dataset's content hash that is expected.
+
+        Raises:
+            CulnigError: no such file, not scores, damaged, or made from something else; the
+                message has both values.
+        """
+        tensors, about = read_tensors(Path(path), _FORMAT)
+        scores = cls(
+            layout=NeuronLayout(**about["layout"]),
+            variants=tuple(about["variants"]),
+            countries=tuple(about["countries"]),
+            instances=tuple(about["instances"]),
+            sums=tensors["sums"],
+            provenance=about["provenance"],
+        )
+        for what, found, expected in (
+            ("neurons", scores.layout, layout),
+            ("model", scores.provenance["model"]["name"], model),
+            ("dataset hash", scores.provenance["dataset"]["hash"], dataset_hash),
+        ):
+            if expected is not None and found != expected:
+                raise CulnigError(
+                    f"{path} was made with {what} {found}, expected {expected}: score again or "
+                    "give the file that belongs to it"
+                )
+        return scores
+
+    def __repr__(self) -> str:
+        return (
+            f"Scores of {self.layout.total:,} neurons from {sum(self.instances):,} instances of "
+            f"{self.provenance['dataset']['task']} ({self.provenance['dataset']['split']}), "
+            f"{len(self.countries)} countries, variants {', '.join(self.variants)}"
+        )
+
+    def _repr_html_(self) -> str:
+        return f"<p>{self!r}. Highest:</p>{self.top(5, self.variants[0]).to_html()}"
+
+
+def write_tensors(path: Path, tensors: dict[str, np.ndarray], about: dict[str, Any]) -> None:
+    """A safetensors file with `about` as JSON in its metadata."""
+    save_file(tensors, path, metadata={"about": json.dumps(about)})
+
+
+def read_tensors(path: Path, file_format: str) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """What `write_tensors` wrote, if its `format` is the given one.
+
+    Raises:
+        CulnigError: no such file, damaged, or another format.
+    """
+    if not path.is_file():
+        raise CulnigError(f"no file {path}: check the path")
+    try:
+        with safe_open(path, framework="numpy") as file:
+            about = json.loads((file.metadata() or {}).get("about", "{}"))
+            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError, json.JSONDecodeError) as error:
+        raise CulnigError(f"{path} is damaged ({error}): delete it and make it again") from error
+    if about.get("format") != file_format:
+        raise CulnigError(
+            f"{path} holds {about.get('format', 'other tensors')!r}, expected {file_format!r}: "
+            "check the path"
+        )
+    return tensors, about
+
+
+def check_selectable(neurons: NeuronSet) -> None:
+    """Refuse an empty selection.
+
+    Raises:
+        CulnigError: the set is empty.
+    """
+    if not len(neurons):
+        raise CulnigError(
+            f"the selection {neurons.name!r} is empty: raise top_mlp and top_attention, or lower "
+            "remove"
+        )

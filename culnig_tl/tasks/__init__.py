@@ -1,0 +1,71 @@
+"""Tasks: where instances come from. `load_task` is the way in."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from culnig_tl.errors import CulnigError
+from culnig_tl.instances import Instance, country_name
+from culnig_tl.tasks import blend, controls, countryrc, everyday
+from culnig_tl.tasks.templates import Item, Template, balanced_limit, read_templates, render
+
+ItemLoader = Callable[[str, tuple[str, ...] | None, Path | None], list[Item]]
+
+
+@dataclass(frozen=True)
+class Task:
+    """How a task's items are loaded, its default template, and the splits it has."""
+
+    load_items: ItemLoader
+    template: Template
+    splits: tuple[str, ...]
+
+
+TASKS: dict[str, Task] = {
+    "everyday": Task(everyday.load_items, everyday.TEMPLATE, everyday.SPLITS),
+    "blend": Task(blend.load_items, blend.TEMPLATE, blend.SPLITS),
+    "countryrc": Task(countryrc.load_items, countryrc.TEMPLATE, countryrc.SPLITS),
+    "commonsense": Task(controls.commonsense_items, controls.COMMONSENSE, controls.SPLITS),
+    "paraphrase": Task(controls.paraphrase_items, controls.PARAPHRASE, controls.SPLITS),
+}
+
+
+def load_task(
+    name: str,
+    split: str,
+    countries: Sequence[str] | None = None,
+    limit: int | None = None,
+    data: str | Path | None = None,
+    templates: str | Path | None = None,
+) -> list[Instance]:
+    """The instances of one split of a task.
+
+    Args:
+        name: one of `TASKS`: `everyday`, `blend`, `countryrc`, `commonsense`, `paraphrase`.
+        split: `neuron` (find neurons), `control` (the same items without the question: only the
+            answer instruction and the options; cloze: `Answer:`), or `test`.
+        countries: only these; None takes all that the task has (`countryrc`: the eight focus
+            countries). Any usual spelling is understood.
+        limit: at most so many items, evenly over countries, the same ones for `neuron` and
+            `control`; with several templates each item comes once per template.
+        data: a local file or folder in the Hub's schema; without it the Hub, or the bundled file.
+        templates: a JSON file of prompt templates, in place of the task's own.
+
+    Raises:
+        CulnigError: an unknown task, split or country, malformed data or templates, nothing left.
+    """
+    if name not in TASKS:
+        raise CulnigError(f"unknown task {name!r}: choose from {', '.join(TASKS)}")
+    task = TASKS[name]
+    if split not in task.splits:
+        raise CulnigError(f"task {name!r} has no split {split!r}: it has {', '.join(task.splits)}")
+    chosen = None if countries is None else tuple(dict.fromkeys(map(country_name, countries)))
+    items = task.load_items(split, chosen, None if data is None else Path(data))
+    if chosen is not None:
+        items = [item for item in items if item.country is None or item.country in chosen]
+    if not items:
+        raise CulnigError(f"task {name!r}, split {split!r}: no instance for {countries}")
+    wording = [task.template]
+    if templates is not None:
+        wording = read_templates(Path(templates), name, task.template)
+    return render(balanced_limit(items, limit), wording, name, split)

@@ -1,0 +1,114 @@
+"""BLEnD's multiple-choice questions (Myung et al. 2024), from the Hub or from a local copy."""
+
+import json
+from pathlib import Path
+
+import pandas as pd
+
+from culnig_tl.errors import CulnigError
+from culnig_tl.instances import country_name
+from culnig_tl.tasks.everyday import NEURON_CATEGORIES, TEST_CATEGORIES, categories_of
+from culnig_tl.tasks.tables import read_hub, read_table
+from culnig_tl.tasks.templates import Item, Template
+
+SPLITS = ("neuron", "control", "test")
+PER_QUESTION = 5
+TEMPLATE = Template(
+    user="{prompt}",
+    cloze="Question: {question}\nAnswer:",
+    control="{instruction}",
+    prefill='{"answer_choice":"',
+)
+_HUB = "nayeon212/BLEnD"
+_COLUMNS = ("MCQID", "ID", "country", "prompt", "choices", "answer_idx")
+_INSTRUCTION = "Without any explanation"
+
+
+def load_items(split: str, countries: tuple[str, ...] | None, data: Path | None) -> list[Item]:
+    """Up to five instances per (question, country), in file order, options in file order.
+
+    `data` is a folder with `multiple_choice.parquet` (or `.csv`, `.jsonl`) in the schema of the
+    Hub's configuration `multiple-choice-questions`, and `questions/US_questions.csv` with the
+    columns `ID` and `Topic`.
+
+    Raises:
+        CulnigError: a missing file or column, or a malformed row (its number, counted from 1).
+    """
+    if data is None:
+        source: object = _HUB
+        table = read_hub(_HUB, "multiple-choice-questions", "test", _COLUMNS)
+        questions = read_hub(_HUB, "short-answer-questions", "US", ("ID", "Topic"))
+    else:
+        folder = Path(data)
+        found = sorted(folder.glob("multiple_choice.*"))
+        if not found:
+            raise CulnigError(f"no multiple_choice.parquet in {folder}: give BLEnD's folder")
+        source = found[0]
+        table = read_table(found[0], _COLUMNS)
+        questions = read_table(folder / "questions" / "US_questions.csv", ("ID", "Topic"))
+    topics = dict(zip(questions["ID"], questions["Topic"], strict=True))
+    return _items(table, topics, source, split, countries)
+
+
+def _items(
+    table: pd.DataFrame,
+    topics: dict[str, str],
+    source: object,
+    split: str,
+    countries: tuple[str, ...] | None,
+) -> list[Item]:
+    # Most of the table is not asked for: the first five rows of each question and country, of
+    # the split's categories, are found by columns before a row is parsed.
+    unknown = ~table["ID"].isin(topics)
+    if unknown.any():
+        row = int(unknown.to_numpy().argmax())
+        raise CulnigError(
+            f"{source}, row {row + 1}: question {table['ID'].iloc[row]!r} has no topic in "
+            "US_questions.csv; use the files of one release"
+        )
+    topic = table["ID"].map(topics)
+    strange = ~topic.isin(NEURON_CATEGORIES + TEST_CATEGORIES)
+    if strange.any():
+        raise CulnigError(f"{source}: unknown topic {topic[strange].iloc[0]!r} in US_questions.csv")
+    names = {raw: country_name(raw) for raw in table["country"].unique()}
+    keep = topic.isin(categories_of(split))
+    keep &= table.groupby(["ID", "country"]).cumcount() < PER_QUESTION
+    if countries is not None:
+        keep &= table["country"].map(names).isin(countries)
+    return [
+        _item(row, names[row["country"]], f"{source}, row {number + 1}")
+        for number, row in zip(
+            keep.to_numpy().nonzero()[0], table[keep].to_dict("records"), strict=True
+        )
+    ]
+
+
+def _item(row: dict, country: str, where: str) -> Item:
+    try:
+        choices = json.loads(row["choices"])
+        letters = list(choices)
+        options = tuple(str(choice) for choice in choices.values())
+    except (TypeError, ValueError, AttributeError) as error:
+        raise CulnigError(
+            f"{where}: 'choices' is not JSON like {{\"A\": ...}}; mend it"
+        ) from error
+    if row["answer_idx"] not in letters:
+        raise CulnigError(
+            f"{where}: answer {row['answer_idx']!r} is not among its options {letters}; mend it"
+        )
+    question, mark, rest = row["prompt"].partition(f" {_INSTRUCTION}")
+    if not mark:
+        raise CulnigError(f"{where}: 'prompt' has no {_INSTRUCTION!r} after its question; mend it")
+    fields = {
+        "question": question,
+        "prompt": row["prompt"],
+        "instruction": f"{_INSTRUCTION}{rest}",
+    }
+    return Item(
+        id=f"{row['MCQID']}/{country}",
+        country=country,
+        fields=fields,
+        options=options,
+        answer=letters.index(row["answer_idx"]),
+        shuffle=False,
+    )

@@ -1,0 +1,61 @@
+"""CountryRC: reading comprehension whose answer is a country that the passage names."""
+
+from pathlib import Path
+
+from culnig_tl.errors import CulnigError
+from culnig_tl.files import read_json
+from culnig_tl.instances import COUNTRIES, FOCUS_COUNTRIES, country_in_text, stable_random
+from culnig_tl.tasks.tables import checked
+from culnig_tl.tasks.templates import Item, Template
+
+SPLITS = ("neuron", "test")
+TEMPLATE = Template(
+    user=(
+        "Read the passage, then reply with the letter of the right option and nothing else.\n"
+        "Passage: {passage}\nQuestion: {question}\n"
+        "A. {option_a}\nB. {option_b}\nC. {option_c}\nD. {option_d}"
+    ),
+    cloze="{passage}\nQuestion: {question}\nAnswer:",
+)
+_BUNDLED = Path(__file__).parent.parent / "data" / "passages.json"
+
+
+def load_items(split: str, countries: tuple[str, ...] | None, data: Path | None) -> list[Item]:
+    """Each passage with each target country: the first half for neurons, the second to test.
+
+    `data` is a JSON list of `{"id", "context", "question"}`, where the context holds `{country}`
+    and perhaps `{country_dummy}`; without it the 50 bundled passages are used. Three wrong
+    options come from the other countries; the dummy country is one of them.
+
+    Raises:
+        CulnigError: a malformed entry (its number, counted from 1).
+    """
+    path = data or _BUNDLED
+    passages = read_json(path)
+    if not isinstance(passages, list) or len(passages) < 2:
+        raise CulnigError(f"{path} must be a JSON list of two or more passages")
+    half = len(passages) // 2
+    chosen = range(half) if split == "neuron" else range(half, len(passages))
+    items = []
+    for position in chosen:
+        passage, number = passages[position], position + 1
+        if not isinstance(passage, dict):
+            raise CulnigError(f"{path}, row {number}: not an object with id, context, question")
+        context = checked(passage, "context", path, number)
+        question = checked(passage, "question", path, number)
+        if "{country}" not in context:
+            raise CulnigError(f"{path}, row {number}: the context does not hold {{country}}")
+        for country in countries or FOCUS_COUNTRIES:
+            items.append(_item(str(passage.get("id", position)), context, question, country))
+    return items
+
+
+def _item(name: str, context: str, question: str, country: str) -> Item:
+    others = [other for other in COUNTRIES if other != country]
+    wrong = stable_random("countryrc", name, country).sample(others, 3)
+    passage = context.replace("{country_dummy}", country_in_text(wrong[0]))
+    passage = passage.replace("{country}", country_in_text(country))
+    options = tuple(country_in_text(c) for c in (country, *wrong))
+    return Item(
+        f"{name}/{country}", country, {"passage": passage, "question": question}, options, 0
+    )

@@ -1,0 +1,86 @@
+"""Rows of a local file (CSV, JSON, JSON lines, Parquet) or of a dataset on the Hub."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from culnig_tl.errors import CulnigError
+
+_READERS = {
+    ".csv": lambda path: pd.read_csv(path, dtype=str, keep_default_na=False),
+    ".tsv": lambda path: pd.read_csv(path, dtype=str, keep_default_na=False, sep="\t"),
+    ".json": lambda path: pd.read_json(path, dtype=False),
+    ".jsonl": lambda path: pd.read_json(path, lines=True, dtype=False),
+    ".parquet": pd.read_parquet,
+}
+
+
+def read_table(path: Path, columns: Sequence[str]) -> pd.DataFrame:
+    """A local table with at least `columns`, none of them empty in any row.
+
+    Raises:
+        CulnigError: no such file, a suffix that is not known, a file that cannot be parsed, a
+            missing column, or an empty cell (the message gives the row, counted from 1).
+    """
+    path = Path(path)
+    if path.suffix not in _READERS:
+        raise CulnigError(f"cannot read {path}: its name must end in {', '.join(_READERS)}")
+    if not path.is_file():
+        raise CulnigError(f"no file {path}: check the path given as data")
+    try:
+        table = _READERS[path.suffix](path)
+    except Exception as error:  # each format's parser has its own exceptions
+        reason = " ".join(str(error).split())
+        raise CulnigError(
+            f"cannot parse {path}: {reason}; is it a {path.suffix[1:]} file?"
+        ) from error
+    missing = [column for column in columns if column not in table.columns]
+    if missing:
+        raise CulnigError(
+            f"{path} has no column {missing[0]!r}: its columns are {list(table.columns)}"
+        )
+    for column in columns:
+        cells = table[column]
+        empty = cells.isna() | cells.map(lambda cell: isinstance(cell, str) and not cell.strip())
+        if empty.any():
+            row = int(empty.to_numpy().argmax()) + 1
+            raise CulnigError(f"{path}, row {row}: column {column!r} is empty; fill it or drop it")
+    return table
+
+
+def read_hub(name: str, config: str | None, split: str, columns: Sequence[str]) -> pd.DataFrame:
+    """A dataset of the Hugging Face Hub as a table.
+
+    Raises:
+        CulnigError: it cannot be reached or found, or lacks one of `columns`.
+    """
+    import datasets  # heavy, and not needed for local data
+
+    try:
+        table = datasets.load_dataset(name, config, split=split).to_pandas()
+    except Exception as error:  # the Hub client raises a dozen different ones
+        reason = " ".join(str(error).split())[:200]
+        raise CulnigError(
+            f"cannot load dataset {name} from the Hub ({type(error).__name__}: {reason}); check "
+            "the network, or give a local copy with data= (--data)"
+        ) from error
+    missing = [column for column in columns if column not in table.columns]
+    if missing:
+        raise CulnigError(
+            f"dataset {name} has no column {missing[0]!r}: its columns are {list(table.columns)}"
+        )
+    return table
+
+
+def checked(row: Mapping[str, Any], key: str, source: object, number: int) -> str:
+    """`row[key]` as text.
+
+    Raises:
+        CulnigError: it is missing or empty; the message gives the row, counted from 1.
+    """
+    value = row.get(key)
+    if not isinstance(value, str) or not value.strip():
+        raise CulnigError(f"{source}, row {number}: {key!r} is missing or empty; fill it")
+    return value

@@ -1,0 +1,171 @@
+"""Prompt templates: reading them from a file, filling them, finding their option labels."""
+
+import json
+import re
+import string
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from culnig_tl.errors import CulnigError
+from culnig_tl.files import read_json
+from culnig_tl.instances import Instance, stable_random
+
+CONTROL_CLOZE = "Answer:"
+_KEYS = ("user", "system", "cloze", "control", "prefill")
+
+
+@dataclass(frozen=True)
+class Item:
+    """One question before templates: its fields by name, its options and the right one.
+
+    `fields` fill the templates' placeholders, beside `{option_a}`, `{option_b}`, ... that the
+    options fill in their shuffled order.
+    """
+
+    id: str
+    country: str | None
+    fields: Mapping[str, str]
+    options: tuple[str, ...]
+    answer: int
+    shuffle: bool = True
+
+
+@dataclass(frozen=True)
+class Template:
+    """`user` (and `system`, `prefill`) for the letter format, `cloze` for the cloze format.
+
+    `control` is the user's turn of a control instance; empty: every line of `user` that asks the
+    question is left out.
+    """
+
+    user: str
+    cloze: str
+    system: str = ""
+    control: str = ""
+    prefill: str = ""
+
+
+def read_templates(path: Path, task: str, default: Template) -> list[Template]:
+    """Templates for `task` from a JSON file: a list of `{"user": ...}`, or a mapping task -> list.
+
+    What an entry leaves out comes from `default`.
+
+    Raises:
+        CulnigError: the file is no such JSON, has nothing for the task, or an entry has an
+            unknown key or no `user`.
+    """
+    content = read_json(path)
+    if isinstance(content, dict):
+        if task not in content:
+            raise CulnigError(
+                f"{path} has no templates for task {task!r}: it has {', '.join(sorted(content))}"
+            )
+        content = content[task]
+    if not isinstance(content, list) or not content:
+        raise CulnigError(
+            f'{path}: templates for {task!r} must be a list of {{"user": ...}} with one or more'
+        )
+    templates = []
+    for number, entry in enumerate(content):
+        if not isinstance(entry, dict) or not isinstance(entry.get("user"), str):
+            raise CulnigError(f"{path}: template {number} of {task!r} has no text under 'user'")
+        unknown = set(entry) - set(_KEYS)
+        if unknown:
+            raise CulnigError(
+                f"{path}: template {number} of {task!r} has unknown keys {sorted(unknown)}; "
+                f"known are {', '.join(_KEYS)}"
+            )
+        templates.append(Template(**{"cloze": default.cloze, **entry}))
+    return templates
+
+
+def render(
+    items: Sequence[Item], templates: Sequence[Template], task: str, split: str
+) -> list[Instance]:
+    """Every item with every template, options shuffled by a stable hash of item and template.
+
+    Raises:
+        CulnigError: a template asks for a field that the task does not have.
+    """
+    return [
+        _instance(item, template, number, task, split)
+        for number, template in enumerate(templates)
+        for item in items
+    ]
+
+
+def balanced_limit(items: Sequence[Item], limit: int | None) -> list[Item]:
+    """At most `limit` items: a random sample by stable hash, as even over countries as it can be.
+
+    A smaller limit gives a subset of a larger one's items; the order stays that of `items`.
+    """
+    if limit is None or limit >= len(items):
+        return list(items)
+    if limit < 1:
+        raise CulnigError(f"limit {limit} leaves no instance: give 1 or more")
+    ranks: dict[str | None, list[tuple[float, int]]] = {}
+    for row, item in enumerate(items):
+        ranks.setdefault(item.country, []).append((stable_random("limit", item.id).random(), row))
+    order = sorted(
+        (rank, draw, row)
+        for draws in ranks.values()
+        for rank, (draw, row) in enumerate(sorted(draws))
+    )
+    keep = {row for _, _, row in order[:limit]}
+    return [item for row, item in enumerate(items) if row in keep]
+
+
+def _instance(item: Item, template: Template, number: int, task: str, split: str) -> Instance:
+    order = list(range(len(item.options)))
+    if item.shuffle:
+        stable_random(task, item.id, number).shuffle(order)
+    options = tuple(item.options[i] for i in order)
+    letters = string.ascii_lowercase[: len(options)]
+    fields = dict(item.fields) | {f"option_{x}": o for x, o in zip(letters, options, strict=True)}
+    control = split == "control"
+    user = template.user
+    if control:
+        user = template.control or _without_question(template.user, task, number)
+    return Instance(
+        id=item.id if number == 0 else f"{item.id}#{number}",
+        task=task,
+        split=split,
+        country=item.country,
+        template=number,
+        options=options,
+        answer=order.index(item.answer),
+        cloze=CONTROL_CLOZE if control else _fill(template.cloze, fields, task, number),
+        user=_fill(user, fields, task, number),
+        labels=_labels(template.user, len(options)),
+        system=_fill(template.system, fields, task, number),
+        prefill=template.prefill,
+    )
+
+
+def _fill(text: str, fields: Mapping[str, str], task: str, number: int) -> str:
+    names = {name for _, name, _, _ in string.Formatter().parse(text) if name is not None}
+    missing = sorted(names - set(fields))
+    if missing:
+        raise CulnigError(
+            f"template {number} of task {task!r} asks for {{{missing[0]}}}, which is not a field; "
+            f"it has {json.dumps(sorted(fields))}"
+        )
+    return text.format_map(fields)
+
+
+def _without_question(user: str, task: str, number: int) -> str:
+    asks = re.compile(r"\{(question|passage|prompt)\}")
+    lines = [line for line in user.split("\n") if not asks.search(line)]
+    if not any("{option_a}" in line for line in lines):
+        raise CulnigError(
+            f"template {number} of task {task!r} has its question and options on one line, so no "
+            "control can be made of it: put them on lines of their own or give a 'control' text"
+        )
+    return "\n".join(lines).strip("\n")
+
+
+def _labels(user: str, count: int) -> tuple[str, ...]:
+    """The labels before `{option_a}`: 1, 2, ... where the template writes `1. {option_a}`."""
+    digits = re.search(r"\b1[.):]\s*\{option_a\}", user) is not None
+    return tuple(str(i + 1) if digits else string.ascii_uppercase[i] for i in range(count))

@@ -1,0 +1,111 @@
+"""Tiny random models of each architecture, a word tokenizer and instances to go with them."""
+
+import torch
+import transformers
+from tokenizers import Tokenizer, models, pre_tokenizers
+
+from culnig_tl import Instance, wrap_model
+
+ARCHITECTURES = ("llama", "qwen3", "phi3", "gemma3")
+WORDS = (
+    "<pad> <unk> what do people in iran spain china mexico eat drink play for lunch ? : . "
+    "Question Answer: Answer rice bread noodles maize tea coffee wine football chess polo the "
+    "a of is on with small green old hot"
+).split()
+
+
+def tokenizer() -> transformers.PreTrainedTokenizerFast:
+    words = Tokenizer(models.WordLevel({w: i for i, w in enumerate(WORDS)}, unk_token="<unk>"))
+    words.pre_tokenizer = pre_tokenizers.WhitespaceSplit()  # type: ignore[assignment]
+    return transformers.PreTrainedTokenizerFast(
+        tokenizer_object=words, unk_token="<unk>", pad_token="<pad>", eos_token="<pad>"
+    )
+
+
+def config(kind: str, **changes) -> transformers.PretrainedConfig:
+    common = {
+        "hidden_size": 32,
+        "intermediate_size": 48,
+        "num_hidden_layers": 3,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "vocab_size": len(WORDS),
+        "max_position_embeddings": 64,
+        "pad_token_id": 0,
+        "bos_token_id": None,
+        "eos_token_id": 0,
+    } | changes
+    if kind == "llama":
+        return transformers.LlamaConfig(**common)
+    if kind == "qwen3":
+        return transformers.Qwen3Config(head_dim=16, **common)
+    if kind == "phi3":
+        return transformers.Phi3Config(**common)
+    if kind == "gemma3":
+        return transformers.Gemma3TextConfig(
+            head_dim=16,
+            sliding_window=6,
+            query_pre_attn_scalar=16,
+            layer_types=["sliding_attention", "sliding_attention", "full_attention"],
+            **common,
+        )
+    if kind == "mixtral":
+        return transformers.MixtralConfig(num_local_experts=2, **common)
+    if kind == "gpt2":
+        return transformers.GPT2Config(n_embd=32, n_layer=2, n_head=4, vocab_size=len(WORDS))
+    raise KeyError(kind)
+
+
+def hf_model(kind: str, seed: int = 0, **changes) -> transformers.PreTrainedModel:
+    """A random model; weights larger than the default so that attention is far from uniform."""
+    torch.manual_seed(seed)
+    model = transformers.AutoModelForCausalLM.from_config(
+        config(kind, **changes), attn_implementation="eager"
+    ).eval()
+    with torch.no_grad():
+        for name, weight in model.named_parameters():
+            if weight.ndim == 2:
+                weight.normal_(std=0.15)
+            elif "norm" in name:
+                weight.add_(torch.randn_like(weight) * 0.1)
+    return model
+
+
+def bridge(kind: str, seed: int = 0, **changes):
+    return wrap_model(
+        hf_model(kind, seed, **changes),
+        tokenizer(),
+        name=f"tiny-{kind}",
+        model_class="TransformerBridge",
+    )
+
+
+def instances(count: int = 12) -> list[Instance]:
+    """Questions of different lengths whose answers have one, two or three tokens."""
+    questions = (
+        "what do people in iran eat for lunch ?",
+        "what do people in spain drink ?",
+        "what do the old people in china play on small green a ?",
+        "do people play football in mexico with hot tea ?",
+    )
+    countries = ("Iran", "Spain", "China", "Mexico")
+    options = (
+        ("rice", "hot bread", "noodles with tea", "maize"),
+        ("green tea", "coffee", "wine", "the old wine"),
+        ("football", "chess", "small polo", "a green football"),
+        ("old chess on maize", "polo", "tea with rice", "bread"),
+    )
+    return [
+        Instance(
+            id=f"tiny-{i}",
+            task="tiny",
+            split="neuron",
+            country=countries[i % 4],
+            template=0,
+            options=options[(i // 2) % 4],
+            answer=i % 4 if i % 3 else 1,
+            cloze=f"Question : {questions[i % 4]} Answer:",
+            user=f"{questions[i % 4]} A B C D",
+        )
+        for i in range(count)
+    ]
