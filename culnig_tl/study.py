@@ -1,0 +1,271 @@
+"""A whole run: score, select, ablate, evaluate, report, in a folder that can be resumed."""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from culnig_tl.attribution import attribute
+from culnig_tl.comparison import by_country, compare
+from culnig_tl.embedded import EMBEDDED_NAME
+from culnig_tl.errors import CulnigError
+from culnig_tl.evaluation import evaluate
+from culnig_tl.files import package_versions, read_json, write_atomically, write_json
+from culnig_tl.instances import FOCUS_COUNTRIES, Instance, content_hash, country_name
+from culnig_tl.models import HookedModel, describe_model, layout_of, load_model
+from culnig_tl.neurons import NeuronSet
+from culnig_tl.report import write_report
+from culnig_tl.scores import Scores
+from culnig_tl.selection import select_general, select_random
+from culnig_tl.tasks import load_task
+
+SCORED = ("neuron", "control", "countryrc")
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Study:
+    """The arguments of `run_study`; the defaults are the demo.
+
+    `limit` caps the neuron (and control) instances, `test_limit` the cultural test, `rc_limit`
+    CountryRC's neuron passages, `other_limit` each of the other tests; 0 takes all.
+    """
+
+    model: str = EMBEDDED_NAME
+    model_class: str = "auto"
+    dtype: str = "float32"
+    device: str | None = None
+    revision: str | None = None
+    trust_remote_code: bool = False
+    task: str = "everyday"
+    data: str | None = None
+    countryrc_data: str | None = None
+    templates: str | None = None
+    countries: tuple[str, ...] | None = None
+    answer_format: str = "auto"
+    limit: int = 320
+    test_limit: int = 320
+    rc_limit: int = 96
+    other_limit: int = 64
+    variant: str = "max"
+    top_mlp: float = 0.01
+    top_attention: float = 0.002
+    remove: float = 0.01
+    control: bool = True
+    countryrc: bool = True
+    factor: float = 0.0
+    seeds: int = 2
+    matched: bool = False
+    token_budget: int = 2048
+
+
+def run_study(study: Study, out: str | Path) -> pd.DataFrame:
+    """Run the study into the folder `out` and return `compare`'s table.
+
+    What the folder holds already is not done again: scores go on from their checkpoint,
+    evaluations that are there are read. `report.html` and `table.csv` come last.
+
+    Raises:
+        CulnigError: bad input of any kind, or the folder holds another study.
+    """
+    out = Path(out)
+    if study.seeds < 1:
+        raise CulnigError(f"seeds is {study.seeds}: give 1 or more random sets to compare with")
+    data = _load_data(study)
+    arguments = asdict(study)
+    datasets = {
+        name: {"instances": len(instances), "hash": content_hash(instances)}
+        for name, instances in data.items()
+    }
+    before = read_json(out / "run.json") if (out / "run.json").exists() else None
+    if before is not None:
+        _check_same(before, arguments, datasets, out)
+    else:
+        _check_writable(out)
+    model = load_model(
+        study.model,
+        study.model_class,
+        study.dtype,
+        study.device,
+        study.revision,
+        study.trust_remote_code,
+    )
+    run = {
+        "arguments": arguments | {"countries": list(study.countries or []) or "all"},
+        "datasets": datasets,
+        "versions": package_versions(),
+        "model": describe_model(model),
+    }
+    write_json(out / "run.json", run)
+    scores = {name: _scored(model, study, data[name], name, out) for name in SCORED}
+    neurons = select_general(
+        scores["neuron"],
+        scores["control"] if study.control else None,
+        scores["countryrc"] if study.countryrc else None,
+        study.variant,
+        study.top_mlp,
+        study.top_attention,
+        study.remove,
+    )
+    neurons.save(out / "culture-general.json")
+    tests = data["test"] + data["countryrc test"] + data["other tests"]
+    sets: list[NeuronSet | None] = [None, neurons]
+    sets += [select_random(neurons, seed, study.matched) for seed in range(study.seeds)]
+    for random_set in sets[2:]:
+        assert random_set is not None
+        random_set.save(out / f"{random_set.name}.json")
+    frames = []
+    for number, chosen in enumerate(sets):
+        label = "original" if chosen is None else f"{chosen.name} masked"
+        _log.info("evaluating %s (%d of %d)", label, number + 1, len(sets))
+        frames.append(_evaluated(model, study, tests, chosen, out))
+    return report_run(out, run, neurons, scores["neuron"], frames)
+
+
+def read_run(out: str | Path) -> pd.DataFrame:
+    """Write the table and the report of a finished run again, from its files alone.
+
+    Raises:
+        CulnigError: the folder holds no finished run.
+    """
+    out = Path(out)
+    run = read_json(out / "run.json")
+    neurons = NeuronSet.load(out / "culture-general.json")
+    scores = Scores.load(_scores_file(out, "neuron"), neurons.layout)
+    names = ["original", neurons.name]
+    matched = "matched-" if run["arguments"]["matched"] else ""
+    names += [f"random-{matched}{seed}" for seed in range(run["arguments"]["seeds"])]
+    missing = [name for name in names if not _evaluation_file(out, name).exists()]
+    if missing:
+        raise CulnigError(
+            f"{out} holds no evaluation of {missing[0]!r}: finish it with culnig run --out {out}"
+        )
+    frames = [read_evaluation(_evaluation_file(out, name)) for name in names]
+    return report_run(out, run, neurons, scores, frames)
+
+
+def report_run(
+    out: Path, run: dict[str, Any], neurons: NeuronSet, scores: Scores, frames: list[pd.DataFrame]
+) -> pd.DataFrame:
+    """Write table.csv, countries.csv and report.html; returns `compare`'s table."""
+    original, masked, *random = frames
+    table = compare(original, masked, random)
+    for name, frame in (
+        ("table.csv", table),
+        ("countries.csv", by_country(original, masked, random)),
+    ):
+        write_atomically(out / name, frame.to_csv)
+    write_report(out / "report.html", run, neurons, scores, original, masked, random)
+    return table
+
+
+def write_evaluation(frame: pd.DataFrame, path: Path) -> None:
+    """Save a frame of `evaluate` as CSV, atomically."""
+    write_atomically(path, lambda name: frame.to_csv(name, index=False))
+
+
+def read_evaluation(path: Path) -> pd.DataFrame:
+    """Read what `write_evaluation` wrote.
+
+    Raises:
+        CulnigError: the file cannot be read as such.
+    """
+    text = dict.fromkeys(("id", "task", "country", "answer", "predicted"), str)
+    try:
+        return pd.read_csv(path, dtype=text, keep_default_na=False)  # type: ignore[arg-type]
+    except (OSError, ValueError) as error:
+        raise CulnigError(f"cannot read evaluation {path}: {error}; delete it") from error
+
+
+def _load_data(study: Study) -> dict[str, list[Instance]]:
+    countries = None if study.countries is None else list(map(country_name, study.countries))
+    targets = [c for c in FOCUS_COUNTRIES if countries is None or c in countries] or countries
+
+    def load(task: str, split: str, limit: int, **options: Any) -> list[Instance]:
+        return load_task(task, split, limit=limit or None, **options)
+
+    cultural = {"countries": countries, "data": study.data, "templates": study.templates}
+    passages = {
+        "countries": targets,
+        "data": study.countryrc_data,
+    }
+    return {
+        "neuron": load(study.task, "neuron", study.limit, **cultural),
+        "control": load(study.task, "control", study.limit, **cultural),
+        "countryrc": load("countryrc", "neuron", study.rc_limit, **passages),
+        "test": load(study.task, "test", study.test_limit, **cultural),
+        "countryrc test": load("countryrc", "test", study.other_limit, **passages),
+        "other tests": load("commonsense", "test", study.other_limit)
+        + load("paraphrase", "test", study.other_limit),
+    }
+
+
+def _check_writable(out: Path) -> None:
+    probe = out / ".writable"
+    write_atomically(probe, lambda name: name.write_text("") and None)
+    probe.unlink()
+
+
+def _check_same(before: dict, arguments: dict, datasets: dict, out: Path) -> None:
+    """Refuse to go on in a folder that holds another study."""
+    now = arguments | {"countries": list(arguments["countries"] or []) or "all"}
+    for key, value in now.items():
+        if before["arguments"].get(key) != value:
+            raise CulnigError(
+                f"{out} holds a run with {key} = {before['arguments'].get(key)!r}, this one has "
+                f"{value!r}: choose another folder with --out, or delete it"
+            )
+    for key, value in datasets.items():
+        if before["datasets"].get(key) != value:
+            raise CulnigError(
+                f"{out} holds a run on other data ({key}: {before['datasets'].get(key)}, now "
+                f"{value}): choose another folder with --out, or delete it"
+            )
+
+
+def _scores_file(out: Path, name: str) -> Path:
+    return out / "scores" / f"{name}.safetensors"
+
+
+def _evaluation_file(out: Path, name: str) -> Path:
+    return out / "evaluations" / f"{name}.csv"
+
+
+def _scored(
+    model: HookedModel, study: Study, instances: Sequence[Instance], name: str, out: Path
+) -> Scores:
+    file = _scores_file(out, name)
+    if file.exists():
+        return Scores.load(
+            file, layout_of(model), describe_model(model)["name"], content_hash(list(instances))
+        )
+    _log.info("scoring %d instances: %s", len(instances), name)
+    checkpoint = file.with_suffix(".checkpoint")
+    scores = attribute(
+        model,
+        instances,
+        study.answer_format,
+        token_budget=study.token_budget,
+        checkpoint=checkpoint,
+    )
+    scores.save(file)
+    checkpoint.unlink(missing_ok=True)
+    return scores
+
+
+def _evaluated(
+    model: HookedModel,
+    study: Study,
+    instances: Sequence[Instance],
+    neurons: NeuronSet | None,
+    out: Path,
+) -> pd.DataFrame:
+    file = _evaluation_file(out, "original" if neurons is None else neurons.name)
+    if not file.exists():
+        frame = evaluate(model, instances, neurons, study.factor, study.answer_format)
+        write_evaluation(frame, file)
+    # Read back also when it was just made, so that a resumed run sees the same numbers.
+    return read_evaluation(file)
