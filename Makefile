@@ -1,0 +1,46 @@
+# make demo   the paper's finding on a laptop: a table and an HTML report
+# make test   the whole test suite
+# make test4  the model-facing tests with TransformerLens 4 (TransformerBridge only)
+# make lint   ruff and pyright
+
+PYTHON ?= python3
+OUT ?= runs/demo
+VENV := .venv
+VENV4 := .venv-tl4
+INSTALL := -m pip install --quiet --disable-pip-version-check
+
+.PHONY: demo test test4 lint
+
+demo: $(VENV)/.demo
+	$(VENV)/bin/culnig run --out $(OUT)
+
+test: $(VENV)/.test
+	$(VENV)/bin/python -m pytest -q
+
+test4: $(VENV4)/.test
+	$(VENV4)/bin/python -m pytest -q -m model
+
+lint: $(VENV)/.dev
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/pyright --pythonpath $(VENV)/bin/python
+
+$(VENV)/bin/python $(VENV4)/bin/python:
+	$(PYTHON) -m venv $(dir $(@D))
+
+$(VENV)/.demo: $(VENV)/bin/python pyproject.toml constraints.txt
+	$(VENV)/bin/python $(INSTALL) -c constraints.txt -e '.[demo]'
+	touch $@
+
+$(VENV)/.test: $(VENV)/bin/python pyproject.toml constraints.txt
+	$(VENV)/bin/python $(INSTALL) -c constraints.txt -e '.[test]'
+	touch $@
+
+$(VENV)/.dev: $(VENV)/.test
+	$(VENV)/bin/python $(INSTALL) -c constraints.txt -e '.[dev]'
+	touch $@
+
+$(VENV4)/.test: $(VENV4)/bin/python pyproject.toml constraints.txt
+	sed 's/^transformer-lens==.*/transformer-lens==4.3.0/' constraints.txt > $(VENV4)/constraints.txt
+	$(VENV4)/bin/python $(INSTALL) -c $(VENV4)/constraints.txt -e '.[test]'
+	touch $@

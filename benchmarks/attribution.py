@@ -1,0 +1,294 @@
+"""How fast attribution is, between the published way and the bare limit of the model.
+
+- `as published`: the full model in train mode with weight gradients, the logits of all positions,
+  padding filled with 0 before the max, and a Python loop over all neurons for each country of a
+  batch. Written from a description of it, not copied.
+- `bare limit`: the Hugging Face model without TransformerLens: only the logits that are needed,
+  one `torch.autograd.grad` to the outputs of the gate and q/k/v projections, and nothing done
+  with the gradients. With frozen and with unfrozen weights; the limit is the faster.
+- `ours`: `attribute`, tokenisation and reduction included.
+
+    python benchmarks/attribution.py --model-class TransformerBridge
+
+All run in one process, round-robin, on the same batches; peak memory is measured in a process of
+its own for each method.
+"""
+
+import argparse
+import statistics
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from common import MODEL, Target, finish, interleaved, machine, parser, peak_memory, report_peak
+from torch import Tensor
+from transformers import AutoModelForCausalLM
+
+from culnig_tl.attribution import attribute
+from culnig_tl.batches import Batch, flat_positions, pad_batch, plan_batches
+from culnig_tl.embedded import embedded_folder
+from culnig_tl.instances import Instance
+from culnig_tl.models import load_model, tokenizer_of
+from culnig_tl.neurons import SITES, NeuronLayout
+from culnig_tl.prompts import Prompt, make_prompts
+from culnig_tl.scores import VARIANTS, Scores
+from culnig_tl.tasks import load_task
+
+PUBLISHED, FROZEN, UNFROZEN, OURS = "as published", "bare, frozen", "bare, unfrozen", "ours"
+METHODS = (PUBLISHED, FROZEN, UNFROZEN, OURS)
+Key = tuple[int, str]
+Group = tuple[list[Prompt], Batch]
+
+
+def load_bare(device: str) -> Any:
+    """The Hugging Face model, as `load_model` loads it before it is wrapped."""
+    model: Any = AutoModelForCausalLM.from_pretrained(
+        embedded_folder(), dtype=torch.float32, attn_implementation="eager"
+    )
+    return model.eval().to(device)
+
+
+def projections(model: Any) -> dict[Key, Any]:
+    """The modules whose outputs are the neurons."""
+    found = {}
+    for number, layer in enumerate(model.model.layers):
+        attention = layer.self_attn
+        found[number, "gate"] = layer.mlp.gate_proj
+        found[number, "q"], found[number, "k"] = attention.q_proj, attention.k_proj
+        found[number, "v"] = attention.v_proj
+    return found
+
+
+def make_batches(
+    tokenizer: Any, prompts: Sequence[Prompt], budget: int, device: str
+) -> list[Group]:
+    """The batches that `attribute` makes of these prompts."""
+    sequences = [prompt.tokens + prompt.label[:-1] for prompt in prompts]
+    return [
+        ([prompts[row] for row in rows], pad_batch(sequences, rows, tokenizer, device))
+        for rows in plan_batches([len(sequence) for sequence in sequences], budget)
+    ]
+
+
+def positions_of(mask: Tensor) -> Tensor:
+    """Position ids that begin at the first real token."""
+    return (mask.cumsum(dim=1) - 1).clamp(min=0)
+
+
+class Outputs:
+    """Forward hooks that keep the outputs of the projections, within a `with`."""
+
+    def __init__(self, model: Any, retain_grad: bool) -> None:
+        self._modules, self._retain = projections(model), retain_grad
+        self.tensors: dict[Key, Tensor] = {}
+
+    def __enter__(self) -> dict[Key, Tensor]:
+        def keep(key: Key) -> Callable[..., None]:
+            def hook(module: Any, inputs: Any, output: Tensor) -> None:
+                if self._retain:
+                    output.retain_grad()
+                self.tensors[key] = output
+
+            return hook
+
+        self._handles = [
+            module.register_forward_hook(keep(key)) for key, module in self._modules.items()
+        ]
+        return self.tensors
+
+    def __exit__(self, *error: object) -> None:
+        for handle in self._handles:
+            handle.remove()
+
+
+def answer_log_probability(logits: Tensor, prompts: Sequence[Prompt]) -> Tensor:
+    """log P(y|x) of each prompt, from the logits of the positions before y's tokens."""
+    device = logits.device
+    labels = torch.tensor([token for prompt in prompts for token in prompt.label], device=device)
+    rows = torch.tensor([i for i, p in enumerate(prompts) for _ in p.label], device=device)
+    chosen = logits.gather(1, labels[:, None])[:, 0] - logits.logsumexp(dim=1)
+    return torch.zeros(len(prompts), device=device).index_add(0, rows, chosen)
+
+
+def needed_positions(prompts: Sequence[Prompt], batch: Batch) -> Tensor:
+    """Flat indices of the positions before each of y's tokens."""
+    width = batch.tokens.shape[1]
+    ends = [(width, len(prompt.label)) for prompt in prompts]
+    return flat_positions(ends, width, batch.tokens.device)
+
+
+def as_published(
+    model: Any, groups: Sequence[Group]
+) -> dict[str, dict[tuple[str, int, int], float]]:
+    """Scores per country and neuron (site, layer, index)."""
+    model.requires_grad_(True)
+    model.train()
+    scores: dict[str, dict[tuple[str, int, int], float]] = defaultdict(lambda: defaultdict(float))
+    for prompts, batch in groups:
+        with Outputs(model, retain_grad=True) as outputs:
+            logits = model(
+                input_ids=batch.tokens,
+                attention_mask=batch.mask,
+                position_ids=positions_of(batch.mask),
+                use_cache=False,
+            ).logits
+        needed = logits.flatten(0, 1)[needed_positions(prompts, batch)]
+        probability = answer_log_probability(needed, prompts).exp()
+        probability.sum().backward()
+        weighted = {}
+        for key, output in outputs.items():
+            assert output.grad is not None
+            product = (output * output.grad).detach()
+            product = product.masked_fill(batch.mask[:, :, None] == 0, 0.0)
+            weighted[key] = product.amax(dim=1) * probability.detach()[:, None]
+        countries = [prompt.instance.country or "" for prompt in prompts]
+        for country in dict.fromkeys(countries):
+            rows = [i for i, other in enumerate(countries) if other == country]
+            of_country = scores[country]
+            for (layer, site), values in weighted.items():
+                for index, value in enumerate(values[rows].sum(dim=0).tolist()):
+                    of_country[site, layer, index] += value
+        model.zero_grad()
+    model.eval()
+    return scores
+
+
+def bare_limit(
+    model: Any,
+    groups: Sequence[Group],
+    frozen: bool,
+    use: Callable[..., None] | None = None,
+) -> None:
+    """Forward, log P, and its gradient to the 72 outputs; `use` takes what was computed."""
+    model.requires_grad_(not frozen)
+    for prompts, batch in groups:
+        embeddings = {"input_ids": batch.tokens}
+        if frozen:
+            embedded = model.model.embed_tokens(batch.tokens).detach().requires_grad_()
+            embeddings = {"inputs_embeds": embedded}
+        with Outputs(model, retain_grad=False) as outputs:
+            residual = model.model(
+                **embeddings,
+                attention_mask=batch.mask,
+                position_ids=positions_of(batch.mask),
+                use_cache=False,
+            ).last_hidden_state
+        needed = residual.reshape(-1, residual.shape[-1])[needed_positions(prompts, batch)]
+        log_probability = answer_log_probability(model.lm_head(needed), prompts)
+        gradients = torch.autograd.grad(log_probability.sum(), list(outputs.values()))
+        if use is not None:
+            use(
+                prompts, batch, log_probability, dict(zip(outputs, gradients, strict=True)), outputs
+            )
+
+
+def bare_scores(model: Any, groups: Sequence[Group], frozen: bool, layout: NeuronLayout) -> Tensor:
+    """Max over positions of activation x gradient, weighted by P and summed: the bare model."""
+    sums = torch.zeros(layout.total, dtype=torch.float64)
+
+    def use(prompts: Any, batch: Batch, log_p: Tensor, gradients: Any, outputs: Any) -> None:
+        probability = log_p.detach().exp()[:, None]
+        for key, gradient in gradients.items():
+            product = (outputs[key] * gradient).detach() * probability[:, :, None]
+            highest = product.masked_fill(batch.mask[:, :, None] == 0, -torch.inf).amax(dim=1)
+            sums[layout.span(*key)] += (highest * probability).sum(dim=0).double().cpu()
+
+    bare_limit(model, groups, frozen, use)
+    return sums
+
+
+def relative_difference(scores: Scores, bare: Tensor) -> tuple[float, float]:
+    """The largest over the sites: of the norm of the difference, and of its largest element."""
+    ours = torch.from_numpy(scores.sums[VARIANTS.index("max")].sum(axis=0)).double()
+    norms, elements = [], []
+    for site in SITES:
+        ids = torch.from_numpy(scores.layout.ids_of([site]))
+        difference, size = (ours[ids] - bare[ids]).abs(), bare[ids].abs()
+        norms.append(float(difference.norm() / size.norm()))
+        elements.append(float(difference.max() / size.max()))
+    return max(norms), max(elements)
+
+
+def prepare(
+    options: argparse.Namespace, names: Sequence[str]
+) -> tuple[dict[str, Callable[[], Any]], Any, Any, list[Group], list[Instance]]:
+    """Load what the methods `names` need; returns them and the hooked model, bare model, data."""
+    instances = load_task("everyday", "neuron", limit=options.instances)
+    hooked = bare = None
+    if OURS in names:
+        hooked = load_model(MODEL, model_class=options.model_class, device=options.device)
+        tokenizer = tokenizer_of(hooked)
+    if set(names) - {OURS}:
+        bare = load_bare(options.device)
+        if hooked is None:
+            from transformers import AutoTokenizer
+
+            tokenizer = AutoTokenizer.from_pretrained(embedded_folder())
+    prompts = make_prompts(tokenizer, instances, "cloze")
+    groups = make_batches(tokenizer, prompts, options.token_budget, options.device)
+    methods = {
+        PUBLISHED: lambda: as_published(bare, groups),
+        FROZEN: lambda: bare_limit(bare, groups, frozen=True),
+        UNFROZEN: lambda: bare_limit(bare, groups, frozen=False),
+        OURS: lambda: attribute(
+            hooked, instances, answer_format="cloze", token_budget=options.token_budget
+        ),
+    }
+    return {name: methods[name] for name in names}, hooked, bare, groups, instances
+
+
+def main() -> None:
+    arguments = parser(__doc__.splitlines()[0] if __doc__ else None)
+    arguments.add_argument("--repeats-published", type=int, default=1)
+    options = arguments.parse_args()
+    if options.only:
+        methods, *_ = prepare(options, [options.only])
+        report_peak(methods[options.only], options.device)
+        return
+    about = machine()
+    memory = {}
+    if not options.skip_memory:
+        memory = {method: peak_memory(__file__, method, options) for method in METHODS}
+    methods, _, bare, groups, instances = prepare(options, METHODS)
+    options.instances = len(instances)
+    # The check is also the warm-up.
+    scores = methods[OURS]()
+    bare_limit(bare, groups, frozen=False)
+    norm, element = relative_difference(
+        scores, bare_scores(bare, groups, frozen=True, layout=scores.layout)
+    )
+    print(
+        f"max-scores, ours against the bare model, worst site: norm of the difference {norm:.1e}, "
+        f"largest element {element:.1e} (wanted <= 1e-4): {'ok' if norm <= 1e-4 else 'DIFFERENT'}"
+    )
+    repeats: dict[str, int] = dict.fromkeys(METHODS, options.repeats)
+    repeats[PUBLISHED] = options.repeats_published
+    seconds = interleaved(methods, repeats, options.device)
+    medians = {name: statistics.median(times) for name, times in seconds.items()}
+    limit = min((FROZEN, UNFROZEN), key=lambda name: medians[name])
+    ours = medians[OURS]
+    bridge = options.model_class == "TransformerBridge"
+    targets = [
+        Target("time, as published / ours", medians[PUBLISHED] / ours, 5.0, True),
+        Target(f"time, ours / {limit}", ours / medians[limit], 1.10 if bridge else 1.25, False),
+    ]
+    if memory:
+        for what, field in (("peak above the loaded model", "extra_mib"), ("peak", "peak_mib")):
+            ratio = memory[OURS][field] / memory[limit][field]
+            targets.append(Target(f"{what}, ours / {limit}", ratio, 1.3, False))
+    finish(
+        f"Attribution of {len(instances)} instances in {len(groups)} batches, "
+        f"{options.model_class}, {options.device}",
+        options,
+        seconds,
+        memory,
+        targets,
+        {"norm_of_difference": norm, "largest_element": element},
+        "attribution",
+        about,
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,165 @@
+import numpy as np
+import pandas as pd
+import pytest
+
+from culnig_tl.comparison import by_country, compare
+from culnig_tl.errors import CulnigError
+
+
+def frame(correct, task: str = "everyday", **columns) -> pd.DataFrame:
+    return pd.DataFrame(
+        {
+            "task": task,
+            "id": [f"{task}-{i}" for i in range(len(correct))],
+            "country": ["Spain", "Iran"] * (len(correct) // 2) + ["Spain"] * (len(correct) % 2),
+            "correct": np.array(correct, dtype=bool),
+            **columns,
+        }
+    )
+
+
+def both(first: pd.DataFrame, second: pd.DataFrame) -> pd.DataFrame:
+    return pd.concat([first, second], ignore_index=True)
+
+
+def test_accuracies_by_hand():
+    table = compare(
+        frame([1, 1, 1, 0]), frame([1, 0, 0, 0]), [frame([1, 1, 1, 1]), frame([1, 1, 0, 0])]
+    )
+    assert list(table.index) == ["everyday"]
+    row = table.loc["everyday"]
+    assert (row["items"], row["original"], row["masked"]) == (4, 75.0, 25.0)
+    # The sets have 100 and 50: mean 75, population standard deviation 25 (the sample's is 35.4).
+    assert (row["random"], row["random_sd"]) == (75.0, 25.0)
+
+
+def test_one_random_set_has_no_spread():
+    table = compare(frame([1, 0]), frame([0, 0]), [frame([1, 0])])
+    assert table.loc["everyday", "random_sd"] == 0.0
+
+
+def test_masked_hurts_all_and_random_none():
+    fine = frame([1] * 20)
+    row = compare(fine, frame([0] * 20), [fine, fine]).loc["everyday"]
+    assert (row["p_mean"], row["p_one"]) == (0.0, 0.0)
+    assert bool(row["significant"]) is True
+
+
+@pytest.mark.parametrize("correct", [[1] * 20, [1, 0] * 10])
+def test_identical_evaluations_give_one(correct):
+    same = frame(correct)
+    row = compare(same, same, [same, same, same]).loc["everyday"]
+    assert (row["p_mean"], row["p_one"]) == (1.0, 1.0)
+    assert bool(row["significant"]) is False
+
+
+def test_random_that_hurts_as_much_is_a_tie_and_gives_one():
+    # Seven sets: their mean is a rounded sum, and must not miss the tie.
+    hurt = frame([0, 1, 1] * 10)
+    row = compare(frame([1] * 30), hurt, [hurt] * 7).loc["everyday"]
+    assert (row["p_mean"], row["p_one"]) == (1.0, 1.0)
+
+
+def test_random_that_hurts_more():
+    row = compare(frame([1] * 20), frame([1] * 20), [frame([0] * 20)]).loc["everyday"]
+    assert (row["p_mean"], row["p_one"]) == (1.0, 1.0)
+
+
+def test_p_values_by_hand_with_one_set():
+    # The masked reduction is positive unless item 0 is drawn neither time: 1/2 x 1/2.
+    fine = frame([1, 1])
+    row = compare(fine, frame([0, 1]), [fine], resamples=20000).loc["everyday"]
+    assert row["p_mean"] == pytest.approx(0.25, abs=0.012)
+    assert row["p_one"] == row["p_mean"]
+
+
+def test_p_values_by_hand_with_two_sets():
+    # c = times item 0 is drawn: 0, 1, 2 with 1/4, 1/2, 1/4. The sets reduce by 2 and by 0, their
+    # mean by 1. p_mean = P(1 >= c) = 3/4; p_one = (P(2 >= c) + P(0 >= c)) / 2 = 5/8.
+    fine = frame([1, 1])
+    row = compare(fine, frame([0, 1]), [frame([0, 0]), fine], resamples=20000).loc["everyday"]
+    assert row["p_mean"] == pytest.approx(0.75, abs=0.012)
+    assert row["p_one"] == pytest.approx(0.625, abs=0.013)
+
+
+def test_significant_needs_both():
+    # One set in ten hurts everything: the mean hides it, a set drawn at random shows it.
+    fine = frame([1] * 100)
+    row = compare(fine, frame([0, 1] * 50), [frame([0] * 100)] + [fine] * 9).loc["everyday"]
+    assert row["p_mean"] < 0.05
+    assert row["p_one"] == pytest.approx(0.1, abs=0.03)
+    assert bool(row["significant"]) is False
+
+
+def test_each_task_has_its_own_row_in_order():
+    before = both(frame([1] * 20), frame([1] * 20, "blend"))
+    after = both(frame([0] * 20), frame([1] * 20, "blend"))
+    table = compare(before, after, [before])
+    assert list(table.index) == ["everyday", "blend"]
+    assert list(table["masked"]) == [0.0, 100.0]
+    assert list(table["p_mean"]) == [0.0, 1.0]
+    assert list(table["significant"]) == [True, False]
+
+
+def test_another_metric():
+    before, after = frame([1, 1], p=[0.5, 0.25]), frame([1, 1], p=[0.25, 0.25])
+    row = compare(before, after, [before], metric="p").loc["everyday"]
+    assert (row["original"], row["masked"], row["random"]) == (37.5, 25.0, 37.5)
+
+
+def test_the_seed_fixes_the_result():
+    rng = np.random.default_rng(0)
+    before = frame(rng.random(40) < 0.9)
+    after = frame(rng.random(40) < 0.7)
+    random = [frame(rng.random(40) < 0.8) for _ in range(3)]
+    first = compare(before, after, random, seed=1)
+    pd.testing.assert_frame_equal(first, compare(before, after, random, seed=1))
+    assert 0 < first.loc["everyday", "p_mean"] < 1
+    others = {compare(before, after, random, seed=s).loc["everyday", "p_one"] for s in range(5)}
+    assert len(others) > 1
+
+
+def test_no_random_evaluation():
+    with pytest.raises(CulnigError, match="no random evaluation to compare with"):
+        compare(frame([1]), frame([0]), [])
+
+
+def other_id() -> pd.DataFrame:
+    changed = frame([1, 1, 1])
+    changed.loc[2, "id"] = "everyday-9"
+    return changed
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        other_id(),
+        frame([1, 1]),
+        frame([1, 1, 1], "blend"),
+        frame([1, 1, 1]).iloc[::-1].reset_index(drop=True),
+    ],
+    ids=["other id", "fewer", "other task", "other order"],
+)
+def test_different_instances_are_refused(wrong):
+    same = frame([1, 1, 1])
+    with pytest.raises(CulnigError, match="the evaluations are of different instances"):
+        compare(same, wrong, [same])
+    with pytest.raises(CulnigError, match="the evaluations are of different instances"):
+        compare(same, same, [same, wrong])
+
+
+def test_by_country():
+    table = by_country(
+        frame([1, 1, 1, 0]), frame([1, 0, 0, 0]), [frame([1, 1, 1, 1]), frame([0, 1, 0, 0])]
+    )
+    assert list(table.index) == [("everyday", "Spain"), ("everyday", "Iran")]
+    assert list(table.columns) == ["items", "original", "masked", "random"]
+    assert table.to_numpy().tolist() == [[2, 100.0, 50.0, 50.0], [2, 50.0, 0.0, 75.0]]
+
+
+def test_by_country_leaves_out_items_without_one():
+    made = frame([1, 0])
+    made["country"] = ["", "Spain"]
+    table = by_country(made, made, [made])
+    assert list(table.index) == [("everyday", "Spain")]
+    assert table.loc[("everyday", "Spain"), "items"] == 1

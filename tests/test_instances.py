@@ -1,0 +1,151 @@
+import dataclasses
+import hashlib
+
+import pytest
+
+from culnig_tl.errors import CulnigError
+from culnig_tl.instances import (
+    COUNTRIES,
+    FOCUS_COUNTRIES,
+    Instance,
+    content_hash,
+    country_in_text,
+    country_name,
+    stable_random,
+)
+
+
+def instance(**changes) -> Instance:
+    return Instance(
+        **{
+            "id": "food-1/Spain",
+            "task": "everyday",
+            "split": "neuron",
+            "country": "Spain",
+            "template": 0,
+            "options": ("paella", "kimchi", "pozole", "haggis"),
+            "answer": 2,
+            "cloze": "Question: what?\nAnswer:",
+            "user": "what?",
+        }
+        | changes
+    )
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ("South_Korea", "South Korea"),
+        ("south korea", "South Korea"),
+        ("  SOUTH   korea ", "South Korea"),
+        ("Northern_Nigeria", "Northern Nigeria"),
+        ("West_Java", "West Java"),
+        ("US", "USA"),
+        ("usa", "USA"),
+        ("United States", "USA"),
+        ("united_kingdom", "UK"),
+        ("Great Britain", "UK"),
+    ],
+)
+def test_country_spellings(given, expected):
+    assert country_name(given) == expected
+
+
+def test_every_country_is_its_own_spelling():
+    assert len(COUNTRIES) == len(set(COUNTRIES)) == 16
+    assert [country_name(country) for country in COUNTRIES] == list(COUNTRIES)
+    assert set(FOCUS_COUNTRIES) < set(COUNTRIES)
+    assert len(FOCUS_COUNTRIES) == 8
+
+
+@pytest.mark.parametrize("given", ["Atlantis", "", "North", "South Koreas"])
+def test_unknown_country_lists_the_known_ones(given):
+    with pytest.raises(CulnigError, match=f"unknown country '{given}': choose from Algeria, Assam"):
+        country_name(given)
+
+
+def test_country_inside_a_sentence():
+    assert [country_in_text(c) for c in ("USA", "UK", "Iran")] == ["the US", "the UK", "Iran"]
+
+
+def test_answer_text():
+    assert instance().answer_text == "pozole"
+
+
+@pytest.mark.parametrize("twin", ["kimchi", " Kimchi", "KIMCHI "])
+def test_duplicate_options(twin):
+    with pytest.raises(CulnigError, match="instance food-1/Spain: duplicate options"):
+        instance(options=("paella", "kimchi", "pozole", twin))
+
+
+@pytest.mark.parametrize("answer", [-1, 4])
+def test_answer_not_among_the_options(answer):
+    with pytest.raises(
+        CulnigError, match=f"instance food-1/Spain: answer {answer} is not among its 4 options"
+    ):
+        instance(answer=answer)
+
+
+def test_one_option():
+    with pytest.raises(CulnigError, match="food-1/Spain: 1 option; give at least two"):
+        instance(options=("paella",), answer=0, labels=("A",))
+
+
+def test_labels_and_options_must_agree():
+    with pytest.raises(CulnigError, match="4 labels for 2 options"):
+        instance(options=("paella", "kimchi"), answer=0)
+
+
+def test_an_instance_cannot_be_changed():
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        instance().answer = 1  # type: ignore[misc]
+
+
+def test_stable_random_is_pinned():
+    # The first 53-bit fraction of Mersenne Twister seeded with the first 8 bytes of the hash.
+    assert stable_random("everyday", "food-01", "Spain").random() == 0.8595600489164976
+    digest = hashlib.sha256(b"everyday\x1ffood-01\x1fSpain").hexdigest()
+    assert digest[:8] == "4b1f3cba"
+
+
+def test_stable_random_does_not_depend_on_order():
+    keys = [("limit", "a"), ("limit", "b"), ("limit", "c")]
+    forward = {key: stable_random(*key).random() for key in keys}
+    backward = {}
+    for key in reversed(keys):
+        generator = stable_random(*key)
+        backward[key] = generator.random()
+        generator.random()
+    assert forward == backward
+    assert len(set(forward.values())) == 3
+
+
+def test_stable_random_separates_its_keys():
+    assert stable_random("a", "bc").random() != stable_random("ab", "c").random()
+    assert stable_random("a", 1).random() == stable_random("a", "1").random()
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"id": "food-2/Spain"},
+        {"country": None},
+        {"options": ("paella", "kimchi", "pozole", "chowder")},
+        {"answer": 1},
+        {"cloze": "Question: who?\nAnswer:"},
+        {"user": "who?"},
+        {"labels": ("1", "2", "3", "4")},
+        {"system": "Be brief."},
+        {"prefill": "{"},
+    ],
+)
+def test_content_hash_changes_with_content(changes):
+    assert content_hash([instance()]) == content_hash([instance()])
+    assert content_hash([instance(**changes)]) != content_hash([instance()])
+
+
+def test_content_hash_is_a_sha256_of_the_list_in_its_order():
+    first, second = instance(), instance(id="food-2/Spain")
+    assert len(content_hash([])) == 64
+    assert content_hash([first, second]) != content_hash([second, first])
+    assert content_hash([first, second]) != content_hash([first])

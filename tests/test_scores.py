@@ -1,0 +1,148 @@
+import dataclasses
+
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+
+from culnig_tl.errors import CulnigError
+from culnig_tl.neurons import NeuronLayout, NeuronSet
+from culnig_tl.scores import Scores, check_selectable
+
+LAYOUT = NeuronLayout(n_layers=2, gate=3, q=2, k=1, v=1)
+OTHER = NeuronLayout(n_layers=2, gate=4, q=2, k=1, v=1)
+
+
+def scores() -> Scores:
+    """Sums 0..13 for Spain (3 instances) and 100.. for Iran (1), twice that in the second variant."""
+    spain = np.arange(14)
+    sums = np.stack([spain, 100 + spain])
+    return Scores(
+        layout=LAYOUT,
+        variants=("max", "norm"),
+        countries=("Spain", "Iran"),
+        instances=(3, 1),
+        sums=np.stack([sums, 2 * sums]).astype(np.float32),
+        provenance={
+            "model": {"name": "tiny"},
+            "dataset": {"task": "everyday", "split": "neuron", "hash": "abc"},
+        },
+    )
+
+
+def test_mean_weighs_countries_by_instances():
+    # Neuron 5: (5 + 105) / 4, not the mean 53.33 of the countries' own means.
+    assert scores().mean("max")[5] == 27.5
+    np.testing.assert_array_equal(scores().mean("max"), (2 * np.arange(14) + 100) / 4)
+    np.testing.assert_array_equal(scores().mean("norm"), (2 * np.arange(14) + 100) / 2)
+
+
+def test_mean_of_some_countries():
+    np.testing.assert_array_equal(scores().mean("max", ["Iran"]), 100.0 + np.arange(14))
+    np.testing.assert_array_equal(scores().mean("max", ["Spain"]), np.arange(14) / 3)
+    both = scores().mean("max", ["Iran", "Spain"])
+    np.testing.assert_array_equal(both, scores().mean("max"))
+
+
+def test_the_sum_is_of_double_precision():
+    big = dataclasses.replace(
+        scores(), sums=np.tile(np.float32([[[16777216.0], [1.0]]]), (2, 1, 14)), instances=(1, 0)
+    )
+    assert big.mean("max")[0] == 16777217.0
+
+
+def test_unknown_variant():
+    with pytest.raises(CulnigError, match="no score variant 'mean': these scores hold max, norm"):
+        scores().mean("mean")
+
+
+def test_unknown_country():
+    with pytest.raises(CulnigError, match="no scores for 'China': these hold Spain, Iran"):
+        scores().mean("max", ["Spain", "China"])
+
+
+def test_top():
+    top = scores().top(3)
+    assert list(top["score"]) == [31.5, 31.0, 30.5]
+    assert list(top["layer"]) == [1, 1, 1]
+    assert list(top["site"]) == ["v", "k", "q"]
+    assert list(top["index"]) == [0, 0, 1]
+    assert len(scores().top(100, "norm")) == 14
+
+
+def test_top_breaks_ties_by_layer_site_index():
+    flat = dataclasses.replace(scores(), sums=np.zeros((2, 2, 14), dtype=np.float32))
+    assert list(flat.top(4)["site"]) == ["gate", "gate", "gate", "q"]
+    assert list(flat.top(4)["index"]) == [0, 1, 2, 0]
+
+
+def test_repr():
+    assert repr(scores()) == (
+        "Scores of 14 neurons from 4 instances of everyday (neuron), 2 countries, variants max, norm"
+    )
+    assert "31.5" in scores()._repr_html_()
+
+
+def test_check_layout():
+    scores().check_layout(LAYOUT, "the control's scores")
+    message = "the control's scores has 14 neurons .*gate 3,.*expected 16 neurons .*gate 4,"
+    with pytest.raises(CulnigError, match=message):
+        scores().check_layout(OTHER, "the control's scores")
+
+
+def test_save_and_load(tmp_path):
+    path = tmp_path / "new" / "scores.safetensors"
+    scores().save(path)
+    for expected in ({}, {"layout": LAYOUT, "model": "tiny", "dataset_hash": "abc"}):
+        loaded = Scores.load(str(path), **expected)
+        assert loaded.layout == LAYOUT
+        assert loaded.variants == ("max", "norm")
+        assert loaded.countries == ("Spain", "Iran")
+        assert loaded.instances == (3, 1)
+        assert loaded.provenance == scores().provenance
+        assert loaded.sums.dtype == np.float32
+        np.testing.assert_array_equal(loaded.sums, scores().sums)
+    assert [p.name for p in path.parent.iterdir()] == ["scores.safetensors"]
+
+
+@pytest.mark.parametrize(
+    ("expected", "message"),
+    [
+        ({"layout": OTHER}, r"made with neurons 14 neurons .*gate 3.*expected 16 neurons .*gate 4"),
+        ({"model": "gemma"}, "made with model tiny, expected gemma"),
+        ({"dataset_hash": "def"}, "made with dataset hash abc, expected def"),
+    ],
+)
+def test_load_refuses_what_was_made_from_something_else(tmp_path, expected, message):
+    scores().save(tmp_path / "s.safetensors")
+    with pytest.raises(CulnigError, match=message):
+        Scores.load(tmp_path / "s.safetensors", **expected)
+
+
+@pytest.mark.parametrize("keep", [0.0, 0.01, 0.5, 0.98])
+def test_load_of_a_truncated_file(tmp_path, keep):
+    path = tmp_path / "s.safetensors"
+    scores().save(path)
+    content = path.read_bytes()
+    path.write_bytes(content[: int(keep * len(content))])
+    with pytest.raises(CulnigError, match=r"s\.safetensors is damaged .*: delete it") as caught:
+        Scores.load(path)
+    assert "\n" not in str(caught.value)
+
+
+def test_load_of_no_file(tmp_path):
+    for path in (tmp_path / "gone.safetensors", tmp_path):
+        with pytest.raises(CulnigError, match="no file .*: check the path"):
+            Scores.load(path)
+
+
+def test_load_of_other_tensors(tmp_path):
+    save_file({"weight": np.zeros(2, dtype=np.float32)}, tmp_path / "w.safetensors")
+    with pytest.raises(CulnigError, match="holds 'other tensors', expected 'culnig_tl scores, ve"):
+        Scores.load(tmp_path / "w.safetensors")
+
+
+def test_check_selectable():
+    check_selectable(NeuronSet(LAYOUT, np.array([1])))
+    empty = NeuronSet(LAYOUT, np.array([], dtype=np.int64), "mine")
+    with pytest.raises(CulnigError, match="the selection 'mine' is empty: raise top_mlp"):
+        check_selectable(empty)

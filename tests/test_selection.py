@@ -1,0 +1,228 @@
+import numpy as np
+import pytest
+
+from culnig_tl.errors import CulnigError
+from culnig_tl.neurons import NeuronLayout, NeuronSet
+from culnig_tl.scores import Scores
+from culnig_tl.selection import select_general, select_random
+
+# Flat ids: layer 0 gate 0-9, q 10-13, k 14-15, v 16-17; layer 1 gate 18-27, q 28-31, k 32-33,
+# v 34-35. So 20 gate neurons and 16 attention neurons.
+LAYOUT = NeuronLayout(n_layers=2, gate=10, q=4, k=2, v=2)
+BIG = NeuronLayout(n_layers=4, gate=50, q=20, k=10, v=10)
+
+
+def scores(high: dict[int, float], layout: NeuronLayout = LAYOUT, name: str = "everyday") -> Scores:
+    """Scores of two instances with the given means in `max` (0 elsewhere), negated in `mean`."""
+    means = np.zeros(layout.total, dtype=np.float32)
+    means[list(high)] = list(high.values())
+    return Scores(
+        layout=layout,
+        variants=("max", "mean"),
+        countries=("Spain",),
+        instances=(2,),
+        sums=2 * np.stack([means, -means])[:, None],
+        provenance={"model": {"name": "tiny"}, "dataset": {"task": name, "hash": name}},
+    )
+
+
+def chosen(*args, **kwargs) -> list[int]:
+    return select_general(*args, **kwargs).ids.tolist()
+
+
+def test_highest_of_each_pool():
+    # 20 x 0.15 = 3 of MLP; 16 x 0.2 = 3.2, so 3 of attention, from q, k and v together.
+    made = scores({5: 0.1, 20: 0.9, 27: 0.5, 3: 0.2, 12: 0.3, 33: 0.8, 34: 0.4, 10: 0.2})
+    assert chosen(made, None, None, top_mlp=0.15, top_attention=0.2) == [3, 12, 20, 27, 33, 34]
+
+
+@pytest.mark.parametrize(
+    ("share", "mlp", "attention"),
+    [(0.0625, 1, 1), (0.1, 2, 1), (0.19, 3, 3), (0.26, 5, 4), (0.99, 19, 15), (1, 20, 16)],
+)
+def test_counts_are_floors(share, mlp, attention):
+    found = select_general(scores({}), None, None, top_mlp=share, top_attention=share)
+    assert found.counts()["gate"].sum() == mlp
+    assert found.counts()[["q", "k", "v"]].to_numpy().sum() == attention
+
+
+def test_floor_does_not_lose_a_neuron_to_rounding():
+    layout = NeuronLayout(n_layers=1, gate=100, q=1, k=1, v=1)  # 100 * 0.29 is 28.999...
+    assert len(chosen(scores({}, layout), None, None, top_mlp=0.29, top_attention=0)) == 29
+
+
+def test_ties_break_by_layer_site_index():
+    assert chosen(scores({}), None, None, top_mlp=0.6, top_attention=0.75) == [
+        *range(10),  # layer 0, gate
+        *range(10, 18),  # layer 0, attention
+        18,
+        19,  # layer 1, gate
+        *range(28, 32),  # layer 1, q
+    ]
+    # 30 and 12 tie behind 35: the earlier layer comes first.
+    made = scores({35: 0.9, 30: 0.5, 12: 0.5})
+    assert chosen(made, None, None, top_mlp=0, top_attention=0.125) == [12, 35]
+
+
+def test_the_control_is_subtracted():
+    culture = scores({0: 0.9, 1: 0.5, 10: 0.9, 11: 0.5})
+    control = scores({0: 0.8, 10: 0.3, 11: 0.1}, name="control")
+    wanted = {"top_mlp": 0.05, "top_attention": 0.07}
+    assert chosen(culture, None, None, **wanted) == [0, 10]
+    # 0.9 - 0.8 < 0.5 - 0 among gates; 0.9 - 0.3 > 0.5 - 0.1 in attention.
+    assert chosen(culture, control, None, **wanted) == [1, 10]
+
+
+def test_negative_scores_are_the_lowest():
+    # Of the gates only 19..26 are at 0; 27 is the best of the rest.
+    culture = scores({i: -0.5 for i in range(19)} | {27: -0.1})
+    assert chosen(culture, None, None, top_mlp=0.45, top_attention=0) == list(range(19, 28))
+
+
+def test_countryrc_is_removed_from_mlp_and_attention_apart():
+    culture = scores({0: 0.9, 1: 0.8, 10: 0.7, 11: 0.6})
+    # Among all neurons the top tenth of these would be gates alone.
+    names = scores({0: 50.0, 5: 40.0, 11: 0.2, 30: 0.1, 1: 30.0}, name="countryrc")
+    wanted = {"top_mlp": 0.1, "top_attention": 0.125}
+    assert chosen(culture, None, None, **wanted) == [0, 1, 10, 11]
+    # 20 x 0.1 = 2 gates (0, 5) and 16 x 0.1 = 1 attention neuron (11) are taken out.
+    assert chosen(culture, None, names, **wanted, remove=0.1) == [1, 10]
+    assert chosen(culture, None, names, **wanted, remove=0.15) == [10]
+    assert chosen(culture, None, names, **wanted, remove=0) == [0, 1, 10, 11]
+
+
+def test_the_removed_are_not_replaced():
+    culture = scores({0: 0.9, 1: 0.8, 2: 0.7})
+    names = scores({0: 0.9}, name="countryrc")
+    assert chosen(culture, None, names, top_mlp=0.1, top_attention=0, remove=0.05) == [1]
+
+
+def test_control_and_countryrc_together():
+    culture = scores({0: 0.9, 1: 0.8, 2: 0.7, 3: 0.6})
+    control = scores({0: 0.9}, name="control")
+    names = scores({2: 0.5}, name="countryrc")
+    found = chosen(culture, control, names, top_mlp=0.15, top_attention=0, remove=0.05)
+    assert found == [1, 3]
+
+
+def test_variant():
+    made = scores({0: 0.9, 1: -0.9})
+    wanted = {"top_mlp": 0.05, "top_attention": 0.0}
+    assert chosen(made, None, None, variant="max", **wanted) == [0]
+    assert chosen(made, None, None, variant="mean", **wanted) == [1]
+    with pytest.raises(CulnigError, match="no score variant 'norm': these scores hold max, mean"):
+        select_general(made, None, None, variant="norm")
+
+
+def test_provenance_tells_what_it_was_made_from():
+    control, names = scores({}, name="control"), scores({35: 1.0, 27: 1.0}, name="countryrc")
+    found = select_general(
+        scores({}), control, names, top_mlp=0.1, top_attention=0.2, remove=0.07, name="mine"
+    )
+    about = found.provenance
+    assert found.name == "mine"
+    assert about["model"] == {"name": "tiny"}
+    assert about["method"] == "select_general"
+    assert about["arguments"] == {
+        "variant": "max",
+        "top_mlp": 0.1,
+        "top_attention": 0.2,
+        "remove": 0.07,
+    }
+    hashes = [about[key]["hash"] for key in ("scores", "control", "countryrc")]
+    assert hashes == ["everyday", "control", "countryrc"]
+    assert about["versions"]["numpy"] == np.__version__
+    without = select_general(scores({}), None, None, top_mlp=0.1)
+    assert (without.provenance["control"], without.provenance["countryrc"]) == (None, None)
+
+
+def test_a_selection_can_be_saved(tmp_path):
+    found = select_general(scores({4: 1.0}), None, None, top_mlp=0.1)
+    found.save(tmp_path / "set.json")
+    assert NeuronSet.load(tmp_path / "set.json", LAYOUT) == found
+    assert NeuronSet.load(tmp_path / "set.json").provenance == found.provenance
+
+
+def test_empty_selection():
+    # The defaults, 1% of 20 and 0.2% of 16, are no neuron.
+    with pytest.raises(CulnigError, match="the selection 'culture-general' is empty: raise"):
+        select_general(scores({}), None, None)
+    names = scores({}, name="countryrc")
+    with pytest.raises(CulnigError, match="'mine' is empty: .* or lower remove"):
+        select_general(scores({}), None, names, top_mlp=0.1, remove=0.1, name="mine")
+
+
+@pytest.mark.parametrize("what", ["top_mlp", "top_attention", "remove"])
+@pytest.mark.parametrize("share", [-0.01, 1.01, float("nan")])
+def test_share_out_of_range(what, share):
+    with pytest.raises(CulnigError, match=f"{what} is {share}: give a share between 0 and 1"):
+        select_general(scores({}), None, None, **{what: share})
+
+
+def test_scores_of_another_layout_are_refused():
+    other = scores({}, BIG)
+    with pytest.raises(CulnigError, match=r"the control's scores has 360 .*expected 36 neurons"):
+        select_general(scores({}), other, None, top_mlp=0.1)
+    with pytest.raises(CulnigError, match=r"the CountryRC scores has 360 .*expected 36 neurons"):
+        select_general(scores({}), None, other, top_mlp=0.1)
+
+
+def of_big(count: int) -> NeuronSet:
+    return NeuronSet(BIG, np.arange(count), "like", {"model": {"name": "tiny"}})
+
+
+@pytest.mark.parametrize("matched", [False, True])
+def test_random_is_the_same_for_a_seed(matched):
+    like = of_big(60)
+    first = select_random(like, seed=7, matched=matched)
+    assert first == select_random(like, seed=7, matched=matched)
+    assert first != select_random(like, seed=8, matched=matched)
+    assert len(first) == 60
+    assert first.layout == BIG
+    assert first.name == ("random-matched-7" if matched else "random-7")
+    assert first.provenance["model"] == {"name": "tiny"}
+    assert first.provenance["arguments"] == {
+        "seed": 7,
+        "matched": matched,
+        "like": "like",
+        "count": 60,
+    }
+
+
+def test_random_draws_without_replacement():
+    everything = select_random(of_big(360), seed=0)
+    assert everything.ids.tolist() == list(range(360))
+    assert len(select_random(of_big(0), seed=0)) == 0
+
+
+def test_random_is_uniform_over_all_sites_and_layers():
+    # `like` holds only gates of the first layers, which must not matter.
+    draws = [select_random(of_big(180), seed) for seed in range(100)]
+    counts = sum(draw.counts() for draw in draws)
+    # Hypergeometric: the standard deviation of a share of a half is 0.0026 in 18,000.
+    shares = counts.sum(axis=0) / 18000
+    np.testing.assert_allclose(shares, [50 / 90, 20 / 90, 10 / 90, 10 / 90], atol=0.011)
+    np.testing.assert_allclose(counts.sum(axis=1) / 18000, [0.25] * 4, atol=0.011)
+    hits = np.bincount(np.concatenate([draw.ids for draw in draws]), minlength=360)
+    # Binomial(100, 1/2) for each neuron: 50 +- 5, and the spread itself shows it is no cycle.
+    assert hits.min() > 25
+    assert hits.max() < 75
+    assert 4 < hits.std() < 6
+
+
+def test_matched_keeps_the_counts_of_every_site_and_layer():
+    ids = np.random.default_rng(0).choice(360, size=75, replace=False)
+    like = NeuronSet(BIG, ids, "like")
+    for seed in range(5):
+        drawn = select_random(like, seed, matched=True)
+        assert drawn.counts().to_numpy().tolist() == like.counts().to_numpy().tolist()
+        assert drawn != like
+    whole = NeuronSet(BIG, np.arange(BIG.span(2, "k").start, BIG.span(2, "k").stop), "k2")
+    assert select_random(whole, 0, matched=True) == whole
+    assert len(select_random(of_big(0), 0, matched=True)) == 0
+
+
+def test_matched_draws_every_neuron_of_a_site():
+    like = NeuronSet(BIG, np.array([BIG.span(1, "v").start]), "one")
+    seen = {select_random(like, seed, matched=True).ids[0] for seed in range(100)}
+    assert seen == set(range(BIG.span(1, "v").start, BIG.span(1, "v").stop))
