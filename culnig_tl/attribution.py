@@ -13,7 +13,7 @@ from torch import Tensor
 
 from culnig_tl.batches import Batch, flat_positions, pad_batch, plan_batches
 from culnig_tl.errors import CulnigError
-from culnig_tl.files import Provenance, package_versions, progress, sha256_of, write_atomically
+from culnig_tl.files import package_versions, progress, sha256_of, write_atomically
 from culnig_tl.instances import Instance, content_hash
 from culnig_tl.models import HookedModel, describe_model, kept_logits, layout_of, tokenizer_of
 from culnig_tl.neurons import SITES, NeuronLayout, hook_name
@@ -217,7 +217,7 @@ def reduce_positions(
 
 def _log_probability(
     model: HookedModel, batch: Batch, prompts: Sequence[Prompt]
-) -> Float[Tensor, "batch"]:  # noqa: F821
+) -> Float[Tensor, "batch"]:
     """log P(y|x) by teacher forcing: the sum of the log probabilities of y's tokens."""
     width = batch.tokens.shape[1]
     ends = [(width, len(prompt.label)) for prompt in prompts]

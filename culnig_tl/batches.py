@@ -59,9 +59,7 @@ def pad_batch(
     return Batch(tuple(rows), tokens.to(device), mask.to(device))
 
 
-def flat_positions(
-    ends: Sequence[tuple[int, int]], width: int, device: Any
-) -> Int[Tensor, "kept"]:  # noqa: F821
+def flat_positions(ends: Sequence[tuple[int, int]], width: int, device: Any) -> Int[Tensor, "kept"]:
     """Indices into the flattened [batch * width] of the last `count` positions up to `end`.
 
     `ends` holds (end, count) for each row of the batch; `end` is exclusive.

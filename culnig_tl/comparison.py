@@ -1,3 +1,6 @@
+# pyright: reportArgumentType=false, reportAttributeAccessIssue=false, reportCallIssue=false
+# pyright: reportGeneralTypeIssues=false, reportOperatorIssue=false, reportReturnType=false
+# (pandas types most results as unions of everything it can return)
 """Comparison: the table of what masking does, with the paper's bootstrap significance."""
 
 from collections.abc import Sequence
@@ -88,9 +91,7 @@ def _p_values(
     counts = rng.multinomial(len(before), np.full(len(before), 1 / len(before)), size=resamples)
     masked_reduction = counts @ (before - after)
     random_reductions = counts @ (before - controls).T
-    drawn = random_reductions[
-        np.arange(resamples), rng.integers(len(controls), size=resamples)
-    ]
+    drawn = random_reductions[np.arange(resamples), rng.integers(len(controls), size=resamples)]
     # Sums of products of small whole numbers: a tie is a tie, but for the mean's rounding.
     at_least = masked_reduction - 1e-9
     p_mean = float((random_reductions.mean(axis=1) >= at_least).mean())

@@ -82,9 +82,7 @@ def answer_log_probabilities(
     last = flat_positions([(width, 1)] * len(prompts), width, device)
     first = kept_logits(model, batch.tokens, batch.mask, last, cache).float().log_softmax(dim=1)
     best = first.argmax(dim=1)
-    log_probabilities = {
-        (i, o): [first[i, prompts[i].options[o][0]][None]] for i, o in pairs
-    }
+    log_probabilities = {(i, o): [first[i, prompts[i].options[o][0]][None]] for i, o in pairs}
     greedy = [bool(best[i] == prompt.label[0]) for i, prompt in enumerate(prompts)]
     if cache is not None:
         cache.select(torch.tensor([i for i, _ in longer], device=device))

@@ -117,13 +117,14 @@ def wrap_model(
     count_neurons(hf_model.config, name)
     if device is None:
         device = "cuda" if torch.cuda.is_available() else "cpu"
-    hf_model = hf_model.eval()
+    on_device: Any = hf_model.eval()
+    on_device = on_device.to(device)
     if model_class == "auto":
         model_class = "HookedTransformer" if _official_name(name) else "TransformerBridge"
     if model_class == "HookedTransformer":
-        model = _hooked_transformer(hf_model, tokenizer, name, device)
+        model = _hooked_transformer(on_device, tokenizer, name, device)
     else:
-        model = _bridge(hf_model.to(device), tokenizer, name, device)
+        model = _bridge(on_device, tokenizer, name, device)
     commit = getattr(hf_model.config, "_commit_hash", None)
     _KNOWN[model] = _Known(name, revision or commit or "unknown", tokenizer)
     return model.eval()
@@ -228,7 +229,7 @@ def kept_logits(
     model: HookedModel,
     tokens: Int[Tensor, "batch pos"],
     mask: Int[Tensor, "batch pos"],
-    keep: Int[Tensor, "kept"],  # noqa: F821
+    keep: Int[Tensor, "kept"],
     cache: Any = None,
 ) -> Float[Tensor, "kept d_vocab"]:
     """The logits of some positions only; `keep` indexes the flattened [batch * pos].
@@ -272,11 +273,9 @@ class PrefixCache:
         if self._native:
             return model(tokens, attention_mask=mask, past_kv_cache=self._cache)
         self._mask = mask if self._mask is None else torch.cat([self._mask, mask], dim=1)
-        return model(
-            tokens, attention_mask=self._mask, past_key_values=self._cache, use_cache=True
-        )
+        return model(tokens, attention_mask=self._mask, past_key_values=self._cache, use_cache=True)
 
-    def select(self, rows: Int[Tensor, "rows"]) -> None:  # noqa: F821
+    def select(self, rows: Int[Tensor, "rows"]) -> None:
         """Keep these rows of the batch, in this order, repeated where `rows` repeats."""
         if self._native:
             for entry in self._cache.entries:
@@ -294,7 +293,7 @@ def _check_choice(what: str, choice: str, choices: tuple[str, ...]) -> None:
         raise CulnigError(f"unknown {what} {choice!r}: choose from {', '.join(choices)}")
 
 
-def _no_gate(name: str, reason: str) -> CulnigError:
+def _no_gate(name: Any, reason: str) -> CulnigError:
     return CulnigError(f"model {name} has no gate site: {reason}; choose a model with a gated MLP")
 
 

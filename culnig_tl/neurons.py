@@ -1,3 +1,6 @@
+# pyright: reportArgumentType=false, reportAttributeAccessIssue=false, reportCallIssue=false
+# pyright: reportGeneralTypeIssues=false, reportOperatorIssue=false, reportReturnType=false
+# (pandas types most results as unions of everything it can return)
 """Neurons, how many a model has, and sets of them that can be saved."""
 
 from collections.abc import Iterable, Iterator
@@ -74,11 +77,7 @@ class NeuronLayout:
             CulnigError: the model has no such layer, site or index.
         """
         layer, site, index = neuron
-        if (
-            site not in SITES
-            or not 0 <= layer < self.n_layers
-            or not 0 <= index < self.size(site)
-        ):
+        if site not in SITES or not 0 <= layer < self.n_layers or not 0 <= index < self.size(site):
             raise CulnigError(f"no neuron {tuple(neuron)} in a model with {self}")
         return self.span(layer, site).start + index
 
@@ -127,7 +126,7 @@ class NeuronSet:
 
     def __post_init__(self) -> None:
         ids = np.unique(np.asarray(self.ids, dtype=np.int64))
-        if len(ids) and not (0 <= ids[0] and ids[-1] < self.layout.total):
+        if len(ids) and not (ids[0] >= 0 and ids[-1] < self.layout.total):
             raise CulnigError(
                 f"neuron set {self.name!r} has ids from {ids[0]} to {ids[-1]}, the model only "
                 f"{self.layout}: make the set from this model's scores"
@@ -146,8 +145,9 @@ class NeuronSet:
         return len(self.ids)
 
     def __iter__(self) -> Iterator[Neuron]:
-        for row in self.frame().itertuples(index=False):
-            yield Neuron(int(row.layer), str(row.site), int(row.index))
+        frame = self.frame()
+        for layer, site, index in zip(frame["layer"], frame["site"], frame["index"], strict=True):
+            yield Neuron(int(layer), str(site), int(index))
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, NeuronSet):

@@ -1,3 +1,6 @@
+# pyright: reportArgumentType=false, reportAttributeAccessIssue=false, reportCallIssue=false
+# pyright: reportGeneralTypeIssues=false, reportOperatorIssue=false, reportReturnType=false
+# (pandas types most results as unions of everything it can return)
 """Figures: each takes a frame or a neuron set and returns matplotlib axes. Needs no model."""
 
 from typing import Any
@@ -14,7 +17,7 @@ _BAR_COLOURS = {"original": "#555555", "masked": "#c44e52", "random": "#9ab6d6"}
 
 
 def plot_distribution(neurons: NeuronSet, axes: Axes | None = None) -> Axes:
-    """How many of the set's neurons sit in each layer, stacked by site (as the paper's figure 3)."""
+    """How many of the set's neurons sit in each layer, stacked by site (the paper's figure 3)."""
     axes = axes if axes is not None else _new_axes(8, 3.2)
     counts = neurons.counts()
     bottom = pd.Series(0, index=counts.index)

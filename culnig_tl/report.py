@@ -63,7 +63,7 @@ def write_report(
         variant=variant,
         figures={name: _as_png(axes) for name, axes in figures.items()},
     )
-    write_atomically(path, lambda name: name.write_text(html, encoding="utf-8") and None)
+    write_atomically(path, lambda name: name.write_text(html, encoding="utf-8"))
 
 
 def table_rows(table: pd.DataFrame) -> list[dict[str, Any]]:

@@ -205,7 +205,7 @@ def _load_data(study: Study) -> dict[str, list[Instance]]:
 
 def _check_writable(out: Path) -> None:
     probe = out / ".writable"
-    write_atomically(probe, lambda name: name.write_text("") and None)
+    write_atomically(probe, lambda name: name.write_text(""))
     probe.unlink()
 
 

@@ -8,8 +8,9 @@ import pytest
 PACKAGE = Path(__file__).resolve().parents[1] / "culnig_tl"
 ORDER = (
     "errors files instances tasks neurons embedded models prompts batches scores attribution "
-    "selection ablation evaluation comparison plots report study cli __main__"
+    "selection ablation evaluation comparison plots report study paper cli __main__"
 ).split()
+DATA = "data"  # the folder of bundled data: a package without code
 MAY_BE_ABSENT = {"report", "study", "cli", "__main__"}
 MODEL_FREE = ("selection", "comparison", "plots", "report")
 MODEL_PACKAGES = {"torch", "transformers", "transformer_lens"}
@@ -20,7 +21,7 @@ def place(path: Path) -> str:
     return path.relative_to(PACKAGE).with_suffix("").parts[0]
 
 
-FILES = sorted(PACKAGE.rglob("*.py"))
+FILES = sorted(p for p in PACKAGE.rglob("*.py") if DATA not in p.parts)
 PLACES = {place(path) for path in FILES}
 
 

@@ -48,7 +48,7 @@ def test_counts_are_floors(share, mlp, attention):
 
 def test_floor_does_not_lose_a_neuron_to_rounding():
     layout = NeuronLayout(n_layers=1, gate=100, q=1, k=1, v=1)  # 100 * 0.29 is 28.999...
-    assert len(chosen(scores({}, layout), None, None, top_mlp=0.29, top_attention=0)) == 29
+    assert len(chosen(scores({}, layout), None, None, top_mlp=0.29, top_attention=0.0)) == 29
 
 
 def test_ties_break_by_layer_site_index():
@@ -61,7 +61,7 @@ def test_ties_break_by_layer_site_index():
     ]
     # 30 and 12 tie behind 35: the earlier layer comes first.
     made = scores({35: 0.9, 30: 0.5, 12: 0.5})
-    assert chosen(made, None, None, top_mlp=0, top_attention=0.125) == [12, 35]
+    assert chosen(made, None, None, top_mlp=0.0, top_attention=0.125) == [12, 35]
 
 
 def test_the_control_is_subtracted():
@@ -76,7 +76,7 @@ def test_the_control_is_subtracted():
 def test_negative_scores_are_the_lowest():
     # Of the gates only 19..26 are at 0; 27 is the best of the rest.
     culture = scores({i: -0.5 for i in range(19)} | {27: -0.1})
-    assert chosen(culture, None, None, top_mlp=0.45, top_attention=0) == list(range(19, 28))
+    assert chosen(culture, None, None, top_mlp=0.45, top_attention=0.0) == list(range(19, 28))
 
 
 def test_countryrc_is_removed_from_mlp_and_attention_apart():
@@ -88,20 +88,20 @@ def test_countryrc_is_removed_from_mlp_and_attention_apart():
     # 20 x 0.1 = 2 gates (0, 5) and 16 x 0.1 = 1 attention neuron (11) are taken out.
     assert chosen(culture, None, names, **wanted, remove=0.1) == [1, 10]
     assert chosen(culture, None, names, **wanted, remove=0.15) == [10]
-    assert chosen(culture, None, names, **wanted, remove=0) == [0, 1, 10, 11]
+    assert chosen(culture, None, names, **wanted, remove=0.0) == [0, 1, 10, 11]
 
 
 def test_the_removed_are_not_replaced():
     culture = scores({0: 0.9, 1: 0.8, 2: 0.7})
     names = scores({0: 0.9}, name="countryrc")
-    assert chosen(culture, None, names, top_mlp=0.1, top_attention=0, remove=0.05) == [1]
+    assert chosen(culture, None, names, top_mlp=0.1, top_attention=0.0, remove=0.05) == [1]
 
 
 def test_control_and_countryrc_together():
     culture = scores({0: 0.9, 1: 0.8, 2: 0.7, 3: 0.6})
     control = scores({0: 0.9}, name="control")
     names = scores({2: 0.5}, name="countryrc")
-    found = chosen(culture, control, names, top_mlp=0.15, top_attention=0, remove=0.05)
+    found = chosen(culture, control, names, top_mlp=0.15, top_attention=0.0, remove=0.05)
     assert found == [1, 3]
 
 

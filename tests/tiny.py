@@ -10,7 +10,7 @@ ARCHITECTURES = ("llama", "qwen3", "phi3", "gemma3")
 WORDS = (
     "<pad> <unk> what do people in iran spain china mexico eat drink play for lunch ? : . "
     "Question Answer: Answer rice bread noodles maize tea coffee wine football chess polo the "
-    "a of is on with small green old hot"
+    "a of is on with small green old hot A B C D"
 ).split()
 
 

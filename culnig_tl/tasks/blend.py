@@ -1,3 +1,6 @@
+# pyright: reportArgumentType=false, reportAttributeAccessIssue=false, reportCallIssue=false
+# pyright: reportGeneralTypeIssues=false, reportOperatorIssue=false, reportReturnType=false
+# (pandas types most results as unions of everything it can return)
 """BLEnD's multiple-choice questions (Myung et al. 2024), from the Hub or from a local copy."""
 
 import json
@@ -89,9 +92,7 @@ def _item(row: dict, country: str, where: str) -> Item:
         letters = list(choices)
         options = tuple(str(choice) for choice in choices.values())
     except (TypeError, ValueError, AttributeError) as error:
-        raise CulnigError(
-            f"{where}: 'choices' is not JSON like {{\"A\": ...}}; mend it"
-        ) from error
+        raise CulnigError(f"{where}: 'choices' is not JSON like {{\"A\": ...}}; mend it") from error
     if row["answer_idx"] not in letters:
         raise CulnigError(
             f"{where}: answer {row['answer_idx']!r} is not among its options {letters}; mend it"

@@ -11,7 +11,9 @@ SPLITS = ("test",)
 _DATA = Path(__file__).parent.parent / "data"
 _OPTIONS = "A. {option_a}\nB. {option_b}\nC. {option_c}\nD. {option_d}"
 COMMONSENSE = Template(
-    user=f"Choose the option that fits and give its letter only.\nQuestion: {{question}}\n{_OPTIONS}",
+    user=(
+        f"Choose the option that fits and give its letter only.\nQuestion: {{question}}\n{_OPTIONS}"
+    ),
     cloze="Question: {question}\nAnswer:",
 )
 PARAPHRASE = Template(

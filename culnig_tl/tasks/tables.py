@@ -1,3 +1,6 @@
+# pyright: reportArgumentType=false, reportAttributeAccessIssue=false, reportCallIssue=false
+# pyright: reportGeneralTypeIssues=false, reportOperatorIssue=false, reportReturnType=false
+# (pandas types most results as unions of everything it can return)
 """Rows of a local file (CSV, JSON, JSON lines, Parquet) or of a dataset on the Hub."""
 
 from collections.abc import Mapping, Sequence
