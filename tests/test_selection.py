@@ -38,7 +38,7 @@ def test_highest_of_each_pool():
 
 @pytest.mark.parametrize(
     ("share", "mlp", "attention"),
-    [(0.0625, 1, 1), (0.1, 2, 1), (0.19, 3, 3), (0.26, 5, 4), (0.99, 19, 15), (1, 20, 16)],
+    [(0.0625, 1, 1), (0.1, 2, 1), (0.19, 3, 3), (0.26, 5, 4), (0.99, 19, 15), (1.0, 20, 16)],
 )
 def test_counts_are_floors(share, mlp, attention):
     found = select_general(scores({}), None, None, top_mlp=share, top_attention=share)

