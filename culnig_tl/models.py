@@ -7,6 +7,7 @@ Everything else in the package uses only what `HookedTransformer` and `Transform
 import contextlib
 import copy
 import io
+import warnings
 import weakref
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -348,7 +349,9 @@ def _hooked_transformer(hf_model: Any, tokenizer: Any, name: str, device: str) -
             f"transformer-lens has no HookedTransformer for {name!r}: use "
             "model_class='TransformerBridge'"
         )
-    with contextlib.redirect_stdout(io.StringIO()):  # it prints what it loaded
+    # It prints what it loaded, and warns that 4.0 will not have it: the user asked for it.
+    with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
         model = HookedTransformer.from_pretrained_no_processing(
             official,
             hf_model=hf_model,

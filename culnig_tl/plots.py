@@ -18,7 +18,7 @@ _BAR_COLOURS = {"original": "#555555", "masked": "#c44e52", "random": "#9ab6d6"}
 
 def plot_distribution(neurons: NeuronSet, axes: Axes | None = None) -> Axes:
     """How many of the set's neurons sit in each layer, stacked by site (the paper's figure 3)."""
-    axes = axes if axes is not None else _new_axes(8, 3.2)
+    axes = axes if axes is not None else _new_axes(8.0, 3.2)
     counts = neurons.counts()
     bottom = pd.Series(0, index=counts.index)
     for site in SITES:
@@ -37,7 +37,7 @@ def plot_distribution(neurons: NeuronSet, axes: Axes | None = None) -> Axes:
 
 def plot_comparison(table: pd.DataFrame, axes: Axes | None = None, title: str = "") -> Axes:
     """Original, masked and random per row of `compare`'s table, random with its deviation."""
-    axes = axes if axes is not None else _new_axes(8, 3.2)
+    axes = axes if axes is not None else _new_axes(8.0, 3.2)
     names = [f"{task}{' *' if row['significant'] else ''}" for task, row in table.iterrows()]
     for offset, column in enumerate(("original", "masked", "random")):
         errors = table["random_sd"] if column == "random" else None
@@ -58,7 +58,7 @@ def plot_comparison(table: pd.DataFrame, axes: Axes | None = None, title: str = 
 def plot_countries(table: pd.DataFrame, task: str, axes: Axes | None = None) -> Axes:
     """Accuracy per country before and after masking, from `by_country`'s table."""
     rows = table.loc[task].sort_values("original")
-    axes = axes if axes is not None else _new_axes(8, 0.9 + 0.3 * len(rows))
+    axes = axes if axes is not None else _new_axes(8.0, 0.9 + 0.3 * len(rows))
     for row, (_, values) in enumerate(rows.iterrows()):
         axes.plot([values["original"], values["masked"]], [row, row], color="#cccccc", zorder=1)
     for column, marker in (("original", "o"), ("masked", "D"), ("random", "|")):

@@ -92,6 +92,7 @@ def test_imports_only_earlier_modules(path):
     here = place(path)
     if here == "__init__":
         return
+    assert here in ORDER, f"{path.name} is not in ORDER"
     earlier = set(ORDER[: ORDER.index(here)]) | ({"tasks"} if here == "tasks" else set())
     late = own(imports_of(path)) - earlier
     assert not late, f"{path.name} imports {sorted(late)}, which come after it"

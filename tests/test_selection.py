@@ -22,7 +22,10 @@ def scores(high: dict[int, float], layout: NeuronLayout = LAYOUT, name: str = "e
         countries=("Spain",),
         instances=(2,),
         sums=2 * np.stack([means, -means])[:, None],
-        provenance={"model": {"name": "tiny"}, "dataset": {"task": name, "hash": name}},
+        provenance={
+            "model": {"name": "tiny"},
+            "dataset": {"task": name, "split": "neuron", "hash": name},
+        },
     )
 
 
