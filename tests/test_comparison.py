@@ -54,9 +54,16 @@ def test_identical_evaluations_give_one(correct):
 
 
 def test_random_that_hurts_as_much_is_a_tie_and_gives_one():
-    # Seven sets: their mean is a rounded sum, and must not miss the tie.
     hurt = frame([0, 1, 1] * 10)
     row = compare(frame([1] * 30), hurt, [hurt] * 7).loc["everyday"]
+    assert (row["p_mean"], row["p_one"]) == (1.0, 1.0)
+
+
+def test_a_tie_of_probabilities_is_not_lost_to_rounding():
+    # The mean of seven equal sums of decimals is rounded, and may come out below them.
+    hurt = frame([1] * 30, p=np.linspace(0.013, 0.7, 30))
+    before = frame([1] * 30, p=np.linspace(0.1, 0.9, 30))
+    row = compare(before, hurt, [hurt] * 7, metric="p").loc["everyday"]
     assert (row["p_mean"], row["p_one"]) == (1.0, 1.0)
 
 

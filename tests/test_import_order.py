@@ -21,7 +21,7 @@ def place(path: Path) -> str:
     return path.relative_to(PACKAGE).with_suffix("").parts[0]
 
 
-FILES = sorted(p for p in PACKAGE.rglob("*.py") if DATA not in p.parts)
+FILES = sorted(p for p in PACKAGE.rglob("*.py") if DATA not in p.relative_to(PACKAGE).parts)
 PLACES = {place(path) for path in FILES}
 
 

@@ -67,6 +67,16 @@ def test_ties_break_by_layer_site_index():
     assert chosen(made, None, None, top_mlp=0.0, top_attention=0.125) == [12, 35]
 
 
+def test_ties_keep_their_order_in_a_large_pool():
+    # Three levels, each with many ties: an unstable sort would mix them.
+    levels = np.arange(360) % 3
+    made = scores({i: float(level) for i, level in enumerate(levels)}, BIG)
+    gates = BIG.ids_of(["gate"])
+    expected = [i for i in gates if levels[i] == 2] + [i for i in gates if levels[i] == 1]
+    found = chosen(made, None, None, top_mlp=0.5, top_attention=0.0)
+    assert found == sorted(expected[:100])
+
+
 def test_the_control_is_subtracted():
     culture = scores({0: 0.9, 1: 0.5, 10: 0.9, 11: 0.5})
     control = scores({0: 0.8, 10: 0.3, 11: 0.1}, name="control")

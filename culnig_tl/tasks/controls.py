@@ -51,7 +51,7 @@ def paraphrase_items(
         raise CulnigError(f"{data} has {len(rows)} pairs: give four or more")
     items = []
     for row in rows:
-        others = [other["paraphrase"] for other in rows if other is not row]
+        others = sorted(other["paraphrase"] for other in rows if other is not row)
         wrong = stable_random("paraphrase", row["id"]).sample(others, 3)
         fields = {"question": row["sentence"]}
         items.append(Item(row["id"], None, fields, (row["paraphrase"], *wrong), 0))
