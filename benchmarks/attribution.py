@@ -30,7 +30,7 @@ from culnig_tl.batches import Batch, flat_positions, pad_batch, plan_batches
 from culnig_tl.embedded import embedded_folder
 from culnig_tl.instances import Instance
 from culnig_tl.models import load_model, tokenizer_of
-from culnig_tl.neurons import SITES, NeuronLayout
+from culnig_tl.neurons import SITES
 from culnig_tl.prompts import Prompt, make_prompts
 from culnig_tl.scores import VARIANTS, Scores
 from culnig_tl.tasks import load_task
@@ -183,30 +183,39 @@ def bare_limit(
             )
 
 
-def bare_scores(model: Any, groups: Sequence[Group], frozen: bool, layout: NeuronLayout) -> Tensor:
-    """Max over positions of activation x gradient, weighted by P and summed: the bare model."""
-    sums = torch.zeros(layout.total, dtype=torch.float64)
+def bare_scores(model: Any, groups: Sequence[Group], scores: Scores) -> Tensor:
+    """The `max` sums of `scores`, [country, neuron], from the bare model."""
+    layout = scores.layout
+    sums = torch.zeros(len(scores.countries), layout.total, dtype=torch.float64)
 
-    def use(prompts: Any, batch: Batch, log_p: Tensor, gradients: Any, outputs: Any) -> None:
+    def use(
+        prompts: Sequence[Prompt], batch: Batch, log_p: Tensor, gradients: Any, outputs: Any
+    ) -> None:
         probability = log_p.detach().exp()[:, None]
+        rows = torch.tensor([scores.countries.index(p.instance.country or "") for p in prompts])
         for key, gradient in gradients.items():
             product = (outputs[key] * gradient).detach() * probability[:, :, None]
             highest = product.masked_fill(batch.mask[:, :, None] == 0, -torch.inf).amax(dim=1)
-            sums[layout.span(*key)] += (highest * probability).sum(dim=0).double().cpu()
+            weighted = (highest * probability).double().cpu()
+            sums[:, layout.span(*key)] = sums[:, layout.span(*key)].index_add(0, rows, weighted)
 
-    bare_limit(model, groups, frozen, use)
+    bare_limit(model, groups, frozen=True, use=use)
     return sums
 
 
 def relative_difference(scores: Scores, bare: Tensor) -> tuple[float, float]:
-    """The largest over the sites: of the norm of the difference, and of its largest element."""
-    ours = torch.from_numpy(scores.sums[VARIANTS.index("max")].sum(axis=0)).double()
+    """The norm of the difference, and its largest element, relative to those of the scores.
+
+    Each the largest over countries and sites. Not over the sum of all countries: P(y|x) spans
+    many orders of magnitude, and the instance with the highest would hide the others.
+    """
+    ours = torch.from_numpy(scores.sums[VARIANTS.index("max")]).double()
     norms, elements = [], []
     for site in SITES:
         ids = torch.from_numpy(scores.layout.ids_of([site]))
-        difference, size = (ours[ids] - bare[ids]).abs(), bare[ids].abs()
-        norms.append(float(difference.norm() / size.norm()))
-        elements.append(float(difference.max() / size.max()))
+        difference, size = (ours[:, ids] - bare[:, ids]).abs(), bare[:, ids].abs()
+        norms.append(float((difference.norm(dim=1) / size.norm(dim=1)).max()))
+        elements.append(float((difference.amax(dim=1) / size.amax(dim=1)).max()))
     return max(norms), max(elements)
 
 
@@ -243,8 +252,9 @@ def main() -> None:
     arguments.add_argument("--repeats-published", type=int, default=1)
     options = arguments.parse_args()
     if options.only:
-        methods, *_ = prepare(options, [options.only])
-        report_peak(methods[options.only], options.device)
+        methods, hooked, bare, *_ = prepare(options, [options.only])
+        model = hooked if options.only == OURS else bare
+        report_peak(methods[options.only], model, options.device)
         return
     about = machine()
     memory = {}
@@ -255,12 +265,11 @@ def main() -> None:
     # The check is also the warm-up.
     scores = methods[OURS]()
     bare_limit(bare, groups, frozen=False)
-    norm, element = relative_difference(
-        scores, bare_scores(bare, groups, frozen=True, layout=scores.layout)
-    )
+    norm, element = relative_difference(scores, bare_scores(bare, groups, scores))
     print(
-        f"max-scores, ours against the bare model, worst site: norm of the difference {norm:.1e}, "
-        f"largest element {element:.1e} (wanted <= 1e-4): {'ok' if norm <= 1e-4 else 'DIFFERENT'}"
+        "max-scores, ours against the bare model, worst country and site: norm of the difference "
+        f"{norm:.1e}, largest element {element:.1e} (wanted <= 1e-4): "
+        f"{'ok' if norm <= 1e-4 else 'DIFFERENT'}"
     )
     repeats: dict[str, int] = dict.fromkeys(METHODS, options.repeats)
     repeats[PUBLISHED] = options.repeats_published

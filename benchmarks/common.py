@@ -107,13 +107,16 @@ def interleaved(
     return seconds
 
 
-def report_peak(work: Callable[[], Any], device: str) -> None:
+def report_peak(work: Callable[[], Any], model: torch.nn.Module, device: str) -> None:
     """Run `work` and print, as one line of JSON, the memory before it and its peak, in MiB.
 
     On the CPU that is this process's resident memory. Its high-water mark is reset first:
-    loading a model peaks above what stays loaded, and `getrusage` would report that peak.
+    loading a model peaks above what stays loaded, and `getrusage` would report that peak. All
+    weights are read before, since those mapped from a file are resident only once they are used.
     """
     gc.collect()
+    for weight in model.parameters():
+        weight.detach().sum()
     if device.startswith("cuda"):
         torch.cuda.reset_peak_memory_stats()
         loaded = torch.cuda.memory_allocated() / 2**20
@@ -169,6 +172,10 @@ def finish(
         wanted = target.as_dict()["target"]
         goals.add_row(target.name, f"{target.ratio:.2f}", wanted, "yes" if target.met else "no")
     console.print(goals)
+    for name, times in seconds.items():
+        if max(times) > 1.3 * min(times):
+            runs = ", ".join(f"{time:.2f}" for time in times)
+            console.print(f"uneven runs of {name!r} ({runs} s): was the machine quiet?")
     lens = about["versions"]["transformer-lens"]
     out = options.out or RESULTS / f"{prefix}-{options.model_class}-tl{lens}.json"
     settings = {

@@ -56,8 +56,10 @@ def naive(model: Any, instances: Sequence[Instance], budget: int) -> tuple[list[
     return predicted, probability
 
 
-def prepare(options: argparse.Namespace) -> tuple[dict[str, Callable[[], Any]], list[Instance]]:
-    """Both methods, on the same hooked model and instances."""
+def prepare(
+    options: argparse.Namespace,
+) -> tuple[dict[str, Callable[[], Any]], Any, list[Instance]]:
+    """Both methods, and the hooked model and the instances that they share."""
     instances = load_task("everyday", "test", limit=options.instances)
     model = load_model(MODEL, model_class=options.model_class, device=options.device)
     budget = options.token_budget
@@ -65,20 +67,20 @@ def prepare(options: argparse.Namespace) -> tuple[dict[str, Callable[[], Any]], 
         NAIVE: lambda: naive(model, instances, budget),
         OURS: lambda: evaluate(model, instances, answer_format="cloze", token_budget=budget),
     }
-    return methods, instances
+    return methods, model, instances
 
 
 def main() -> None:
     options = parser(__doc__.splitlines()[0] if __doc__ else None).parse_args()
     if options.only:
-        methods, _ = prepare(options)
-        report_peak(methods[options.only], options.device)
+        methods, model, _ = prepare(options)
+        report_peak(methods[options.only], model, options.device)
         return
     about = machine()
     memory = {}
     if not options.skip_memory:
         memory = {method: peak_memory(__file__, method, options) for method in METHODS}
-    methods, instances = prepare(options)
+    methods, _, instances = prepare(options)
     options.instances = len(instances)
     # The check is also the warm-up.
     predicted, probability = methods[NAIVE]()

@@ -215,11 +215,12 @@ def layout_of(model: HookedModel) -> NeuronLayout:
         k=key_heads * cfg.d_head,
         v=key_heads * cfg.d_head,
     )
+    known_hooks = model.hook_dict  # TransformerBridge 3.9 builds it anew on every access
     missing = [
         hook
         for layer in range(layout.n_layers)
         for site in ("gate", "q", "k", "v")
-        if (hook := hook_name(layer, site)) not in model.hook_dict
+        if (hook := hook_name(layer, site)) not in known_hooks
     ]
     if missing:
         raise CulnigError(f"model {name} has no hook point {missing[0]}: it cannot be attributed")
