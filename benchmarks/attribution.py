@@ -21,7 +21,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
-from common import MODEL, Target, finish, interleaved, machine, parser, peak_memory, report_peak
+from common import MODEL, Target, finish, interleaved, machine, parser, peak_memories, report_peak
 from torch import Tensor
 from transformers import AutoModelForCausalLM
 
@@ -257,9 +257,7 @@ def main() -> None:
         report_peak(methods[options.only], model, options.device)
         return
     about = machine()
-    memory = {}
-    if not options.skip_memory:
-        memory = {method: peak_memory(__file__, method, options) for method in METHODS}
+    memory = peak_memories(__file__, METHODS, options)
     methods, _, bare, groups, instances = prepare(options, METHODS)
     options.instances = len(instances)
     # The check is also the warm-up.

@@ -10,7 +10,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -130,8 +130,16 @@ def report_peak(work: Callable[[], Any], model: torch.nn.Module, device: str) ->
     print(json.dumps({"loaded_mib": loaded, "peak_mib": peak, "extra_mib": peak - loaded}))
 
 
-def peak_memory(script: str, method: str, options: argparse.Namespace) -> dict[str, float]:
-    """`report_peak` of one method, in a process of its own."""
+def peak_memories(
+    script: str, methods: Iterable[str], options: argparse.Namespace
+) -> dict[str, dict[str, float]]:
+    """`report_peak` of each method, in a process of its own; nothing with `--skip-memory`."""
+    if options.skip_memory:
+        return {}
+    return {method: _peak_memory(script, method, options) for method in methods}
+
+
+def _peak_memory(script: str, method: str, options: argparse.Namespace) -> dict[str, float]:
     command = [sys.executable, script, "--only", method]
     for name in ("instances", "model_class", "device", "token_budget"):
         command += [f"--{name.replace('_', '-')}", str(getattr(options, name))]

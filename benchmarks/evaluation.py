@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from common import MODEL, Target, finish, interleaved, machine, parser, peak_memory, report_peak
+from common import MODEL, Target, finish, interleaved, machine, parser, peak_memories, report_peak
 
 from culnig_tl.batches import pad_batch, plan_batches
 from culnig_tl.evaluation import evaluate
@@ -77,9 +77,7 @@ def main() -> None:
         report_peak(methods[options.only], model, options.device)
         return
     about = machine()
-    memory = {}
-    if not options.skip_memory:
-        memory = {method: peak_memory(__file__, method, options) for method in METHODS}
+    memory = peak_memories(__file__, METHODS, options)
     methods, _, instances = prepare(options)
     options.instances = len(instances)
     # The check is also the warm-up.

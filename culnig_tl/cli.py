@@ -51,7 +51,7 @@ Countries = Annotated[
     str | None, typer.Option(help="Comma-separated, such as 'China,Iran,US'; default: all.")
 ]
 Format = Annotated[
-    str, typer.Option(help="cloze, letter, or auto: letter where there is a chat template.")
+    str, typer.Option("--format", help="cloze, letter, or auto: letter with a chat template.")
 ]
 Limit = Annotated[int, typer.Option(min=0, help="At most so many instances; 0: all.")]
 Budget = Annotated[int, typer.Option(help="Tokens in a batch; lower it when memory runs out.")]
@@ -76,7 +76,7 @@ def run(
     ] = None,
     templates: Templates = None,
     countries: Countries = None,
-    answer_format: Annotated[str, typer.Option("--format", help="cloze, letter or auto.")] = "auto",
+    answer_format: Format = "auto",
     limit: Limit = _D.limit,
     test_limit: Limit = _D.test_limit,
     rc_limit: Limit = _D.rc_limit,
@@ -146,7 +146,7 @@ def score(
     data: Data = None,
     templates: Templates = None,
     countries: Countries = None,
-    answer_format: Annotated[str, typer.Option("--format", help="cloze, letter or auto.")] = "auto",
+    answer_format: Format = "auto",
     limit: Limit = 0,
     model_class: ModelClass = "auto",
     dtype: Dtype = "float32",
@@ -207,7 +207,7 @@ def evaluate(
     data: Data = None,
     templates: Templates = None,
     countries: Countries = None,
-    answer_format: Annotated[str, typer.Option("--format", help="cloze, letter or auto.")] = "auto",
+    answer_format: Format = "auto",
     limit: Limit = 0,
     out: Annotated[Path | None, typer.Option(help="CSV file, one row an instance.")] = None,
     model_class: ModelClass = "auto",

@@ -205,9 +205,9 @@ class NeuronSet:
             neurons = [Neuron(int(n[0]), str(n[1]), int(n[2])) for n in content["neurons"]]
             ids = np.array([own.flat_id(neuron) for neuron in neurons], dtype=np.int64)
             loaded = cls(own, ids, content["name"], content["provenance"])
+        except CulnigError:
+            raise
         except (KeyError, TypeError, IndexError, ValueError) as error:
-            if isinstance(error, CulnigError):
-                raise
             raise CulnigError(f"{path} is damaged ({error!r}): make the set again") from error
         if layout is not None and own != layout:
             raise CulnigError(

@@ -2,7 +2,7 @@
 
 import base64
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,6 @@ import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib.axes import Axes
 
-from culnig_tl.comparison import by_country, compare
 from culnig_tl.files import write_atomically
 from culnig_tl.neurons import NeuronSet
 from culnig_tl.plots import plot_comparison, plot_countries, plot_distribution
@@ -25,9 +24,9 @@ def write_report(
     run: Mapping[str, Any],
     neurons: NeuronSet,
     scores: Scores,
-    original: pd.DataFrame,
-    masked: pd.DataFrame,
-    random: Sequence[pd.DataFrame],
+    accuracy: pd.DataFrame,
+    probability: pd.DataFrame,
+    countries: pd.DataFrame,
 ) -> None:
     """Write the HTML report of a run.
 
@@ -36,11 +35,9 @@ def write_report(
         run: what was run: arguments, versions, model, datasets.
         neurons: the culture-general set.
         scores: the cultural scores that it was selected from.
-        original, masked, random: frames of `evaluate`.
+        accuracy, probability: `compare`'s table for either metric.
+        countries: `by_country`'s table.
     """
-    accuracy = compare(original, masked, random)
-    probability = compare(original, masked, random, metric="probability")
-    countries = by_country(original, masked, random)
     figures = {
         "comparison": plot_comparison(accuracy),
         "distribution": plot_distribution(neurons),
@@ -56,7 +53,7 @@ def write_report(
         neurons=repr(neurons),
         share=f"{100 * len(neurons) / neurons.layout.total:.2f}",
         layout=str(neurons.layout),
-        random_sets=len(random),
+        random_sets=run["arguments"]["seeds"],
         accuracy=table_rows(accuracy),
         probability=table_rows(probability),
         top=top.to_dict("records"),

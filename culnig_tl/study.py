@@ -1,7 +1,7 @@
 """A whole run: score, select, ablate, evaluate, report, in a folder that can be resumed."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -75,7 +75,7 @@ def run_study(study: Study, out: str | Path) -> pd.DataFrame:
     if study.seeds < 1:
         raise CulnigError(f"seeds is {study.seeds}: give 1 or more random sets to compare with")
     data = _load_data(study)
-    arguments = asdict(study)
+    arguments = asdict(study) | {"countries": list(study.countries or []) or "all"}
     datasets = {
         name: {"instances": len(instances), "hash": content_hash(instances)}
         for name, instances in data.items()
@@ -94,7 +94,7 @@ def run_study(study: Study, out: str | Path) -> pd.DataFrame:
         study.trust_remote_code,
     )
     run = {
-        "arguments": arguments | {"countries": list(study.countries or []) or "all"},
+        "arguments": arguments,
         "datasets": datasets,
         "versions": package_versions(),
         "model": describe_model(model),
@@ -112,11 +112,10 @@ def run_study(study: Study, out: str | Path) -> pd.DataFrame:
     )
     neurons.save(out / "culture-general.json")
     tests = data["test"] + data["countryrc test"] + data["other tests"]
-    sets: list[NeuronSet | None] = [None, neurons]
-    sets += [select_random(neurons, seed, study.matched) for seed in range(study.seeds)]
-    for random_set in sets[2:]:
-        assert random_set is not None
+    random_sets = _random_sets(neurons, arguments)
+    for random_set in random_sets:
         random_set.save(out / f"{random_set.name}.json")
+    sets = [None, neurons, *random_sets]
     frames = []
     for number, chosen in enumerate(sets):
         label = "original" if chosen is None else f"{chosen.name} masked"
@@ -135,15 +134,14 @@ def read_run(out: str | Path) -> pd.DataFrame:
     run = read_json(out / "run.json")
     neurons = NeuronSet.load(out / "culture-general.json")
     scores = Scores.load(_scores_file(out, "neuron"), neurons.layout)
-    names = ["original", neurons.name]
-    matched = "matched-" if run["arguments"]["matched"] else ""
-    names += [f"random-{matched}{seed}" for seed in range(run["arguments"]["seeds"])]
-    missing = [name for name in names if not _evaluation_file(out, name).exists()]
+    sets = [None, neurons, *_random_sets(neurons, run["arguments"])]
+    files = [_evaluation_file(out, chosen) for chosen in sets]
+    missing = [file.stem for file in files if not file.exists()]
     if missing:
         raise CulnigError(
             f"{out} holds no evaluation of {missing[0]!r}: finish it with culnig run --out {out}"
         )
-    frames = [read_evaluation(_evaluation_file(out, name)) for name in names]
+    frames = [read_evaluation(file) for file in files]
     return report_run(out, run, neurons, scores, frames)
 
 
@@ -153,12 +151,11 @@ def report_run(
     """Write table.csv, countries.csv and report.html; returns `compare`'s table."""
     original, masked, *random = frames
     table = compare(original, masked, random)
-    for name, frame in (
-        ("table.csv", table),
-        ("countries.csv", by_country(original, masked, random)),
-    ):
-        write_atomically(out / name, frame.to_csv)
-    write_report(out / "report.html", run, neurons, scores, original, masked, random)
+    probability = compare(original, masked, random, metric="probability")
+    countries = by_country(original, masked, random)
+    write_atomically(out / "table.csv", table.to_csv)
+    write_atomically(out / "countries.csv", countries.to_csv)
+    write_report(out / "report.html", run, neurons, scores, table, probability, countries)
     return table
 
 
@@ -188,10 +185,7 @@ def _load_data(study: Study) -> dict[str, list[Instance]]:
         return load_task(task, split, limit=limit or None, **options)
 
     cultural = {"countries": countries, "data": study.data, "templates": study.templates}
-    passages = {
-        "countries": targets,
-        "data": study.countryrc_data,
-    }
+    passages = {"countries": targets, "data": study.countryrc_data}
     return {
         "neuron": load(study.task, "neuron", study.limit, **cultural),
         "control": load(study.task, "control", study.limit, **cultural),
@@ -211,8 +205,7 @@ def _check_writable(out: Path) -> None:
 
 def _check_same(before: dict, arguments: dict, datasets: dict, out: Path) -> None:
     """Refuse to go on in a folder that holds another study."""
-    now = arguments | {"countries": list(arguments["countries"] or []) or "all"}
-    for key, value in now.items():
+    for key, value in arguments.items():
         if before["arguments"].get(key) != value:
             raise CulnigError(
                 f"{out} holds a run with {key} = {before['arguments'].get(key)!r}, this one has "
@@ -230,8 +223,15 @@ def _scores_file(out: Path, name: str) -> Path:
     return out / "scores" / f"{name}.safetensors"
 
 
-def _evaluation_file(out: Path, name: str) -> Path:
+def _evaluation_file(out: Path, neurons: NeuronSet | None) -> Path:
+    name = "original" if neurons is None else neurons.name
     return out / "evaluations" / f"{name}.csv"
+
+
+def _random_sets(neurons: NeuronSet, arguments: Mapping[str, Any]) -> list[NeuronSet]:
+    """The run's random sets: seeds 0, 1, ..., so that they need not be read back."""
+    seeds, matched = range(arguments["seeds"]), arguments["matched"]
+    return [select_random(neurons, seed, matched) for seed in seeds]
 
 
 def _scored(
@@ -263,7 +263,7 @@ def _evaluated(
     neurons: NeuronSet | None,
     out: Path,
 ) -> pd.DataFrame:
-    file = _evaluation_file(out, "original" if neurons is None else neurons.name)
+    file = _evaluation_file(out, neurons)
     if not file.exists():
         frame = evaluate(model, instances, neurons, study.factor, study.answer_format)
         write_evaluation(frame, file)
