@@ -107,8 +107,8 @@ def answer_log_probability(logits: Tensor, prompts: Sequence[Prompt]) -> Tensor:
     device = logits.device
     labels = torch.tensor([token for prompt in prompts for token in prompt.label], device=device)
     rows = torch.tensor([i for i, p in enumerate(prompts) for _ in p.label], device=device)
-    chosen = logits.gather(1, labels[:, None])[:, 0] - logits.logsumexp(dim=1)
-    return torch.zeros(len(prompts), device=device).index_add(0, rows, chosen)
+    losses = torch.nn.functional.cross_entropy(logits, labels, reduction="none")
+    return torch.zeros(len(prompts), device=device).index_add(0, rows, -losses)
 
 
 def needed_positions(prompts: Sequence[Prompt], batch: Batch) -> Tensor:

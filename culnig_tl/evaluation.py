@@ -1,19 +1,23 @@
 """Evaluation: answering instances, with or without an ablation; one row an instance."""
 
+from collections import defaultdict
 from collections.abc import Sequence
 
 import pandas as pd
 import torch
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from culnig_tl.ablation import ablate
 from culnig_tl.batches import flat_positions, pad_batch, plan_batches
 from culnig_tl.files import progress
 from culnig_tl.instances import Instance
-from culnig_tl.models import HookedModel, PrefixCache, kept_logits, tokenizer_of
+from culnig_tl.models import HookedModel, PrefixCache, kept_residuals, tokenizer_of, unembed
 from culnig_tl.neurons import NeuronSet
 from culnig_tl.prompts import Prompt, make_prompts
 
+# Rows of [d_vocab] in memory at a time: 512 with a vocabulary of 262,144 are 0.5 GiB, twice.
+UNEMBEDDED_AT_ONCE = 512
 COLUMNS = (
     "id",
     "task",
@@ -76,41 +80,60 @@ def answer_log_probabilities(
     device = model.cfg.device
     batch = pad_batch([p.tokens for p in prompts], range(len(prompts)), tokenizer_of(model), device)
     width = batch.tokens.shape[1]
-    pairs = [(i, o) for i, prompt in enumerate(prompts) for o in range(len(prompt.options))]
-    longer = [(i, o) for i, o in pairs if len(prompts[i].options[o]) > 1]
-    cache = PrefixCache(model, len(prompts)) if longer else None
+    # The row of `residuals` from which each token of each option is predicted; and the options
+    # that go on behind their first token, by how far.
+    rows = {(i, o): [i] for i, prompt in enumerate(prompts) for o in range(len(prompt.options))}
+    further: dict[int, list[tuple[int, int]]] = defaultdict(list)
+    for i, o in rows:
+        if len(prompts[i].options[o]) > 1:
+            further[len(prompts[i].options[o]) - 1].append((i, o))
+    cache = PrefixCache(model, len(prompts)) if further else None
     last = flat_positions([(width, 1)] * len(prompts), width, device)
-    first = kept_logits(model, batch.tokens, batch.mask, last, cache).float().log_softmax(dim=1)
-    best = first.argmax(dim=1)
-    log_probabilities = {(i, o): [first[i, prompts[i].options[o][0]][None]] for i, o in pairs}
-    greedy = [bool(best[i] == prompt.label[0]) for i, prompt in enumerate(prompts)]
-    if cache is not None:
-        cache.select(torch.tensor([i for i, _ in longer], device=device))
-        starts = [prompts[i].options[o][:-1] for i, o in longer]
-        step = max(map(len, starts))
-        # Padded on the right: what follows an option's last token cannot change it.
-        tokens = torch.tensor([[*s, *[0] * (step - len(s))] for s in starts], device=device)
-        keep = flat_positions([(len(s), len(s)) for s in starts], step, device)
-        logits = kept_logits(model, tokens, torch.ones_like(tokens), keep, cache).float()
-        rest = torch.tensor(
-            [token for i, o in longer for token in prompts[i].options[o][1:]], device=device
-        )
-        chosen = logits.gather(1, rest[:, None])[:, 0] - logits.logsumexp(dim=1)
-        is_best = (logits.argmax(dim=1) == rest).tolist()
-        position = 0
-        for (i, o), start in zip(longer, starts, strict=True):
-            span = slice(position, position + len(start))
-            log_probabilities[i, o].append(chosen[span])
-            if o == prompts[i].instance.answer:
-                greedy[i] = greedy[i] and all(is_best[span])
-            position = span.stop
-    return [
-        (
-            [torch.cat(log_probabilities[i, o]) for o in range(len(prompt.options))],
-            greedy[i],
-        )
-        for i, prompt in enumerate(prompts)
-    ]
+    residuals = [kept_residuals(model, batch.tokens, batch.mask, last, cache)]
+    n_rows = len(prompts)
+    for steps, pairs in further.items():
+        assert cache is not None
+        tokens = torch.tensor([prompts[i].options[o][:-1] for i, o in pairs], device=device)
+        shared = cache.take(torch.tensor([i for i, _ in pairs], device=device))
+        every = torch.arange(tokens.numel(), device=device)
+        residuals.append(kept_residuals(model, tokens, torch.ones_like(tokens), every, shared))
+        for pair in pairs:
+            rows[pair] += range(n_rows, n_rows + steps)
+            n_rows += steps
+    flat_rows = torch.tensor([row for chain in rows.values() for row in chain], device=device)
+    flat_tokens = torch.tensor([token for p in prompts for o in p.options for token in o])
+    chosen, best = _token_log_probabilities(
+        model, torch.cat(residuals), flat_rows, flat_tokens.to(device)
+    )
+    lengths = [len(chain) for chain in rows.values()]
+    answers: list[tuple[list[Tensor], bool]] = []
+    options = zip(rows, chosen.split(lengths), best.split(lengths), strict=True)
+    for (i, o), log_probabilities, is_best in options:
+        if o == 0:
+            answers.append(([], False))
+        answers[i][0].append(log_probabilities)
+        if o == prompts[i].instance.answer:
+            answers[i] = (answers[i][0], bool(is_best.all()))
+    return answers
+
+
+def _token_log_probabilities(
+    model: HookedModel,
+    residuals: Float[Tensor, "row d_model"],
+    rows: Int[Tensor, "token"],
+    tokens: Int[Tensor, "token"],
+) -> tuple[Float[Tensor, "token"], Bool[Tensor, "token"]]:
+    """The log-probability of each token at its row, and whether it is the arg-max there."""
+    chosen = torch.zeros(len(rows), device=rows.device)
+    best = torch.zeros(len(rows), dtype=torch.bool, device=rows.device)
+    for start in range(0, len(residuals), UNEMBEDDED_AT_ONCE):
+        part = residuals[start : start + UNEMBEDDED_AT_ONCE]
+        inside = ((rows >= start) & (rows < start + len(part))).nonzero()[:, 0]
+        at, wanted = rows[inside] - start, tokens[inside]
+        log_probabilities = unembed(model, part).float().log_softmax(dim=1)
+        chosen[inside] = log_probabilities[at, wanted]
+        best[inside] = log_probabilities.argmax(dim=1)[at] == wanted
+    return chosen, best
 
 
 def _row(prompt: Prompt, options: list[Tensor], greedy: bool) -> dict:

@@ -10,7 +10,7 @@ import io
 import warnings
 import weakref
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -232,23 +232,54 @@ def kept_logits(
     tokens: Int[Tensor, "batch pos"],
     mask: Int[Tensor, "batch pos"],
     keep: Int[Tensor, "kept"],
-    cache: Any = None,
 ) -> Float[Tensor, "kept d_vocab"]:
     """The logits of some positions only; `keep` indexes the flattened [batch * pos].
 
     The positions are picked before the unembedding and handed to it as one contiguous 2-D
     tensor: with a vocabulary of 262,144 this halves the cost of a pass, and a 3-D slice through a
-    frozen unembedding would take torch's slow batched path. With `cache` (`new_cache`) the
-    tokens continue what the cache holds, and are added to it; `mask` still covers `tokens` only.
+    frozen unembedding would take torch's slow batched path.
     """
+    with model.hooks(fwd_hooks=[("unembed.hook_in", lambda x, hook: x.flatten(0, 1)[keep])]):
+        return model(tokens, attention_mask=mask)
+
+
+def kept_residuals(
+    model: HookedModel,
+    tokens: Int[Tensor, "batch pos"],
+    mask: Int[Tensor, "batch pos"],
+    keep: Int[Tensor, "kept"],
+    cache: "PrefixCache | None" = None,
+) -> Float[Tensor, "kept d_model"]:
+    """What `kept_logits` hands to the unembedding, to be unembedded later (`unembed`).
+
+    With `cache` the tokens continue what the cache holds, and are added to it; `mask` still
+    covers `tokens` only.
+    """
+    kept: list[Tensor] = []
 
     def pick(residual: Tensor, hook: Any) -> Tensor:
-        return residual.reshape(-1, residual.shape[-1])[keep]
+        kept.append(residual.flatten(0, 1)[keep])
+        return kept[0][:0]
 
     with model.hooks(fwd_hooks=[("unembed.hook_in", pick)]):
         if cache is None:
-            return model(tokens, attention_mask=mask)
-        return cache.run(model, tokens, mask)
+            model(tokens, attention_mask=mask)
+        else:
+            cache.run(model, tokens, mask)
+    return kept[0]
+
+
+def unembed(
+    model: HookedModel, residuals: Float[Tensor, "kept d_model"]
+) -> Float[Tensor, "kept d_vocab"]:
+    """The logits of `kept_residuals`, possibly of several passes together.
+
+    Runs the model on a single token and puts `residuals` in its place, so that whatever the
+    model does to its logits (a soft cap, a scale) is done here too.
+    """
+    token = torch.zeros(1, 1, dtype=torch.long, device=residuals.device)
+    with model.hooks(fwd_hooks=[("unembed.hook_in", lambda x, hook: residuals)]):
+        return model(token, attention_mask=torch.ones_like(token))
 
 
 class PrefixCache:
@@ -277,17 +308,23 @@ class PrefixCache:
         self._mask = mask if self._mask is None else torch.cat([self._mask, mask], dim=1)
         return model(tokens, attention_mask=self._mask, past_key_values=self._cache, use_cache=True)
 
-    def select(self, rows: Int[Tensor, "rows"]) -> None:
-        """Keep these rows of the batch, in this order, repeated where `rows` repeats."""
+    def take(self, rows: Int[Tensor, "rows"]) -> "PrefixCache":
+        """A cache of these rows of the batch, in this order, repeated where `rows` repeats."""
+        taken = copy.copy(self)
         if self._native:
-            for entry in self._cache.entries:
-                entry.past_keys = entry.past_keys[rows]
-                entry.past_values = entry.past_values[rows]
-            self._cache.previous_attention_mask = self._cache.previous_attention_mask[rows]
+            taken._cache = copy.copy(self._cache)
+            taken._cache.entries = [
+                replace(entry, past_keys=entry.past_keys[rows], past_values=entry.past_values[rows])
+                for entry in self._cache.entries
+            ]
+            taken._cache.previous_attention_mask = self._cache.previous_attention_mask[rows]
         else:
-            self._cache.batch_select_indices(rows)
             assert self._mask is not None
-            self._mask = self._mask[rows]
+            taken._mask = self._mask[rows]
+            taken._cache = transformers.DynamicCache()
+            for number, layer in enumerate(self._cache.layers):
+                taken._cache.update(layer.keys[rows], layer.values[rows], number)
+        return taken
 
 
 def _check_choice(what: str, choice: str, choices: tuple[str, ...]) -> None:
@@ -365,16 +402,25 @@ def _hooked_transformer(hf_model: Any, tokenizer: Any, name: str, device: str) -
 
 
 def _store_transposed(model: HookedModel) -> None:
-    """Lay out the two-dimensional weights so that `W.T.contiguous()` copies nothing.
+    """Lay out the weights in memory so that HookedTransformer's passes need not copy them.
 
-    HookedTransformer takes that of its MLP weights and of the unembedding in every pass; stored
-    as TransformerLens lays them out, each pass would copy all of them.
+    Each pass transposes the weights of the MLPs, the unembedding and the attention and asks for
+    contiguous matrices; stored as TransformerLens lays them out, each pass would copy them all
+    (and autograd keep the copies). Shapes and values stay as they are.
     """
-    matrices = [model.unembed.W_U]
+
+    def store(weight: Tensor, order: tuple[int, ...]) -> None:
+        back = tuple(order.index(axis) for axis in range(len(order)))
+        weight.data = weight.data.permute(order).contiguous().permute(back)
+
+    store(model.unembed.W_U, (1, 0))
     for block in model.blocks:
-        matrices += [block.mlp.W_gate, block.mlp.W_in, block.mlp.W_out]
-    for matrix in matrices:
-        matrix.data = matrix.data.T.contiguous().T
+        for matrix in (block.mlp.W_gate, block.mlp.W_in, block.mlp.W_out):
+            store(matrix, (1, 0))
+        for name, weight in block.attn.named_parameters():
+            if name in ("W_Q", "W_K", "W_V", "_W_K", "_W_V"):  # [head, d_model, d_head]
+                store(weight, (0, 2, 1))
+        store(block.attn.W_O, (2, 0, 1))  # [head, d_head, d_model]
 
 
 def _bridge(hf_model: Any, tokenizer: Any, name: str, device: str) -> HookedModel:
