@@ -1,8 +1,10 @@
 """How fast attribution is, between the published way and the bare limit of the model.
 
-- `as published`: the full model in train mode with weight gradients, the logits of all positions,
-  padding filled with 0 before the max, and a Python loop over all neurons for each country of a
-  batch. Written from a description of it, not copied.
+- `as published`: batches of 16 in the data's order, the full model in train mode with weight
+  gradients, the logits of all positions, padding filled with 0 before the max, and a Python loop
+  over the neurons of each instance into nested dictionaries. The procedure of the paper's public
+  code (github.com/ynklab/CULNIG, calc_neuron_score.py), written anew; without its fifth
+  projection, up_proj, which no selection uses.
 - `bare limit`: the Hugging Face model without TransformerLens: only the logits that are needed,
   one `torch.autograd.grad` to the outputs of the gate and q/k/v projections, and nothing done
   with the gradients. With frozen and with unfrozen weights; the limit is the faster.
@@ -10,7 +12,7 @@
 
     python benchmarks/attribution.py --model-class TransformerBridge
 
-All run in one process, round-robin, on the same batches; peak memory is measured in a process of
+All run in one process, round-robin, on the same instances, the last two on the same batches; peak memory is measured in a process of
 its own for each method.
 """
 
@@ -37,6 +39,7 @@ from culnig_tl.tasks import load_task
 
 PUBLISHED, FROZEN, UNFROZEN, OURS = "as published", "bare, frozen", "bare, unfrozen", "ours"
 METHODS = (PUBLISHED, FROZEN, UNFROZEN, OURS)
+PUBLISHED_BATCH = 16
 Key = tuple[int, str]
 Group = tuple[list[Prompt], Batch]
 
@@ -119,13 +122,17 @@ def needed_positions(prompts: Sequence[Prompt], batch: Batch) -> Tensor:
 
 
 def as_published(
-    model: Any, groups: Sequence[Group]
-) -> dict[str, dict[tuple[str, int, int], float]]:
-    """Scores per country and neuron (site, layer, index)."""
+    model: Any, tokenizer: Any, prompts: Sequence[Prompt], device: str
+) -> dict[tuple[str, int, int], dict[str, float]]:
+    """Scores per neuron (site, layer, index) and country."""
     model.requires_grad_(True)
     model.train()
-    scores: dict[str, dict[tuple[str, int, int], float]] = defaultdict(lambda: defaultdict(float))
-    for prompts, batch in groups:
+    scores: dict[tuple[str, int, int], dict[str, float]] = defaultdict(lambda: defaultdict(float))
+    sequences = [prompt.tokens + prompt.label[:-1] for prompt in prompts]
+    for start in range(0, len(prompts), PUBLISHED_BATCH):
+        rows = range(start, min(start + PUBLISHED_BATCH, len(prompts)))
+        batch, group = pad_batch(sequences, rows, tokenizer, device), prompts[rows.start : rows.stop]
+        model.zero_grad()
         with Outputs(model, retain_grad=True) as outputs:
             logits = model(
                 input_ids=batch.tokens,
@@ -133,23 +140,18 @@ def as_published(
                 position_ids=positions_of(batch.mask),
                 use_cache=False,
             ).logits
-        needed = logits.flatten(0, 1)[needed_positions(prompts, batch)]
-        probability = answer_log_probability(needed, prompts).exp()
+        needed = logits.flatten(0, 1)[needed_positions(group, batch)]
+        probability = answer_log_probability(needed, group).exp()
         probability.sum().backward()
-        weighted = {}
-        for key, output in outputs.items():
+        for (layer, site), output in outputs.items():
             assert output.grad is not None
             product = (output * output.grad).detach()
             product = product.masked_fill(batch.mask[:, :, None] == 0, 0.0)
-            weighted[key] = product.amax(dim=1) * probability.detach()[:, None]
-        countries = [prompt.instance.country or "" for prompt in prompts]
-        for country in dict.fromkeys(countries):
-            rows = [i for i, other in enumerate(countries) if other == country]
-            of_country = scores[country]
-            for (layer, site), values in weighted.items():
-                for index, value in enumerate(values[rows].sum(dim=0).tolist()):
-                    of_country[site, layer, index] += value
-        model.zero_grad()
+            weighted = product.amax(dim=1) * probability.detach()[:, None]
+            for prompt, values in zip(group, weighted.cpu().tolist(), strict=True):
+                country = prompt.instance.country or ""
+                for index, value in enumerate(values):
+                    scores[site, layer, index][country] += value
     model.eval()
     return scores
 
@@ -237,7 +239,7 @@ def prepare(
     prompts = make_prompts(tokenizer, instances, "cloze")
     groups = make_batches(tokenizer, prompts, options.token_budget, options.device)
     methods = {
-        PUBLISHED: lambda: as_published(bare, groups),
+        PUBLISHED: lambda: as_published(bare, tokenizer, prompts, options.device),
         FROZEN: lambda: bare_limit(bare, groups, frozen=True),
         UNFROZEN: lambda: bare_limit(bare, groups, frozen=False),
         OURS: lambda: attribute(

@@ -2,6 +2,7 @@
 
 import contextlib
 import time
+import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,14 @@ from culnig_tl.batches import Batch, flat_positions, pad_batch, plan_batches
 from culnig_tl.errors import CulnigError
 from culnig_tl.files import package_versions, progress, sha256_of, write_atomically
 from culnig_tl.instances import Instance, content_hash
-from culnig_tl.models import HookedModel, describe_model, kept_logits, layout_of, tokenizer_of
+from culnig_tl.models import (
+    HookedModel,
+    at_least_float32,
+    describe_model,
+    kept_logits,
+    layout_of,
+    tokenizer_of,
+)
 from culnig_tl.neurons import SITES, NeuronLayout, hook_name
 from culnig_tl.prompts import Prompt, make_prompts, resolve_format
 from culnig_tl.scores import VARIANTS, Scores, read_tensors, write_tensors
@@ -152,8 +160,12 @@ def _score_batch(
     total = torch.zeros(len(prompts), device=device)
 
     def capture(key: tuple[int, str]) -> Any:
-        def forward_hook(activation: Tensor, hook: Any) -> None:
+        def forward_hook(activation: Tensor, hook: Any) -> Tensor | None:
             activations[key] = activation.detach()
+            # The weights are frozen, so the gradient's path must begin somewhere: at the first
+            # block's q, k and v, before which no neuron lies.
+            first = key[0] == 0 and key[1] != "gate"
+            return activation.detach().requires_grad_() if first else None
 
         return forward_hook
 
@@ -165,22 +177,19 @@ def _score_batch(
             variants *= probability[:, None]
             variants = torch.where(clamp[:, None], variants.clamp(min=0), variants)
             total.add_(variants.sum(dim=(0, 2)))
-            sums = torch.einsum("cb,vbn->vcn", share * probability, variants)
+            sums = torch.einsum("cb,vbn->vcn", (share * probability).to(variants), variants)
             totals.sums[:, :, layout.span(*key)] += sums
             fired[key] += 1
 
         return backward_hook
 
-    def begin_path(embedding: Tensor, hook: Any) -> Tensor:
-        # The weights are frozen, so the gradient's path must begin at the embedding.
-        return embedding.detach().requires_grad_()
-
     hooks = {key: hook_name(*key) for key in fired}
-    with model.hooks(
-        fwd_hooks=[("hook_embed", begin_path)]
-        + [(name, capture(key)) for key, name in hooks.items()],
+    with warnings.catch_warnings(), model.hooks(
+        fwd_hooks=[(name, capture(key)) for key, name in hooks.items()],
         bwd_hooks=[(name, reduce(key)) for key, name in hooks.items()],
     ):
+        # As intended at the first block, whose inputs need no gradient.
+        warnings.filterwarnings("ignore", "Full backward hook is firing")
         log_probability = _log_probability(model, batch, prompts)
         probability.copy_(log_probability.detach().exp())
         log_probability.sum().backward()
@@ -208,7 +217,7 @@ def reduce_positions(
     The first axis of the result is `VARIANTS`: max (equation 7), mean, and the sum, which is
     `norm`. Padding's gradient is exactly zero, so only the max needs the mask: -inf there.
     """
-    score = (activation.float() * gradient.float()).flatten(2)
+    score = (at_least_float32(activation) * at_least_float32(gradient)).flatten(2)
     norm = score.sum(dim=1)
     mean = norm / mask.sum(dim=1, keepdim=True)
     highest = score.masked_fill_((mask == 0)[:, :, None], -torch.inf).amax(dim=1)
@@ -222,7 +231,7 @@ def _log_probability(
     width = batch.tokens.shape[1]
     ends = [(width, len(prompt.label)) for prompt in prompts]
     keep = flat_positions(ends, width, batch.tokens.device)
-    logits = kept_logits(model, batch.tokens, batch.mask, keep).float()
+    logits = at_least_float32(kept_logits(model, batch.tokens, batch.mask, keep))
     labels = torch.tensor(
         [token for prompt in prompts for token in prompt.label], device=logits.device
     )
@@ -231,7 +240,7 @@ def _log_probability(
     )
     # One fused pass each way; logsumexp takes several over [kept, d_vocab].
     token_log_probability = -torch.nn.functional.cross_entropy(logits, labels, reduction="none")
-    zeros = torch.zeros(len(prompts), device=logits.device)
+    zeros = torch.zeros(len(prompts), device=logits.device, dtype=logits.dtype)
     return zeros.index_add(0, rows, token_log_probability)
 
 

@@ -12,7 +12,14 @@ from culnig_tl.ablation import ablate
 from culnig_tl.batches import flat_positions, pad_batch, plan_batches
 from culnig_tl.files import progress
 from culnig_tl.instances import Instance
-from culnig_tl.models import HookedModel, PrefixCache, kept_residuals, tokenizer_of, unembed
+from culnig_tl.models import (
+    HookedModel,
+    PrefixCache,
+    at_least_float32,
+    kept_residuals,
+    tokenizer_of,
+    unembed,
+)
 from culnig_tl.neurons import NeuronSet
 from culnig_tl.prompts import Prompt, make_prompts
 
@@ -130,8 +137,8 @@ def _token_log_probabilities(
         part = residuals[start : start + UNEMBEDDED_AT_ONCE]
         inside = ((rows >= start) & (rows < start + len(part))).nonzero()[:, 0]
         at, wanted = rows[inside] - start, tokens[inside]
-        log_probabilities = unembed(model, part).float().log_softmax(dim=1)
-        chosen[inside] = log_probabilities[at, wanted]
+        log_probabilities = at_least_float32(unembed(model, part)).log_softmax(dim=1)
+        chosen[inside] = log_probabilities[at, wanted].to(chosen)
         best[inside] = log_probabilities.argmax(dim=1)[at] == wanted
     return chosen, best
 

@@ -282,6 +282,11 @@ def unembed(
         return model(token, attention_mask=torch.ones_like(token))
 
 
+def at_least_float32(x: Tensor) -> Tensor:
+    """`x`, in float32 if it was in half precision."""
+    return x.to(torch.promote_types(x.dtype, torch.float32))
+
+
 class PrefixCache:
     """Keys and values of a batch of prompts, shared by the continuations of each.
 

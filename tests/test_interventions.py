@@ -35,10 +35,10 @@ def test_models_without_a_gate_are_refused(kind):
         tiny.bridge(kind)
 
 
-@pytest.mark.parametrize("kind", ["llama", "qwen3", "gemma3"])
+@pytest.mark.parametrize(("kind", "model_class"), [m for m in tiny.MODELS if m[0] != "phi3"])
 @pytest.mark.parametrize("factor", [0.0, 2.0])
-def test_ablation_equals_scaled_weight_rows(kind, factor):
-    model, hf = tiny.bridge(kind), tiny.hf_model(kind)
+def test_ablation_equals_scaled_weight_rows(kind, model_class, factor):
+    model, hf = tiny.model(kind, model_class), tiny.hf_model(kind)
     layout = layout_of(model)
     chosen = [Neuron(0, "gate", 3), Neuron(1, "q", 17), Neuron(2, "k", 1), Neuron(1, "v", 9)]
     neurons = NeuronSet.of(layout, chosen)
@@ -84,11 +84,11 @@ def test_set_of_another_model_is_refused():
         pass
 
 
-@pytest.mark.parametrize("kind", tiny.ARCHITECTURES)
+@pytest.mark.parametrize(("kind", "model_class"), tiny.MODELS)
 @pytest.mark.parametrize("masked", [False, True])
-def test_evaluation_equals_one_pass_an_option(kind, masked):
-    """Shared keys and values, left and right padding, multi-token options: against plain passes."""
-    model, hf = tiny.bridge(kind), tiny.hf_model(kind)
+def test_evaluation_equals_one_pass_an_option(kind, model_class, masked):
+    """Shared keys and values, left padding, multi-token options: against plain passes."""
+    model, hf = tiny.model(kind, model_class), tiny.hf_model(kind)
     layout = layout_of(model)
     neurons = NeuronSet(layout, np.arange(0, layout.total, 5)) if masked else None
     instances = tiny.instances()

@@ -1,12 +1,22 @@
 """Tiny random models of each architecture, a word tokenizer and instances to go with them."""
 
+import tempfile
+from pathlib import Path
+from unittest import mock
+
 import torch
 import transformers
 from tokenizers import Tokenizer, models, pre_tokenizers
 
 from culnig_tl import Instance, wrap_model
+from culnig_tl.models import HookedTransformer
 
 ARCHITECTURES = ("llama", "qwen3", "phi3", "gemma3")
+# A bridge of each architecture, and a HookedTransformer of those that TransformerLens makes from a
+# configuration file: for Gemma 3 it knows sizes by the models' names only.
+MODELS = tuple((kind, "TransformerBridge") for kind in ARCHITECTURES)
+if HookedTransformer is not None:
+    MODELS += tuple((kind, "HookedTransformer") for kind in ("llama", "qwen3", "phi3"))
 WORDS = (
     "<pad> <unk> what do people in iran spain china mexico eat drink play for lunch ? : . "
     "Question Answer: Answer rice bread noodles maize tea coffee wine football chess polo the "
@@ -78,6 +88,23 @@ def bridge(kind: str, seed: int = 0, **changes):
         name=f"tiny-{kind}",
         model_class="TransformerBridge",
     )
+
+
+def model(kind: str, model_class: str = "TransformerBridge", seed: int = 0):
+    """A hooked model of either class, with the weights of `hf_model(kind, seed)`."""
+    if model_class == "TransformerBridge":
+        return bridge(kind, seed)
+    hf = hf_model(kind, seed)
+    hf.config.architectures = [type(hf).__name__]
+    with tempfile.TemporaryDirectory(prefix="tiny-") as folder:
+        hf.config.save_pretrained(Path(folder))
+        # TransformerLens reads a configuration where the folder is an official name.
+        names = "transformer_lens.loading_from_pretrained.get_official_model_name"
+        with (
+            mock.patch("culnig_tl.models._official_name", lambda name: folder),
+            mock.patch(names, lambda name: name),
+        ):
+            return wrap_model(hf, tokenizer(), f"tiny-{kind}", "HookedTransformer", "cpu")
 
 
 def instances(count: int = 12) -> list[Instance]:
