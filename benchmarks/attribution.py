@@ -12,8 +12,8 @@
 
     python benchmarks/attribution.py --model-class TransformerBridge
 
-All run in one process, round-robin, on the same instances, the last two on the same batches; peak memory is measured in a process of
-its own for each method.
+All run in one process, round-robin, on the same instances, the last three on the same batches;
+peak memory is measured in a process of its own for each method.
 """
 
 import argparse
@@ -131,7 +131,10 @@ def as_published(
     sequences = [prompt.tokens + prompt.label[:-1] for prompt in prompts]
     for start in range(0, len(prompts), PUBLISHED_BATCH):
         rows = range(start, min(start + PUBLISHED_BATCH, len(prompts)))
-        batch, group = pad_batch(sequences, rows, tokenizer, device), prompts[rows.start : rows.stop]
+        batch, group = (
+            pad_batch(sequences, rows, tokenizer, device),
+            prompts[rows.start : rows.stop],
+        )
         model.zero_grad()
         with Outputs(model, retain_grad=True) as outputs:
             logits = model(

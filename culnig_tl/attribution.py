@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from culnig_tl.batches import Batch, flat_positions, pad_batch, plan_batches
+from culnig_tl.batches import Batch, flat_positions, memory_errors, pad_batch, plan_batches
 from culnig_tl.errors import CulnigError
 from culnig_tl.files import package_versions, progress, sha256_of, write_atomically
 from culnig_tl.instances import Instance, content_hash
@@ -85,7 +85,8 @@ def attribute(
         },
     }
     countries = tuple(dict.fromkeys(i.country or NO_COUNTRY for i in instances))
-    plan = plan_batches([_length(prompt) for prompt in prompts], token_budget)
+    lengths = [len(prompt.tokens) + len(prompt.label) - 1 for prompt in prompts]
+    plan = plan_batches(lengths, token_budget)
     run = sha256_of(provenance)
     totals = _Totals(layout, countries, model.cfg.device)
     path = None if checkpoint is None else Path(checkpoint)
@@ -93,7 +94,7 @@ def attribute(
     saved = time.monotonic()
     with _frozen(model):
         for number in progress(range(done, len(plan)), "Attribution", total=len(plan) - done):
-            with _memory_errors(plan[number], prompts, token_budget):
+            with memory_errors(plan[number], lengths, token_budget):
                 _score_batch(model, [prompts[row] for row in plan[number]], totals, clamp_control)
             last = number == len(plan) - 1
             if path is not None and (last or time.monotonic() - saved >= checkpoint_seconds):
@@ -134,10 +135,6 @@ class _Totals:
             )
         self.sums.copy_(torch.from_numpy(np.ascontiguousarray(tensors["sums"])))
         return int(about["done"])
-
-
-def _length(prompt: Prompt) -> int:
-    return len(prompt.tokens) + len(prompt.label) - 1
 
 
 def _score_batch(
@@ -184,9 +181,12 @@ def _score_batch(
         return backward_hook
 
     hooks = {key: hook_name(*key) for key in fired}
-    with warnings.catch_warnings(), model.hooks(
-        fwd_hooks=[(name, capture(key)) for key, name in hooks.items()],
-        bwd_hooks=[(name, reduce(key)) for key, name in hooks.items()],
+    with (
+        warnings.catch_warnings(),
+        model.hooks(
+            fwd_hooks=[(name, capture(key)) for key, name in hooks.items()],
+            bwd_hooks=[(name, reduce(key)) for key, name in hooks.items()],
+        ),
     ):
         # As intended at the first block, whose inputs need no gradient.
         warnings.filterwarnings("ignore", "Full backward hook is firing")
@@ -259,19 +259,3 @@ def _frozen(model: HookedModel) -> Iterator[None]:
         for weight in trainable:
             weight.requires_grad_(True)
         model.train(training)
-
-
-@contextlib.contextmanager
-def _memory_errors(rows: Sequence[int], prompts: Sequence[Prompt], budget: int) -> Iterator[None]:
-    """Say what to lower when memory runs out."""
-    try:
-        yield
-    except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
-        words = str(error).lower()
-        if isinstance(error, RuntimeError) and "memory" not in words:
-            raise
-        longest = max(_length(prompts[row]) for row in rows)
-        raise CulnigError(
-            f"out of memory on a batch of {len(rows)} x {longest} tokens: lower token_budget "
-            f"(--token-budget), now {budget}"
-        ) from error

@@ -1,6 +1,7 @@
 """Batches of token sequences, padded on the left, sized by a budget of tokens."""
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -66,3 +67,24 @@ def flat_positions(ends: Sequence[tuple[int, int]], width: int, device: Any) -> 
     """
     flat = [i * width + p for i, (end, n) in enumerate(ends) for p in range(end - n, end)]
     return torch.tensor(flat, dtype=torch.long, device=device)
+
+
+@contextlib.contextmanager
+def memory_errors(rows: Sequence[int], lengths: Sequence[int], token_budget: int) -> Iterator[None]:
+    """Say what to lower when memory runs out on the batch `rows`.
+
+    Raises:
+        CulnigError: instead of the several errors that running out of memory raises.
+    """
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        # On the CPU it is a plain RuntimeError, known by its words alone.
+        known = isinstance(error, MemoryError | torch.OutOfMemoryError)
+        if not known and "memory" not in str(error).lower():
+            raise
+        longest = max(lengths[row] for row in rows)
+        raise CulnigError(
+            f"out of memory on a batch of {len(rows)} x {longest} tokens: lower token_budget "
+            f"(--token-budget), now {token_budget}"
+        ) from error

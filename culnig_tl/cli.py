@@ -9,10 +9,11 @@ from typing import Annotated, Any
 
 import click
 import pandas as pd
+import transformers
 import typer
 from rich.console import Console
 from rich.logging import RichHandler
-from rich.table import Table
+from rich.table import Column, Table
 
 from culnig_tl.attribution import attribute
 from culnig_tl.errors import CulnigError
@@ -214,6 +215,7 @@ def evaluate(
     dtype: Dtype = "float32",
     device: Device = None,
     trust_remote_code: Trust = False,
+    token_budget: Budget = 2 * _D.token_budget,
 ) -> None:
     """Let the model answer a task, with or without masked neurons."""
     chosen = None if neurons is None else NeuronSet.load(neurons)
@@ -223,11 +225,11 @@ def evaluate(
         chosen = select_random(chosen, random_seed)
     instances = load_task(task, split, _country_list(countries), limit or None, data, templates)
     hooked = load_model(model, model_class, dtype, device, trust_remote_code=trust_remote_code)
-    frame = evaluate_instances(hooked, instances, chosen, factor, answer_format)
+    frame = evaluate_instances(hooked, instances, chosen, factor, answer_format, token_budget)
     if out is not None:
         write_evaluation(frame, out)
         _console.print(f"Saved: {out}")
-    table = Table("task", "items", "accuracy %", "vocabulary %", "mean P(answer) %")
+    table = Table(_wrapped("task"), "items", "accuracy %", "vocabulary %", "mean P(answer) %")
     for name, part in frame.groupby("task", sort=False):
         means = 100 * part[["correct", "correct_vocabulary", "probability"]].mean()
         table.add_row(str(name), str(len(part)), *(f"{value:.2f}" for value in means))
@@ -248,7 +250,7 @@ def models(
     name: Annotated[str | None, typer.Argument(help="A model to count instead.")] = None,
 ) -> None:
     """How many neurons models have (the paper's Table 12), from configurations alone."""
-    table = Table("model", "layers", *SITES, "all")
+    table = Table(_wrapped("model"), "layers", *SITES, "all")
     for label, config in {name: name}.items() if name else PAPER_MODELS.items():
         layout = count_neurons(config, str(label))
         counts = [f"{count:,}" for count in layout.counts().values()]
@@ -267,6 +269,7 @@ def main() -> None:
     for noisy in ("huggingface_hub", "transformers", "httpx"):
         logging.getLogger(noisy).setLevel(logging.ERROR)
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    transformers.utils.logging.disable_progress_bar()  # of reading weights: a second or two
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     warnings.filterwarnings("ignore", module="(transformer_lens|transformers|torch).*")
     try:
@@ -283,8 +286,15 @@ def main() -> None:
         sys.exit(error.exit_code)
 
 
+def _wrapped(header: str) -> Column:
+    """A column whose long names are wrapped, not cut."""
+    return Column(header, overflow="fold")
+
+
 def _print_comparison(frame: pd.DataFrame) -> None:
-    table = Table("accuracy in %", "items", "original", "culture masked", "random masked", "p", "")
+    table = Table(
+        _wrapped("accuracy in %"), "items", "original", "culture masked", "random masked", "p", ""
+    )
     for row in table_rows(frame):
         table.add_row(
             row["task"],

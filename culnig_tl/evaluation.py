@@ -9,7 +9,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from culnig_tl.ablation import ablate
-from culnig_tl.batches import flat_positions, pad_batch, plan_batches
+from culnig_tl.batches import flat_positions, memory_errors, pad_batch, plan_batches
 from culnig_tl.files import progress
 from culnig_tl.instances import Instance
 from culnig_tl.models import (
@@ -59,18 +59,20 @@ def evaluate(
         of the answer).
 
     Raises:
-        CulnigError: bad instances, or a neuron set of another model.
+        CulnigError: bad instances, a neuron set of another model, or not enough memory.
     """
     tokenizer = tokenizer_of(model)
     prompts = make_prompts(tokenizer, instances, answer_format)
-    plan = plan_batches([len(prompt.tokens) for prompt in prompts], token_budget)
+    lengths = [len(prompt.tokens) for prompt in prompts]
+    plan = plan_batches(lengths, token_budget)
     rows: dict[int, dict] = {}
     training = model.training
     model.eval()
     try:
         with torch.no_grad(), ablate(model, neurons, factor):
             for batch in progress(plan, "Evaluation", total=len(plan)):
-                answers = answer_log_probabilities(model, [prompts[row] for row in batch])
+                with memory_errors(batch, lengths, token_budget):
+                    answers = answer_log_probabilities(model, [prompts[row] for row in batch])
                 for row, (options, greedy) in zip(batch, answers, strict=True):
                     rows[row] = _row(prompts[row], options, greedy)
     finally:

@@ -43,6 +43,10 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
         write(Path(temporary))
         os.chmod(temporary, 0o644)
         os.replace(temporary, path)
+    except OSError as error:  # the disk is full, or `path` is a folder
+        raise CulnigError(
+            f"cannot write {path}: {error.strerror}; choose another name or make room"
+        ) from error
     finally:
         Path(temporary).unlink(missing_ok=True)
 

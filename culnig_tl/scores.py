@@ -52,12 +52,14 @@ class Scores:
             raise CulnigError(
                 f"no score variant {variant!r}: these scores hold {', '.join(self.variants)}"
             )
-        wanted = self.countries if countries is None else tuple(countries)
+        wanted = self.countries if countries is None else tuple(dict.fromkeys(countries))
         absent = [country for country in wanted if country not in self.countries]
         if absent:
             raise CulnigError(
                 f"no scores for {absent[0]!r}: these hold {', '.join(self.countries)}"
             )
+        if not wanted:
+            raise CulnigError("no country to average over: give one or more, or None for all")
         rows = [self.countries.index(country) for country in wanted]
         total = self.sums[self.variants.index(variant), rows].sum(axis=0, dtype=np.float64)
         return total / sum(self.instances[row] for row in rows)
@@ -114,18 +116,27 @@ class Scores:
                 message has both values.
         """
         tensors, about = read_tensors(Path(path), _FORMAT)
-        scores = cls(
-            layout=NeuronLayout(**about["layout"]),
-            variants=tuple(about["variants"]),
-            countries=tuple(about["countries"]),
-            instances=tuple(about["instances"]),
-            sums=tensors["sums"],
-            provenance=about["provenance"],
-        )
+        try:
+            scores = cls(
+                layout=NeuronLayout(**about["layout"]),
+                variants=tuple(about["variants"]),
+                countries=tuple(about["countries"]),
+                instances=tuple(map(int, about["instances"])),
+                sums=tensors["sums"],
+                provenance=about["provenance"],
+            )
+            names = scores.provenance["model"]["name"], scores.provenance["dataset"]["hash"]
+        except (KeyError, TypeError, ValueError) as error:
+            raise CulnigError(f"{path} is damaged ({error!r}): score again") from error
+        shape = (len(scores.variants), len(scores.countries), scores.layout.total)
+        if scores.sums.shape != shape or len(scores.instances) != len(scores.countries):
+            raise CulnigError(
+                f"{path} is damaged (sums {scores.sums.shape}, expected {shape}): score again"
+            )
         for what, found, expected in (
             ("neurons", scores.layout, layout),
-            ("model", scores.provenance["model"]["name"], model),
-            ("dataset hash", scores.provenance["dataset"]["hash"], dataset_hash),
+            ("model", names[0], model),
+            ("dataset hash", names[1], dataset_hash),
         ):
             if expected is not None and found != expected:
                 raise CulnigError(

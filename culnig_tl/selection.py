@@ -50,6 +50,13 @@ def select_general(
             raise CulnigError(f"{what} is {share}: give a share between 0 and 1")
     layout = scores.layout
     rank = scores.mean(variant)
+    name_of = scores.provenance["model"]["name"]
+    for other in (control, countryrc):
+        if other is not None and other.provenance["model"]["name"] != name_of:
+            raise CulnigError(
+                f"scores of {name_of} and of {other.provenance['model']['name']}: "
+                "use scores of one model"
+            )
     if control is not None:
         control.check_layout(layout, "the control's scores")
         rank = rank - control.mean(variant)

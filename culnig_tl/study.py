@@ -265,7 +265,9 @@ def _evaluated(
 ) -> pd.DataFrame:
     file = _evaluation_file(out, neurons)
     if not file.exists():
-        frame = evaluate(model, instances, neurons, study.factor, study.answer_format)
+        # Without gradients twice the tokens fit.
+        budget = 2 * study.token_budget
+        frame = evaluate(model, instances, neurons, study.factor, study.answer_format, budget)
         write_evaluation(frame, file)
     # Read back also when it was just made, so that a resumed run sees the same numbers.
     return read_evaluation(file)

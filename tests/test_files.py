@@ -91,6 +91,15 @@ def test_content_that_is_not_json_leaves_the_old_file(tmp_path):
     assert len(list(tmp_path.iterdir())) == 1
 
 
+def test_a_folder_is_not_overwritten(tmp_path):
+    (tmp_path / "a.json").mkdir()
+    with pytest.raises(
+        CulnigError, match=r"cannot write .*a\.json: Is a directory; choose another"
+    ):
+        write_json(tmp_path / "a.json", [1])
+    assert [path.name for path in tmp_path.iterdir()] == ["a.json"]
+
+
 def test_read_json_of_no_file(tmp_path):
     with pytest.raises(CulnigError, match=r"no file .*gone\.json: check the path"):
         read_json(tmp_path / "gone.json")

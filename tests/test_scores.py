@@ -55,6 +55,16 @@ def test_unknown_variant():
         scores().mean("mean")
 
 
+def test_no_country():
+    with pytest.raises(CulnigError, match="no country to average over"):
+        scores().mean("max", [])
+
+
+def test_a_country_named_twice_counts_once():
+    twice = scores().mean("max", ["Iran", "Iran"])
+    np.testing.assert_array_equal(twice, scores().mean("max", ["Iran"]))
+
+
 def test_unknown_country():
     with pytest.raises(CulnigError, match="no scores for 'China': these hold Spain, Iran"):
         scores().mean("max", ["Spain", "China"])
@@ -127,6 +137,21 @@ def test_load_of_a_truncated_file(tmp_path, keep):
     with pytest.raises(CulnigError, match=r"s\.safetensors is damaged .*: delete it") as caught:
         Scores.load(path)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"provenance": {}},
+        {"instances": (3,)},
+        {"layout": OTHER},
+        {"countries": ("Spain",), "instances": (3,)},
+    ],
+)
+def test_load_of_what_does_not_fit_together(tmp_path, change):
+    dataclasses.replace(scores(), **change).save(tmp_path / "s.safetensors")
+    with pytest.raises(CulnigError, match=r"s\.safetensors is damaged .*: score again"):
+        Scores.load(tmp_path / "s.safetensors")
 
 
 def test_load_of_no_file(tmp_path):

@@ -33,6 +33,14 @@ def chosen(*args, **kwargs) -> list[int]:
     return select_general(*args, **kwargs).ids.tolist()
 
 
+def test_scores_of_two_models_are_refused():
+    other = scores({})
+    other.provenance["model"]["name"] = "huge"
+    for pair in ((other, None), (None, other)):
+        with pytest.raises(CulnigError, match="scores of tiny and of huge: use scores of one mod"):
+            select_general(scores({}), *pair)
+
+
 def test_highest_of_each_pool():
     # 20 x 0.15 = 3 of MLP; 16 x 0.2 = 3.2, so 3 of attention, from q, k and v together.
     made = scores({5: 0.1, 20: 0.9, 27: 0.5, 3: 0.2, 12: 0.3, 33: 0.8, 34: 0.4, 10: 0.2})

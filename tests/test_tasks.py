@@ -341,6 +341,12 @@ def test_control_of_a_template(tmp_path):
         ({"blend": [PLAIN], "a": []}, "no templates for task 'everyday': it has a, blend"),
         ([PLAIN, {"cloze": "{question}"}], "template 1 of 'everyday' has no text under 'user'"),
         ([PLAIN, "text"], "template 1 of 'everyday' has no text under 'user'"),
+        ([PLAIN | {"cloze": 3}], "template 0 of 'everyday' has no text under 'cloze'; give text"),
+        ([PLAIN | {"prefill": None}], "template 0 of 'everyday' has no text under 'prefill'"),
+        ([PLAIN | {"system": "{"}], r"template 0 of task 'everyday': Single '\{' .* plain braces"),
+        ([PLAIN | {"system": "{question!z}"}], r"\{question\} must be a plain field name; write"),
+        ([PLAIN | {"system": "{question.x}"}], r"\{question.x\} must be a plain field name"),
+        ([PLAIN | {"system": "{}"}], r"\{\} must be a plain field name"),
         ([], "templates for 'everyday' must be a list .* with one or more"),
         ({"everyday": PLAIN}, "templates for 'everyday' must be a list"),
         ("text", "templates for 'everyday' must be a list"),
@@ -412,6 +418,24 @@ def test_own_everyday_file(tmp_path):
 def test_malformed_everyday_row(tmp_path, changes, message):
     with pytest.raises(CulnigError, match=message):
         from_rows(tmp_path, everyday_row(1), everyday_row(2, **changes), everyday_row(3))
+
+
+def test_repeated_question_and_country(tmp_path):
+    with pytest.raises(CulnigError, match=r"mine\.csv has more than one question id q1: keep one"):
+        from_rows(tmp_path, everyday_row(1), everyday_row(1))
+    with pytest.raises(CulnigError, match=r"mine\.csv has more than one column for USA: keep one"):
+        from_rows(tmp_path, everyday_row(1, US="maize"))
+
+
+def test_numbers_in_json_are_text(tmp_path):
+    row = everyday_row(1, id=7, Spain=1492, UK=2.5, Iran=None)
+    path = tmp_path / "mine.jsonl"
+    path.write_text(json.dumps(row) + "\n" + json.dumps(everyday_row(2, Mexico="cake")))
+    found = load_task("everyday", "neuron", countries=["Spain", "USA"], data=path)
+    assert [(i.id, i.answer_text) for i in found[:2]] == [("7/Spain", "1492"), ("7/USA", "corn")]
+    path.write_text(json.dumps(everyday_row(1, question=["What?"])))
+    with pytest.raises(CulnigError, match=r"mine\.jsonl, row 1: column 'question' is not text"):
+        load_task("everyday", "neuron", countries=["Spain"], data=path)
 
 
 def test_missing_column(tmp_path):

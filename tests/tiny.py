@@ -101,7 +101,7 @@ def model(kind: str, model_class: str = "TransformerBridge", seed: int = 0):
         # TransformerLens reads a configuration where the folder is an official name.
         names = "transformer_lens.loading_from_pretrained.get_official_model_name"
         with (
-            mock.patch("culnig_tl.models._official_name", lambda name: folder),
+            mock.patch("culnig_tl.models._official_name", return_value=folder),
             mock.patch(names, lambda name: name),
         ):
             return wrap_model(hf, tokenizer(), f"tiny-{kind}", "HookedTransformer", "cpu")

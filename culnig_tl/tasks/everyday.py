@@ -44,6 +44,10 @@ def load_items(split: str, countries: tuple[str, ...] | None, data: Path | None)
     table = read_table(path, ["id", "category", "question"])
     columns = [c for c in table.columns if c not in ("id", "category", "question")]
     names = {column: country_name(column) for column in columns}
+    for what, values in (("question id", list(table["id"])), ("column for", list(names.values()))):
+        repeated = [value for value in values if values.count(value) > 1]
+        if repeated:
+            raise CulnigError(f"{path} has more than one {what} {repeated[0]}: keep one")
     wanted = countries or COUNTRIES
     absent = [country for country in wanted if country not in names.values()]
     if absent:
@@ -67,7 +71,9 @@ def load_items(split: str, countries: tuple[str, ...] | None, data: Path | None)
     return items
 
 
-def _answers(cell: str) -> list[str]:
+def _answers(cell: object) -> list[str]:
+    if not isinstance(cell, str):  # a number, or what JSON leaves out
+        cell = "" if cell is None or cell != cell else str(cell)
     return [part.strip() for part in cell.split("|") if part.strip()]
 
 

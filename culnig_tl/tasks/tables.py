@@ -45,11 +45,16 @@ def read_table(path: Path, columns: Sequence[str]) -> pd.DataFrame:
             f"{path} has no column {missing[0]!r}: its columns are {list(table.columns)}"
         )
     for column in columns:
+        table[column] = table[column].map(_number_as_text)
         cells = table[column]
         empty = cells.isna() | cells.map(lambda cell: isinstance(cell, str) and not cell.strip())
         if empty.any():
             row = int(empty.to_numpy().argmax()) + 1
             raise CulnigError(f"{path}, row {row}: column {column!r} is empty; fill it or drop it")
+        strange = ~cells.map(lambda cell: isinstance(cell, str))
+        if strange.any():
+            row = int(strange.to_numpy().argmax()) + 1
+            raise CulnigError(f"{path}, row {row}: column {column!r} is not text; mend it")
     return table
 
 
@@ -75,6 +80,11 @@ def read_hub(name: str, config: str | None, split: str, columns: Sequence[str]) 
             f"dataset {name} has no column {missing[0]!r}: its columns are {list(table.columns)}"
         )
     return table
+
+
+def _number_as_text(cell: Any) -> Any:
+    is_number = isinstance(cell, int | float) and not pd.isna(cell)
+    return str(cell) if is_number else cell
 
 
 def checked(row: Mapping[str, Any], key: str, source: object, number: int) -> str:

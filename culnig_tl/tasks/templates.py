@@ -49,11 +49,11 @@ class Template:
 def read_templates(path: Path, task: str, default: Template) -> list[Template]:
     """Templates for `task` from a JSON file: a list of `{"user": ...}`, or a mapping task -> list.
 
-    What an entry leaves out comes from `default`.
+    An entry without `cloze` takes that of `default`; its other parts belong to its own wording.
 
     Raises:
         CulnigError: the file is no such JSON, has nothing for the task, or an entry has an
-            unknown key or no `user`.
+            unknown key, a value that is not text, or no `user`.
     """
     content = read_json(path)
     if isinstance(content, dict):
@@ -75,6 +75,12 @@ def read_templates(path: Path, task: str, default: Template) -> list[Template]:
             raise CulnigError(
                 f"{path}: template {number} of {task!r} has unknown keys {sorted(unknown)}; "
                 f"known are {', '.join(_KEYS)}"
+            )
+        wrong = [key for key, value in entry.items() if not isinstance(value, str)]
+        if wrong:
+            raise CulnigError(
+                f"{path}: template {number} of {task!r} has no text under {wrong[0]!r}; "
+                "give text or leave it out"
             )
         templates.append(Template(**{"cloze": default.cloze, **entry}))
     return templates
@@ -144,7 +150,19 @@ def _instance(item: Item, template: Template, number: int, task: str, split: str
 
 
 def _fill(text: str, fields: Mapping[str, str], task: str, number: int) -> str:
-    names = {name for _, name, _, _ in string.Formatter().parse(text) if name is not None}
+    try:
+        parts = [part for part in string.Formatter().parse(text) if part[1] is not None]
+    except ValueError as error:
+        raise CulnigError(
+            f"template {number} of task {task!r}: {error}; write {{{{ and }}}} for plain braces"
+        ) from error
+    odd = [name for _, name, style, turn in parts if style or turn or not str(name).isidentifier()]
+    if odd:
+        raise CulnigError(
+            f"template {number} of task {task!r}: {{{odd[0]}}} must be a plain field name; write "
+            "{{ and }} for plain braces"
+        )
+    names = {str(name) for _, name, _, _ in parts}
     missing = sorted(names - set(fields))
     if missing:
         raise CulnigError(

@@ -1,0 +1,81 @@
+"""Figures and report from made-up results: what they show, and that they stand alone."""
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import pytest
+from test_comparison import both, frame
+from test_scores import LAYOUT, scores
+
+from culnig_tl.comparison import by_country, compare
+from culnig_tl.neurons import Neuron, NeuronSet
+from culnig_tl.plots import plot_comparison, plot_countries, plot_distribution
+from culnig_tl.report import write_report
+
+IDS = [LAYOUT.flat_id(n) for n in (Neuron(0, "gate", 1), Neuron(0, "gate", 2), Neuron(1, "q", 0))]
+NEURONS = NeuronSet(LAYOUT, np.array(IDS), "mine <b>", {"arguments": {"variant": "max"}})
+
+
+@pytest.fixture(autouse=True)
+def close_figures():
+    yield
+    plt.close("all")
+
+
+def table() -> tuple[pd.DataFrame, pd.DataFrame]:
+    original = both(frame([1] * 40), frame([1, 0] * 20, "countryrc"))
+    masked = both(frame([0] * 40), frame([1, 0] * 20, "countryrc"))
+    random = [both(frame([1] * 40), frame([1, 0] * 20, "countryrc"))]
+    return compare(original, masked, random), by_country(original, masked, random)
+
+
+def test_distribution_has_a_bar_for_each_layer_and_site():
+    axes = plot_distribution(NEURONS)
+    heights = {bars.get_label(): [bar.get_height() for bar in bars] for bars in axes.containers}
+    assert heights["MLP gate (2)"] == [2, 0]
+    assert heights["query (1)"] == [0, 1]
+    assert heights["key (0)"] == heights["value (0)"] == [0, 0]
+    assert "3 neurons" in axes.get_title()
+
+
+def test_comparison_marks_what_is_significant():
+    axes = plot_comparison(table()[0])
+    assert [label.get_text() for label in axes.get_xticklabels()] == ["everyday *", "countryrc"]
+    bars = [c for c in axes.containers if len(c.get_children()) == 2]
+    assert [[bar.get_height() for bar in bar_set] for bar_set in bars] == [
+        [100, 50],
+        [0, 50],
+        [100, 50],
+    ]
+
+
+def test_countries_show_their_number_of_items():
+    axes = plot_countries(table()[1], "everyday")
+    labels = [label.get_text() for label in axes.get_yticklabels()]
+    assert sorted(labels) == ["Iran (20)", "Spain (20)"]
+
+
+def test_an_axes_can_be_given():
+    _, axes = plt.subplots()
+    assert plot_distribution(NEURONS, axes) is axes
+
+
+def test_report_stands_alone_and_escapes(tmp_path):
+    accuracy, countries = table()
+    run = {
+        "arguments": {"seeds": 1, "factor": 0.0, "model": "<script>", "variant": "max"},
+        "datasets": {"test": {"instances": 40, "hash": "abc"}},
+        "versions": {"torch": "2"},
+        "model": {"name": "tiny"},
+    }
+    path = tmp_path / "report.html"
+    write_report(path, run, NEURONS, scores(), accuracy, accuracy, countries)
+    html = path.read_text(encoding="utf-8")
+    assert html.count("data:image/png;base64,") == 4  # comparison, distribution, two tasks
+    assert "http" not in html
+    assert "<script" not in html
+    assert "mine <b>" not in html
+    score = scores().mean("max")[IDS[2]]
+    top = f"<td>q</td><td>1</td><td>0</td><td>{score:.3g}</td>"
+    assert html.index(top) < html.index("<td>gate</td>")
+    assert not plt.get_fignums()
