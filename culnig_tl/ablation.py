@@ -54,16 +54,25 @@ def ablation_hooks(
     Raises:
         CulnigError: the set is of a model with other neurons.
     """
+    check_set(model, neurons)
+    return [
+        (hook_name(layer, site), _scaling(neurons.layout.size(site), indices, factor))
+        for (layer, site), indices in neurons.by_site().items()
+    ]
+
+
+def check_set(model: HookedModel, neurons: NeuronSet) -> None:
+    """Refuse a set of a model with other neurons.
+
+    Raises:
+        CulnigError: the layouts differ; the message has both.
+    """
     layout = layout_of(model)
     if neurons.layout != layout:
         raise CulnigError(
             f"neuron set {neurons.name!r} is of a model with {neurons.layout}, this one has "
             f"{layout}: use the model that it was made from"
         )
-    return [
-        (hook_name(layer, site), _scaling(layout.size(site), indices, factor))
-        for (layer, site), indices in neurons.by_site().items()
-    ]
 
 
 def _scaling(size: int, indices: np.ndarray, factor: float) -> Any:

@@ -3,7 +3,7 @@
 import contextlib
 import time
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ from culnig_tl.models import (
     layout_of,
     tokenizer_of,
 )
-from culnig_tl.neurons import SITES, NeuronLayout, hook_name
+from culnig_tl.neurons import ATTENTION_SITES, SITES, NeuronLayout, hook_name
 from culnig_tl.prompts import Prompt, make_prompts, resolve_format
 from culnig_tl.scores import VARIANTS, Scores, read_tensors, write_tensors
 
@@ -92,7 +92,7 @@ def attribute(
     path = None if checkpoint is None else Path(checkpoint)
     done = totals.resume(path, run) if path is not None and path.exists() else 0
     saved = time.monotonic()
-    with _frozen(model):
+    with frozen(model):
         for number in progress(range(done, len(plan)), "Attribution", total=len(plan) - done):
             with memory_errors(plan[number], lengths, token_budget):
                 _score_batch(model, [prompts[row] for row in plan[number]], totals, clamp_control)
@@ -152,58 +152,82 @@ def _score_batch(
         [clamp_control and prompt.instance.split == "control" for prompt in prompts],
         device=device,
     )
-    activations: dict[tuple[int, str], Tensor] = {}
-    fired = dict.fromkeys(((layer, site) for layer in range(layout.n_layers) for site in SITES), 0)
     total = torch.zeros(len(prompts), device=device)
 
-    def capture(key: tuple[int, str]) -> Any:
-        def forward_hook(activation: Tensor, hook: Any) -> Tensor | None:
-            activations[key] = activation.detach()
-            # The weights are frozen, so the gradient's path must begin somewhere: at the first
-            # block's q, k and v, before which no neuron lies.
-            first = key[0] == 0 and key[1] != "gate"
-            return activation.detach().requires_grad_() if first else None
+    def reduce(key: tuple[int, str], activation: Tensor, gradient: Tensor) -> None:
+        variants = reduce_positions(activation, gradient, batch.mask)
+        # The gradient is that of log P: dP = P dlogP. The sum over instances weighs by P.
+        variants *= probability[:, None]
+        variants = torch.where(clamp[:, None], variants.clamp(min=0), variants)
+        total.add_(variants.sum(dim=(0, 2)))
+        sums = torch.einsum("cb,vbn->vcn", (share * probability).to(variants), variants)
+        totals.sums[:, :, layout.span(*key)] += sums
 
-        return forward_hook
-
-    def reduce(key: tuple[int, str]) -> Any:
-        def backward_hook(gradient: Any, hook: Any) -> None:
-            gradient = gradient[0] if isinstance(gradient, tuple) else gradient
-            variants = reduce_positions(activations.pop(key), gradient, batch.mask)
-            # The gradient is that of log P: dP = P dlogP. The sum over instances weighs by P.
-            variants *= probability[:, None]
-            variants = torch.where(clamp[:, None], variants.clamp(min=0), variants)
-            total.add_(variants.sum(dim=(0, 2)))
-            sums = torch.einsum("cb,vbn->vcn", (share * probability).to(variants), variants)
-            totals.sums[:, :, layout.span(*key)] += sums
-            fired[key] += 1
-
-        return backward_hook
-
-    hooks = {key: hook_name(*key) for key in fired}
-    with (
-        warnings.catch_warnings(),
-        model.hooks(
-            fwd_hooks=[(name, capture(key)) for key, name in hooks.items()],
-            bwd_hooks=[(name, reduce(key)) for key, name in hooks.items()],
-        ),
-    ):
-        # As intended at the first block, whose inputs need no gradient.
-        warnings.filterwarnings("ignore", "Full backward hook is firing")
+    keys = [(layer, site) for layer in range(layout.n_layers) for site in SITES]
+    with gradient_hooks(model, keys, reduce):
         log_probability = _log_probability(model, batch, prompts)
         probability.copy_(log_probability.detach().exp())
         log_probability.sum().backward()
-    silent = [hooks[key] for key, times in fired.items() if times != 1]
-    if silent:
-        raise CulnigError(
-            f"hook {silent[0]} did not fire once in a backward pass: this model class and "
-            "version of transformer-lens cannot be attributed"
-        )
     finite = torch.isfinite(total) & torch.isfinite(probability)
     if not bool(finite.all()):
         bad = prompts[int((~finite).nonzero()[0])].instance.id
         raise CulnigError(
             f"instance {bad}: its scores are NaN or infinite; drop it, or use dtype float32"
+        )
+
+
+@contextlib.contextmanager
+def gradient_hooks(
+    model: HookedModel,
+    keys: Sequence[tuple[int, str]],
+    use: Callable[[tuple[int, str], Tensor, Tensor], None],
+) -> Iterator[None]:
+    """Within the `with`, a backward pass hands `use` each (layer, site)'s activation and gradient.
+
+    Both are [batch, pos, ...] as the hook point has them; nothing is kept of them afterwards. The
+    weights may be frozen: the gradient's path begins at the first block's q, k and v, before which
+    no neuron lies.
+
+    Raises:
+        CulnigError: a hook did not fire exactly once by the end of the `with`.
+    """
+    activations: dict[tuple[int, str], Tensor] = {}
+    fired = dict.fromkeys(keys, 0)
+
+    def begin_path(activation: Tensor, hook: Any) -> Tensor:
+        return activation.detach().requires_grad_()
+
+    def capture(key: tuple[int, str]) -> Any:
+        def forward_hook(activation: Tensor, hook: Any) -> None:
+            activations[key] = activation.detach()
+
+        return forward_hook
+
+    def hand_over(key: tuple[int, str]) -> Any:
+        def backward_hook(gradient: Any, hook: Any) -> None:
+            gradient = gradient[0] if isinstance(gradient, tuple) else gradient
+            use(key, activations.pop(key), gradient)
+            fired[key] += 1
+
+        return backward_hook
+
+    names = {key: hook_name(*key) for key in keys}
+    forward = [(hook_name(0, site), begin_path) for site in ATTENTION_SITES]
+    with (
+        warnings.catch_warnings(),
+        model.hooks(
+            fwd_hooks=forward + [(name, capture(key)) for key, name in names.items()],
+            bwd_hooks=[(name, hand_over(key)) for key, name in names.items()],
+        ),
+    ):
+        # As intended at the first block, whose inputs need no gradient.
+        warnings.filterwarnings("ignore", "Full backward hook is firing")
+        yield
+    silent = [names[key] for key, times in fired.items() if times != 1]
+    if silent:
+        raise CulnigError(
+            f"hook {silent[0]} did not fire once in a backward pass: this model class and "
+            "version of transformer-lens cannot be attributed"
         )
 
 
@@ -245,8 +269,8 @@ def _log_probability(
 
 
 @contextlib.contextmanager
-def _frozen(model: HookedModel) -> Iterator[None]:
-    """Eval mode and no weight gradients; both as before afterwards."""
+def frozen(model: HookedModel) -> Iterator[None]:
+    """Eval mode, no weight gradients, gradients otherwise on; all as before afterwards."""
     training = model.training
     trainable = [weight for weight in model.parameters() if weight.requires_grad]
     model.eval()

@@ -1,4 +1,4 @@
-"""The command line: culnig run | score | select | evaluate | report | models."""
+"""The command line: culnig run | verify | score | select | evaluate | report | models."""
 
 import logging
 import os
@@ -26,6 +26,7 @@ from culnig_tl.scores import Scores
 from culnig_tl.selection import select_general, select_random
 from culnig_tl.study import Study, read_run, run_study, write_evaluation
 from culnig_tl.tasks import TASKS, load_task
+from culnig_tl.verify import verify_run
 
 app = typer.Typer(
     help="Find the neurons of a language model that carry cultural knowledge (CULNIG).",
@@ -242,6 +243,28 @@ def report(
 ) -> None:
     """Write the report of a finished run again, from its files. No model needed."""
     _print_comparison(read_run(run_folder))
+    _console.print(f"Report: {(run_folder / 'report.html').resolve()}", soft_wrap=True)
+
+
+@app.command()
+def verify(
+    run_folder: Annotated[Path, typer.Option("--run", help="The folder of a finished run.")],
+    prompts: Annotated[int, typer.Option(help="Questions on which neurons are ablated.")] = 6,
+    sample: Annotated[int, typer.Option(help="Random neurons beside the selected ones.")] = 200,
+    steps: Annotated[int, typer.Option(help="Nodes of the integrated gradient; 0: none.")] = 2,
+    pairs: Annotated[int, typer.Option(help="Pairs of prompts for activation patching.")] = 24,
+) -> None:
+    """Check the gradient of a finished run against true ablation and activation patching.
+
+    Ablates every selected neuron by itself, the whole set at once, and patches the set from one
+    country's prompt into another's; adds a section to the run's report.
+    """
+    summary = verify_run(run_folder, prompts, sample, steps, pairs)
+    table = Table("first order, by site", "effects", "Pearson", "Spearman", "sign right", "slope")
+    for site, row in summary.iterrows():
+        values = (f"{row[name]:.2f}" for name in ("pearson", "spearman", "sign", "slope"))
+        table.add_row(str(site), str(int(row["effects"])), *values)
+    _console.print(table)
     _console.print(f"Report: {(run_folder / 'report.html').resolve()}", soft_wrap=True)
 
 

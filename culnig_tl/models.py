@@ -230,10 +230,11 @@ def layout_of(model: HookedModel) -> NeuronLayout:
 def kept_logits(
     model: HookedModel,
     tokens: Int[Tensor, "batch pos"],
-    mask: Int[Tensor, "batch pos"],
+    mask: Int[Tensor, "batch pos"] | None,
     keep: Int[Tensor, "kept"],
 ) -> Float[Tensor, "kept d_vocab"]:
     """The logits of some positions only; `keep` indexes the flattened [batch * pos].
+    Without a mask every token is real.
 
     The positions are picked before the unembedding and handed to it as one contiguous 2-D
     tensor: with a vocabulary of 262,144 this halves the cost of a pass, and a 3-D slice through a

@@ -6,6 +6,7 @@
 from typing import Any
 
 import matplotlib.pyplot as plt
+import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
@@ -75,6 +76,116 @@ def plot_countries(table: pd.DataFrame, task: str, axes: Axes | None = None) -> 
     axes.set_yticks(range(len(rows)), names)
     axes.set(xlabel="accuracy (%)", title=f"{task}: by country (items)")
     return _finish(axes)
+
+
+def plot_agreement(
+    effects: pd.DataFrame, estimate: str = "first_order", axes: Axes | None = None
+) -> Axes:
+    """Estimate against exact effect, both as a share of P(n), one point an effect, by site."""
+    axes = axes if axes is not None else _new_axes(6.0, 4.6)
+    x, y = (effects[column] / effects["probability"] for column in (estimate, "exact"))
+    for site in SITES:
+        rows = effects["site"] == site
+        if rows.any():
+            axes.scatter(
+                x[rows],
+                y[rows],
+                s=6,
+                alpha=0.5,
+                linewidth=0,
+                color=SITE_COLOURS[site],
+                label=f"{_SITE_LABELS[site]} ({rows.sum():,})",
+                rasterized=True,
+            )
+    ends = [min(x.min(), y.min()), max(x.max(), y.max())]
+    axes.plot(ends, ends, color="#999999", linewidth=0.8, zorder=0, label="truth = estimate")
+    # Linear around 0, logarithmic outside: effects span many orders of magnitude.
+    small = max(1e-6, float(y.abs().quantile(0.25)))
+    axes.set_xscale("symlog", linthresh=small)
+    axes.set_yscale("symlog", linthresh=small)
+    axes.set(
+        xlabel=f"{estimate.replace('_', ' ')} estimate / P(n)",
+        ylabel="exact effect / P(n)",
+        title="Estimate against true ablation",
+    )
+    axes.tick_params(labelsize=8)
+    axes.tick_params(axis="x", rotation=45)
+    return _finish(axes)
+
+
+def plot_agreement_by_layer(
+    summary: pd.DataFrame, statistic: str = "spearman", axes: Axes | None = None
+) -> Axes:
+    """A statistic of `agreement(by=("site", "layer"))` by layer, one line a site, with intervals."""
+    axes = axes if axes is not None else _new_axes(8.0, 3.2)
+    for site in SITES:
+        if site not in summary.index.get_level_values("site"):
+            continue
+        rows = summary.loc[site]
+        axes.plot(
+            rows.index, rows[statistic], color=SITE_COLOURS[site], marker="o", markersize=3,
+            label=_SITE_LABELS[site],
+        )  # fmt: skip
+        axes.fill_between(
+            rows.index.to_numpy(dtype=float),
+            rows[f"{statistic}_low"],
+            rows[f"{statistic}_high"],
+            color=SITE_COLOURS[site],
+            alpha=0.15,
+            linewidth=0,
+        )
+    axes.set(xlabel="layer", ylabel=statistic, title=f"Agreement with true ablation: {statistic}")
+    axes.locator_params(axis="x", integer=True)
+    return _finish(axes)
+
+
+def plot_dose_response(doses: pd.DataFrame, axes: Axes | None = None) -> Axes:
+    """Accuracy against the factor, one line a set, from the frames of `dose_response`."""
+    axes = axes if axes is not None else _new_axes(6.0, 3.2)
+    for name, rows in doses.groupby("set", sort=False):
+        axes.plot(rows["factor"], 100 * rows["accuracy"], marker="o", markersize=4, label=name)
+    axes.axvline(1, color="#bbbbbb", linewidth=0.8, zorder=0)
+    axes.set(xlabel="factor on the set's activations", ylabel="accuracy (%)", title="Dose response")
+    return _finish(axes)
+
+
+def plot_interaction(interactions: pd.DataFrame, axes: Axes | None = None) -> Axes:
+    """Joint effect against the sum of single effects, shares of P(n), from `interaction`."""
+    axes = axes if axes is not None else _new_axes(6.0, 4.0)
+    for name, rows in interactions.groupby("set", sort=False):
+        axes.scatter(
+            rows["singles"] / rows["probability"],
+            rows["joint"] / rows["probability"],
+            s=18,
+            label=name,
+        )
+    low, high = axes.get_xlim()
+    axes.plot([low, high], [low, high], color="#999999", linewidth=0.8, zorder=0, label="additive")
+    axes.set(
+        xlabel="sum of single effects / P(n)",
+        ylabel="effect of the whole set / P(n)",
+        title="How far from additive",
+    )
+    return _finish(axes)
+
+
+def plot_matrix(matrix: pd.DataFrame, label: str, title: str, axes: Axes | None = None) -> Axes:
+    """A heat map of a table, rows by columns, its values written in."""
+    size = 1.6 + 0.55 * len(matrix)
+    axes = axes if axes is not None else _new_axes(size + 1.2, size)
+    values = matrix.to_numpy(dtype=float)
+    limit = max(float(np.nanmax(np.abs(values))), 1e-12) if np.isfinite(values).any() else 1.0
+    image = axes.imshow(values, cmap="RdBu_r", vmin=-limit, vmax=limit)
+    for row, column in np.ndindex(values.shape):
+        if np.isfinite(values[row, column]):
+            shade = "white" if abs(values[row, column]) > 0.6 * limit else "black"
+            text = f"{values[row, column]:.2f}"
+            axes.text(column, row, text, ha="center", va="center", fontsize=7, color=shade)
+    axes.set_xticks(range(matrix.shape[1]), list(matrix.columns), rotation=45, ha="right")
+    axes.set_yticks(range(matrix.shape[0]), list(matrix.index))
+    axes.set(xlabel=matrix.columns.name or "", ylabel=matrix.index.name or "", title=title)
+    axes.get_figure().colorbar(image, ax=axes, label=label, shrink=0.8)
+    return axes
 
 
 def _new_axes(width: float, height: float) -> Axes:

@@ -11,11 +11,23 @@ import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib.axes import Axes
 
+from culnig_tl.agreement import agreement, patching_matrix
+from culnig_tl.errors import CulnigError
 from culnig_tl.files import write_atomically
 from culnig_tl.neurons import NeuronSet
-from culnig_tl.plots import plot_comparison, plot_countries, plot_distribution
+from culnig_tl.plots import (
+    plot_agreement,
+    plot_agreement_by_layer,
+    plot_comparison,
+    plot_countries,
+    plot_distribution,
+    plot_dose_response,
+    plot_interaction,
+    plot_matrix,
+)
 from culnig_tl.scores import Scores
 
+CHECKS = ("effects", "interactions", "doses", "patching")
 _TEMPLATE = Path(__file__).parent / "data" / "report.html"
 
 
@@ -27,6 +39,7 @@ def write_report(
     accuracy: pd.DataFrame,
     probability: pd.DataFrame,
     countries: pd.DataFrame,
+    checks: Mapping[str, Any] | None = None,
 ) -> None:
     """Write the HTML report of a run.
 
@@ -37,6 +50,7 @@ def write_report(
         scores: the cultural scores that it was selected from.
         accuracy, probability: `compare`'s table for either metric.
         countries: `by_country`'s table.
+        checks: what `verify_run` found (`read_checks`): another section.
     """
     figures = {
         "comparison": plot_comparison(accuracy),
@@ -59,8 +73,63 @@ def write_report(
         top=top.to_dict("records"),
         variant=variant,
         figures={name: _as_png(axes) for name, axes in figures.items()},
+        checks=None if checks is None else _check_section(checks),
     )
     write_atomically(path, lambda name: name.write_text(html, encoding="utf-8"))
+
+
+def read_checks(folder: Path) -> dict[str, Any] | None:
+    """What `verify_run` left in `folder`, or None if it has not run to its end.
+
+    Frames `effects`, `interactions`, `doses`, `patching`, and `tokens`, HTML.
+
+    Raises:
+        CulnigError: a file cannot be read.
+    """
+    if not all((folder / f"{name}.csv").exists() for name in CHECKS):
+        return None
+    found: dict[str, Any] = {}
+    for name in CHECKS:
+        try:
+            found[name] = pd.read_csv(folder / f"{name}.csv", keep_default_na=True)
+        except (OSError, ValueError) as error:
+            raise CulnigError(
+                f"cannot read {folder / name}.csv: {error}; delete it and verify again"
+            ) from error
+    found["tokens"] = (folder / "tokens.html").read_text(encoding="utf-8")
+    return found
+
+
+def _check_section(checks: Mapping[str, Any]) -> dict[str, Any]:
+    """The figures and tables of the section on the gradient."""
+    effects, patching = checks["effects"], checks["patching"]
+    estimates = ["first_order"]
+    if effects["integrated"].notna().any():
+        estimates.append("integrated")
+    tables = pd.concat({name: agreement(effects, name) for name in estimates}, names=["estimate"])
+    additive = checks["interactions"].copy()
+    for column in ("first_order", "singles", "joint"):
+        additive[column] /= additive["probability"]
+    figures = {
+        "estimate against truth": plot_agreement(effects),
+        "agreement by layer": plot_agreement_by_layer(agreement(effects, by=["site", "layer"])),
+        "additivity": plot_interaction(checks["interactions"]),
+        "dose response": plot_dose_response(checks["doses"]),
+        "patching": plot_matrix(
+            patching_matrix(patching), "share", "How far the answer moves to the source's"
+        ),
+    }
+    return {
+        "agreement": table_rows(tables),
+        "additivity": table_rows(
+            additive.groupby("set", sort=False)[["first_order", "singles", "joint"]].mean()
+        ),
+        "patching": table_rows(agreement(patching, "estimated", "set", "moved")),
+        "pairs": len(patching),
+        "prompts": effects["instance"].nunique(),
+        "figures": {name: _as_png(axes) for name, axes in figures.items()},
+        "tokens": checks["tokens"],
+    }
 
 
 def table_rows(table: pd.DataFrame) -> list[dict[str, Any]]:

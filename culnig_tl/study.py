@@ -17,7 +17,7 @@ from culnig_tl.files import package_versions, read_json, write_atomically, write
 from culnig_tl.instances import FOCUS_COUNTRIES, Instance, content_hash, country_name
 from culnig_tl.models import HookedModel, describe_model, layout_of, load_model
 from culnig_tl.neurons import NeuronSet
-from culnig_tl.report import write_report
+from culnig_tl.report import read_checks, write_report
 from culnig_tl.scores import Scores
 from culnig_tl.selection import select_general, select_random
 from culnig_tl.tasks import load_task
@@ -85,14 +85,7 @@ def run_study(study: Study, out: str | Path) -> pd.DataFrame:
         _check_same(before, arguments, datasets, out)
     else:
         _check_writable(out)
-    model = load_model(
-        study.model,
-        study.model_class,
-        study.dtype,
-        study.device,
-        study.revision,
-        study.trust_remote_code,
-    )
+    model = load_study_model(study)
     run = {
         "arguments": arguments,
         "datasets": datasets,
@@ -112,7 +105,7 @@ def run_study(study: Study, out: str | Path) -> pd.DataFrame:
     )
     neurons.save(out / "culture-general.json")
     tests = data["test"] + data["countryrc test"] + data["other tests"]
-    random_sets = _random_sets(neurons, arguments)
+    random_sets = random_sets_of(neurons, arguments)
     for random_set in random_sets:
         random_set.save(out / f"{random_set.name}.json")
     sets = [None, neurons, *random_sets]
@@ -134,7 +127,7 @@ def read_run(out: str | Path) -> pd.DataFrame:
     run = read_json(out / "run.json")
     neurons = NeuronSet.load(out / "culture-general.json")
     scores = Scores.load(_scores_file(out, "neuron"), neurons.layout)
-    sets = [None, neurons, *_random_sets(neurons, run["arguments"])]
+    sets = [None, neurons, *random_sets_of(neurons, run["arguments"])]
     files = [_evaluation_file(out, chosen) for chosen in sets]
     missing = [file.stem for file in files if not file.exists()]
     if missing:
@@ -155,8 +148,46 @@ def report_run(
     countries = by_country(original, masked, random)
     write_atomically(out / "table.csv", table.to_csv)
     write_atomically(out / "countries.csv", countries.to_csv)
-    write_report(out / "report.html", run, neurons, scores, table, probability, countries)
+    checks = read_checks(out / "verify")
+    write_report(out / "report.html", run, neurons, scores, table, probability, countries, checks)
     return table
+
+
+def cultural_instances(study: Study, split: str, limit: int) -> list[Instance]:
+    """Instances of the study's own task; limit 0 takes all."""
+    return load_task(study.task, split, study.countries, limit or None, study.data, study.templates)
+
+
+def study_of(out: Path) -> Study:
+    """The arguments of a run, from its folder.
+
+    Raises:
+        CulnigError: the folder holds no run of this version.
+    """
+    arguments = dict(read_json(out / "run.json")["arguments"])
+    countries = arguments.pop("countries")
+    try:
+        return Study(**arguments, countries=None if countries == "all" else tuple(countries))
+    except TypeError as error:
+        raise CulnigError(f"{out} is a run of another version ({error}): run it again") from error
+
+
+def load_study_model(study: Study) -> HookedModel:
+    """The study's model, hooked."""
+    return load_model(
+        study.model,
+        study.model_class,
+        study.dtype,
+        study.device,
+        study.revision,
+        study.trust_remote_code,
+    )
+
+
+def random_sets_of(neurons: NeuronSet, arguments: Mapping[str, Any]) -> list[NeuronSet]:
+    """The run's random sets: seeds 0, 1, ..., so that they need not be read back."""
+    seeds, matched = range(arguments["seeds"]), arguments["matched"]
+    return [select_random(neurons, seed, matched) for seed in seeds]
 
 
 def write_evaluation(frame: pd.DataFrame, path: Path) -> None:
@@ -184,13 +215,12 @@ def _load_data(study: Study) -> dict[str, list[Instance]]:
     def load(task: str, split: str, limit: int, **options: Any) -> list[Instance]:
         return load_task(task, split, limit=limit or None, **options)
 
-    cultural = {"countries": countries, "data": study.data, "templates": study.templates}
     passages = {"countries": targets, "data": study.countryrc_data}
     return {
-        "neuron": load(study.task, "neuron", study.limit, **cultural),
-        "control": load(study.task, "control", study.limit, **cultural),
+        "neuron": cultural_instances(study, "neuron", study.limit),
+        "control": cultural_instances(study, "control", study.limit),
         "countryrc": load("countryrc", "neuron", study.rc_limit, **passages),
-        "test": load(study.task, "test", study.test_limit, **cultural),
+        "test": cultural_instances(study, "test", study.test_limit),
         "countryrc test": load("countryrc", "test", study.other_limit, **passages),
         "other tests": load("commonsense", "test", study.other_limit)
         + load("paraphrase", "test", study.other_limit),
@@ -226,12 +256,6 @@ def _scores_file(out: Path, name: str) -> Path:
 def _evaluation_file(out: Path, neurons: NeuronSet | None) -> Path:
     name = "original" if neurons is None else neurons.name
     return out / "evaluations" / f"{name}.csv"
-
-
-def _random_sets(neurons: NeuronSet, arguments: Mapping[str, Any]) -> list[NeuronSet]:
-    """The run's random sets: seeds 0, 1, ..., so that they need not be read back."""
-    seeds, matched = range(arguments["seeds"]), arguments["matched"]
-    return [select_random(neurons, seed, matched) for seed in seeds]
 
 
 def _scored(

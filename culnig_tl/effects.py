@@ -1,0 +1,415 @@
+"""Effects: what neurons really do to P(y|x), one by one, beside what the gradient says they do."""
+
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from culnig_tl.ablation import ablate, check_set
+from culnig_tl.attribution import frozen, gradient_hooks
+from culnig_tl.batches import flat_positions, memory_errors
+from culnig_tl.errors import CulnigError
+from culnig_tl.evaluation import evaluate
+from culnig_tl.files import package_versions, progress, sha256_of, write_atomically
+from culnig_tl.instances import Instance, content_hash
+from culnig_tl.models import (
+    HookedModel,
+    at_least_float32,
+    describe_model,
+    kept_logits,
+    tokenizer_of,
+)
+from culnig_tl.neurons import NeuronSet, hook_name
+from culnig_tl.prompts import Prompt, make_prompts
+from culnig_tl.scores import read_tensors, write_tensors
+
+POSITIONS = ("all", "each")
+EVERY_POSITION = -1
+SAVE_SECONDS = 30.0
+FACTORS = (0.0, 0.25, 0.5, 0.75, 1.0, 1.25, 1.5, 2.0)
+_CHECKPOINT = "culnig_tl effects checkpoint, version 1"
+Key = tuple[int, str]
+
+
+def exact_effects(
+    model: HookedModel,
+    instance: Instance,
+    neurons: NeuronSet,
+    positions: str = "all",
+    answer_format: str = "auto",
+    token_budget: int = 4096,
+    checkpoint: str | Path | None = None,
+) -> pd.DataFrame:
+    """The true effect P(n) - P(n = 0) of each neuron on P(y|x), many ablations in one pass.
+
+    A neuron is set to 0 in a row of its own. The blocks before the neuron run once for all rows:
+    the batch widens at a gate neuron's own activation, or at the input of the block of a q, k or
+    v neuron. Only the logits that y needs are computed, and P(n) comes from a row of the same
+    pass. Equal to ablation through `run_with_hooks`, one neuron a call, within float rounding.
+
+    Args:
+        model: from `load_model` or `wrap_model`.
+        instance: from `load_task`.
+        neurons: which, of this model.
+        positions: `all`: a neuron is ablated at every position at once (where y has several
+            tokens, at those before its last one too); `each`: at each position alone.
+        answer_format: `cloze`, `letter`, or `auto` (letter where there is a chat template).
+        token_budget: rows x positions in a pass; lower it when memory runs out.
+        checkpoint: a file that keeps what is done; a run that died goes on from it.
+
+    Returns:
+        One row a neuron (and position), by layer, site, index: layer, site, index, position (-1:
+        all), token (the text at that position), probability (P(n)), exact.
+
+    Raises:
+        CulnigError: unknown `positions`, a set of another model, a checkpoint of another run,
+            not enough memory.
+    """
+    prompt = _prompt(model, instance, neurons, answer_format)
+    cuts = _cuts(model, prompt, neurons, positions)
+    passes = _passes(cuts, max(1, token_budget // _width(prompt) - 1))
+    run = sha256_of(
+        [describe_model(model), package_versions(), content_hash([instance]), answer_format]
+        + [positions, token_budget, neurons.ids.tolist()]
+    )
+    path = None if checkpoint is None else Path(checkpoint)
+    values = np.full((2, len(cuts)), np.nan)
+    done = 0
+    if path is not None and path.exists():
+        values, done = _resume(path, run)
+    saved = time.monotonic()
+    with frozen(model), torch.no_grad():
+        for number in progress(range(done, len(passes)), "Exact effects", len(passes) - done):
+            rows = passes[number]
+            with memory_errors(rows, [_width(prompt)] * len(cuts), token_budget):
+                values[:, rows] = _ablated(model, prompt, cuts.iloc[rows])
+            last = number == len(passes) - 1
+            if path is not None and (last or time.monotonic() - saved > SAVE_SECONDS):
+                about = {"format": _CHECKPOINT, "run": run, "done": number + 1}
+                tensors = {"values": values.copy()}
+                write_atomically(path, lambda name, t=tensors, a=about: write_tensors(name, t, a))
+                saved = time.monotonic()
+    return cuts.assign(probability=values[0], exact=values[0] - values[1])
+
+
+def taylor_check(
+    model: HookedModel,
+    instances: Sequence[Instance],
+    neurons: NeuronSet,
+    positions: str = "all",
+    steps: int = 4,
+    answer_format: str = "auto",
+    token_budget: int = 4096,
+    checkpoint: str | Path | None = None,
+) -> pd.DataFrame:
+    """Three numbers for each neuron's effect on P(y|x): first order, integrated, exact.
+
+    - `first_order`: n dP/dn (equations 8 and 9), summed over positions where `positions` is `all`.
+    - `integrated`: the integral over alpha of n dP/dn at alpha n, from 0 to 1, this neuron alone
+      scaled: by Gauss-Legendre quadrature with `steps` nodes. It converges to the exact effect.
+    - `exact`: P(n) - P(n = 0), from `exact_effects`.
+
+    Args:
+        steps: nodes of the integral; each costs a forward and a backward pass of a row for every
+            neuron. 0 leaves it out (NaN).
+        checkpoint: a folder that keeps each finished instance; a run that died goes on from it.
+        model, instances, neurons, positions, answer_format, token_budget: as `exact_effects`.
+
+    Returns:
+        The columns of `exact_effects`, and instance, country, first_order, integrated.
+
+    Raises:
+        CulnigError: as `exact_effects`; no instances; negative steps.
+    """
+    if steps < 0:
+        raise CulnigError(f"steps is {steps}: give 0 (no integrated gradient) or more")
+    if not instances:
+        raise CulnigError("no instances: load a task first")
+    about = [describe_model(model), package_versions(), answer_format, positions, steps]
+    frames = []
+    for instance in progress(instances, "Taylor check", len(instances)):
+        run = sha256_of([*about, content_hash([instance]), neurons.ids.tolist()])
+        file = None if checkpoint is None else Path(checkpoint) / f"{run}.parquet"
+        if file is not None and file.exists():
+            frames.append(pd.read_parquet(file))
+            continue
+        frame = _check_one(model, instance, neurons, positions, steps, answer_format, token_budget)
+        if file is not None:
+            write_atomically(file, lambda name, frame=frame: frame.to_parquet(name))
+        frames.append(frame)
+    return pd.concat(frames, ignore_index=True)
+
+
+def interaction(
+    model: HookedModel,
+    instances: Sequence[Instance],
+    neurons: NeuronSet,
+    answer_format: str = "auto",
+    token_budget: int = 4096,
+    checkpoint: str | Path | None = None,
+) -> pd.DataFrame:
+    """How far a set's effect is from the sum of its neurons' effects.
+
+    Returns:
+        One row an instance: instance, country, set, neurons (how many), probability P(n),
+        first_order (the sum of the scores), singles (the sum of the exact single effects), joint
+        (P(n) minus P with the whole set at 0). Additive: singles = joint.
+
+    Raises:
+        CulnigError: as `taylor_check`.
+    """
+    frame = taylor_check(
+        model, instances, neurons, "all", 0, answer_format, token_budget, checkpoint
+    )
+    sums = frame.groupby("instance", sort=False).agg(
+        country=("country", "first"),
+        probability=("probability", "first"),
+        first_order=("first_order", "sum"),
+        singles=("exact", "sum"),
+    )
+    joint = []
+    with frozen(model), torch.no_grad(), ablate(model, neurons):
+        for prompt in make_prompts(tokenizer_of(model), instances, answer_format):
+            joint.append(float(log_probability(model, prompt).exp()))
+    sums["joint"] = sums["probability"] - np.array(joint)
+    return sums.reset_index().assign(set=neurons.name, neurons=len(neurons))
+
+
+def dose_response(
+    model: HookedModel,
+    instances: Sequence[Instance],
+    neurons: NeuronSet,
+    factors: Sequence[float | int] = FACTORS,
+    answer_format: str = "auto",
+    token_budget: int = 4096,
+) -> pd.DataFrame:
+    """Accuracy and P(y|x) as the set's activations are multiplied by each factor, 0 to 2.
+
+    Returns:
+        One row a factor: set, factor, items, accuracy (share of 1), probability (mean P(y|x)).
+
+    Raises:
+        CulnigError: no factors, or as `evaluate`.
+    """
+    if not len(factors):
+        raise CulnigError("no factors: give one or more, such as 0, 0.5, 1, 2")
+    rows = []
+    for factor in factors:
+        frame = evaluate(model, instances, neurons, float(factor), answer_format, token_budget)
+        rows.append(
+            {
+                "set": neurons.name,
+                "factor": factor,
+                "items": len(frame),
+                "accuracy": frame["correct"].mean(),
+                "probability": frame["probability"].mean(),
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def position_scores(
+    model: HookedModel, prompt: Prompt, neurons: NeuronSet
+) -> Float[np.ndarray, "neuron pos"]:
+    """n dP/dn of each neuron at each position (equation 6); neurons in the order of their ids."""
+    parts: dict[Key, Tensor] = {}
+    by_site = neurons.by_site()
+
+    def use(key: Key, activation: Tensor, gradient: Tensor) -> None:
+        score = at_least_float32(activation) * at_least_float32(gradient)
+        parts[key] = score[0].flatten(1)[:, torch.tensor(by_site[key])].T
+
+    with frozen(model), gradient_hooks(model, list(by_site), use):
+        total = log_probability(model, prompt)
+        total.sum().backward()
+    scores = torch.cat([parts[key] for key in by_site]) * total.detach().exp()
+    return scores.cpu().numpy().astype(np.float64)
+
+
+def log_probability(
+    model: HookedModel,
+    prompt: Prompt,
+    rows: int = 1,
+    hooks: Sequence[tuple[str, Any]] = (),
+) -> Float[Tensor, "rows"]:
+    """log P(y|x) of one unpadded prompt; with `hooks` that widen the batch, of each of its rows."""
+    device = model.cfg.device
+    tokens = torch.tensor([[*prompt.tokens, *prompt.label[:-1]]], device=device)
+    width, count = tokens.shape[1], len(prompt.label)
+    keep = flat_positions([(width, count)] * rows, width, device)
+    with model.hooks(fwd_hooks=list(hooks)):
+        logits = at_least_float32(kept_logits(model, tokens, None, keep))
+    labels = torch.tensor(prompt.label, device=device).repeat(rows)
+    losses = torch.nn.functional.cross_entropy(logits, labels, reduction="none")
+    return -losses.view(rows, count).sum(dim=1)
+
+
+def _prompt(
+    model: HookedModel, instance: Instance, neurons: NeuronSet, answer_format: str
+) -> Prompt:
+    check_set(model, neurons)
+    if not len(neurons):
+        raise CulnigError(f"the set {neurons.name!r} is empty: there is no effect to measure")
+    (prompt,) = make_prompts(tokenizer_of(model), [instance], answer_format)
+    return prompt
+
+
+def _width(prompt: Prompt) -> int:
+    return len(prompt.tokens) + len(prompt.label) - 1
+
+
+def _cuts(model: HookedModel, prompt: Prompt, neurons: NeuronSet, positions: str) -> pd.DataFrame:
+    """What is ablated, one row each: layer, site, index, position, token."""
+    if positions not in POSITIONS:
+        raise CulnigError(f"unknown positions {positions!r}: choose from {', '.join(POSITIONS)}")
+    frame = neurons.frame()
+    if positions == "all":
+        return frame.assign(position=EVERY_POSITION, token="")
+    tokenizer = tokenizer_of(model)
+    texts = [tokenizer.decode([token]) for token in (*prompt.tokens, *prompt.label[:-1])]
+    each = frame.loc[frame.index.repeat(len(texts))].reset_index(drop=True)
+    return each.assign(
+        position=np.tile(np.arange(len(texts)), len(frame)), token=texts * len(frame)
+    )
+
+
+def _passes(cuts: pd.DataFrame, rows: int) -> list[list[int]]:
+    """Row numbers of `cuts`, at most `rows` of one (layer, site) in each pass."""
+    groups = cuts.reset_index(drop=True).groupby(["layer", "site"], observed=True, sort=False)
+    return [
+        numbers[start : start + rows].tolist()
+        for numbers in groups.indices.values()
+        for start in range(0, len(numbers), rows)
+    ]
+
+
+def _resume(path: Path, run: str) -> tuple[np.ndarray, int]:
+    tensors, about = read_tensors(path, _CHECKPOINT)
+    if about["run"] != run:
+        raise CulnigError(
+            f"checkpoint {path} belongs to other effects ({about['run'][:12]}, these are "
+            f"{run[:12]}): other model, instance, neurons or arguments; delete it or name another"
+        )
+    return np.array(tensors["values"]), int(about["done"])
+
+
+def _stacked(
+    model: HookedModel, prompt: Prompt, key: Key, rows: int, edit: Callable[[Tensor], Tensor]
+) -> Float[Tensor, "rows"]:
+    """log P(y|x) of `rows` copies of the prompt, whose activation at `key` `edit` changes.
+
+    `edit` gets [rows, pos, neuron] and gives the same back. A gate's activation can be widened
+    where it is, as the MLP adds its output to the residual stream; q, k and v are reshaped by the
+    attention with the size of its input, so that is widened.
+    """
+
+    def widen(residual: Tensor, hook: Any) -> Tensor:
+        return residual.repeat(rows, 1, 1)
+
+    def replace(activation: Tensor, hook: Any) -> Tensor:
+        flat = activation.flatten(2).expand(rows, -1, -1)
+        return edit(flat).view(rows, *activation.shape[1:])
+
+    layer, site = key
+    hooks: list[tuple[str, Any]] = [(hook_name(layer, site), replace)]
+    if site != "gate":
+        hooks.append((f"blocks.{layer}.hook_resid_pre", widen))
+    return log_probability(model, prompt, rows, hooks)
+
+
+def _where(cuts: pd.DataFrame) -> tuple[Key, Tensor, Tensor | None]:
+    """The (layer, site) of cuts that share it, their indices, and their positions (None: all)."""
+    key = int(cuts["layer"].iloc[0]), str(cuts["site"].iloc[0])
+    positions = torch.tensor(cuts["position"].to_list())
+    index = torch.tensor(cuts["index"].to_list())
+    return key, index, None if int(positions[0]) == EVERY_POSITION else positions
+
+
+def _ablated(model: HookedModel, prompt: Prompt, cuts: pd.DataFrame) -> np.ndarray:
+    """[2, cut]: P(n), and P with the cut at 0, in one pass."""
+    key, index, positions = _where(cuts)
+    row = torch.arange(len(cuts))
+
+    def edit(flat: Tensor) -> Tensor:
+        flat = flat.clone()
+        if positions is None:
+            flat[row, :, index] = 0
+        else:
+            flat[row, positions, index] = 0
+        return flat
+
+    log_p = _stacked(model, prompt, key, len(cuts) + 1, edit).double().cpu().numpy()
+    return np.stack([np.full(len(cuts), np.exp(log_p[-1])), np.exp(log_p[:-1])])
+
+
+def _integrated(model: HookedModel, prompt: Prompt, cuts: pd.DataFrame, steps: int) -> np.ndarray:
+    """The integral of n dP/dn along n -> alpha n, for each cut."""
+    key, index, positions = _where(cuts)
+    nodes, weights = np.polynomial.legendre.leggauss(steps)
+    alpha = torch.tensor((nodes + 1) / 2).repeat(len(cuts))
+    at = index.repeat_interleave(steps)
+    where = None if positions is None else positions.repeat_interleave(steps)
+    row = torch.arange(len(at))
+    kept: dict[str, Tensor] = {}
+
+    def pick(tensor: Tensor) -> Tensor:
+        """[row, pos]; [row, 1] where the cut has one position."""
+        return tensor[row, :, at] if where is None else tensor[row, where, at][:, None]
+
+    def edit(flat: Tensor) -> Tensor:
+        kept["n"] = pick(flat.detach())
+        scaled = flat.detach().clone()
+        factor = alpha.to(scaled)[:, None]
+        if where is None:
+            scaled[row, :, at] *= factor
+        else:
+            scaled[row, where, at] *= factor[:, 0]
+        kept["leaf"] = scaled.requires_grad_()
+        return kept["leaf"]
+
+    probability = _stacked(model, prompt, key, len(at), edit).exp()
+    (gradient,) = torch.autograd.grad(probability.sum(), kept["leaf"])
+    products = (kept["n"] * pick(gradient)).sum(dim=1).double().cpu().numpy()
+    return products.reshape(len(cuts), steps) @ (weights / 2)
+
+
+def _check_one(
+    model: HookedModel,
+    instance: Instance,
+    neurons: NeuronSet,
+    positions: str,
+    steps: int,
+    answer_format: str,
+    token_budget: int,
+) -> pd.DataFrame:
+    prompt = _prompt(model, instance, neurons, answer_format)
+    cuts = _cuts(model, prompt, neurons, positions)
+    widths = [_width(prompt)] * len(cuts)
+    scores = position_scores(model, prompt, neurons)
+    exact = np.empty((2, len(cuts)))
+    integrated = np.full(len(cuts), np.nan)
+    with frozen(model), torch.no_grad():
+        for rows in _passes(cuts, max(1, token_budget // _width(prompt) - 1)):
+            with memory_errors(rows, widths, token_budget):
+                exact[:, rows] = _ablated(model, prompt, cuts.iloc[rows])
+    if steps:
+        # A backward pass holds about twice what a forward pass does.
+        per_pass = max(1, token_budget // (2 * _width(prompt) * steps))
+        with frozen(model):
+            for rows in _passes(cuts, per_pass):
+                with memory_errors(rows, widths, token_budget):
+                    integrated[rows] = _integrated(model, prompt, cuts.iloc[rows], steps)
+    return cuts.assign(
+        instance=instance.id,
+        country=instance.country or "",
+        probability=exact[0],
+        first_order=scores.sum(axis=1) if positions == "all" else scores.reshape(-1),
+        integrated=integrated,
+        exact=exact[0] - exact[1],
+    )

@@ -1,0 +1,120 @@
+# pyright: reportArgumentType=false, reportAttributeAccessIssue=false, reportCallIssue=false
+# pyright: reportGeneralTypeIssues=false, reportOperatorIssue=false, reportReturnType=false
+# (pandas types most results as unions of everything it can return)
+"""Verification: the checks of the gradient on a finished run, a section added to its report."""
+
+import logging
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from culnig_tl.agreement import agreement
+from culnig_tl.effects import dose_response, interaction, taylor_check
+from culnig_tl.errors import CulnigError
+from culnig_tl.files import write_atomically
+from culnig_tl.neurons import NeuronSet
+from culnig_tl.patching import patching_effects
+from culnig_tl.study import (
+    cultural_instances,
+    load_study_model,
+    random_sets_of,
+    read_run,
+    study_of,
+)
+from culnig_tl.tokens import token_attribution
+
+FEW_COUNTRIES = ("China", "Iran", "Mexico", "USA")
+_log = logging.getLogger(__name__)
+
+
+def verify_run(
+    out: str | Path, prompts: int = 6, sample: int = 200, steps: int = 2, pairs: int = 24
+) -> pd.DataFrame:
+    """Check the gradient of a finished run against true interventions, on its test questions.
+
+    Into `out/verify` go: effects.csv (`taylor_check` of the culture-general set and of `sample`
+    random neurons), interactions.csv and doses.csv (the set and the run's random sets),
+    patching.csv (countries' prompts against each other) and tokens.html. What is there is not
+    done again. Then the report is written anew, with a section on them.
+
+    Args:
+        out: the folder of `run_study`.
+        prompts: questions for the effects and interactions; eight times as many for the doses.
+        sample: random neurons beside the set's.
+        steps: nodes of the integrated gradient; 0 leaves it out.
+        pairs: at most so many pairs of prompts are patched.
+
+    Returns:
+        `agreement` of the first-order estimate by site.
+
+    Raises:
+        CulnigError: not a finished run, or one of these below 1.
+    """
+    out = Path(out)
+    for what, value in (("prompts", prompts), ("sample", sample), ("pairs", pairs)):
+        if value < 1:
+            raise CulnigError(f"{what} is {value}: give 1 or more")
+    if not (out / "table.csv").exists():
+        raise CulnigError(f"{out} holds no finished run: finish it with culnig run --out {out}")
+    study, folder = study_of(out), out / "verify"
+    culture = NeuronSet.load(out / "culture-general.json")
+    model = load_study_model(study)
+    sets = [culture, *random_sets_of(culture, {"seeds": study.seeds, "matched": study.matched})]
+    questions = cultural_instances(study, "test", prompts)
+    many = cultural_instances(study, "test", 8 * prompts)
+    others = np.setdiff1d(np.arange(culture.layout.total), culture.ids)
+    random = np.random.default_rng(0).choice(others, min(sample, len(others)), replace=False)
+    checked = NeuronSet(culture.layout, np.concatenate([culture.ids, random]), "checked")
+    answer_format, budget = study.answer_format, 2 * study.token_budget
+
+    def effects() -> pd.DataFrame:
+        return taylor_check(
+            model,
+            questions,
+            checked,
+            "all",
+            steps,
+            answer_format,
+            budget,
+            checkpoint=folder / "finished",
+        )
+
+    def interactions() -> pd.DataFrame:
+        parts = [
+            interaction(model, questions, one, answer_format, budget, folder / "finished")
+            for one in sets
+        ]
+        return pd.concat(parts, ignore_index=True)
+
+    def doses() -> pd.DataFrame:
+        parts = [
+            dose_response(model, many, one, answer_format=answer_format, token_budget=budget)
+            for one in sets[:2]
+        ]
+        return pd.concat(parts, ignore_index=True)
+
+    def patching() -> pd.DataFrame:
+        # Few countries, so that every pair of them is asked several questions.
+        few = (study.countries or FEW_COUNTRIES)[: len(FEW_COUNTRIES)]
+        asked = cultural_instances(replace(study, countries=few), "test", 0)
+        return patching_effects(model, asked, culture, answer_format=answer_format, limit=pairs)
+
+    steps_to_do: dict[str, Callable[[], pd.DataFrame]] = {
+        "effects": effects,
+        "interactions": interactions,
+        "doses": doses,
+        "patching": patching,
+    }
+    view = token_attribution(model, questions[0], culture, answer_format)
+    write_atomically(folder / "tokens.html", lambda name: name.write_text(view, encoding="utf-8"))
+    for name, make in steps_to_do.items():
+        file = folder / f"{name}.csv"
+        if not file.exists():
+            _log.info("verifying: %s", name)
+            frame = make()
+            write_atomically(file, lambda path, frame=frame: frame.to_csv(path, index=False))
+    read_run(out)
+    return agreement(pd.read_csv(folder / "effects.csv"))

@@ -1,0 +1,143 @@
+"""Patching: A into A, everything of A into B, and the gradient's estimate of little changes."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import tiny
+
+from culnig_tl import CulnigError, Neuron, NeuronSet
+from culnig_tl.agreement import patching_matrix
+from culnig_tl.models import layout_of
+from culnig_tl.patching import (
+    activation_patch,
+    attribution_patch,
+    country_pairs,
+    patching_effects,
+)
+
+pytestmark = pytest.mark.model
+
+
+def everything(model) -> NeuronSet:
+    layout = layout_of(model)
+    return NeuronSet(layout, np.arange(layout.total), "everything")
+
+
+def pair(longer: bool = False):
+    """The same question of Iran and Spain; with `longer` the source's has more tokens."""
+    iran = replace(
+        tiny.instances()[0],
+        id="q/Iran",
+        options=("hot bread", "rice", "tea", "maize"),
+        answer=0,
+        cloze="Question : what do people in iran eat for lunch ? Answer:",
+    )
+    spain = replace(
+        iran, id="q/Spain", country="Spain", answer=1, cloze=iran.cloze.replace("iran", "spain")
+    )
+    if longer:
+        iran = replace(iran, cloze="a hot a " + iran.cloze)
+    return iran, spain
+
+
+@pytest.mark.parametrize(("kind", "model_class"), tiny.MODELS)
+def test_a_into_a_changes_nothing(kind, model_class):
+    model = tiny.model(kind, model_class)
+    iran, spain = pair()
+    same = replace(spain, cloze=iran.cloze)
+    found = activation_patch(model, iran, same, everything(model))
+    assert found["moved"] == pytest.approx(0, abs=1e-5)
+    assert found["before"] == pytest.approx(found["in_source"], abs=1e-5)
+    assert attribution_patch(model, iran, same, everything(model))["estimated"] == pytest.approx(
+        0, abs=1e-5
+    )
+
+
+@pytest.mark.parametrize(("kind", "model_class"), tiny.MODELS)
+def test_everything_of_a_gives_the_answer_of_a(kind, model_class):
+    """The last token is the same in both, so with every q, k, v and gate of A it answers as A."""
+    model = tiny.model(kind, model_class)
+    found = activation_patch(model, *pair(), everything(model))
+    assert abs(found["in_source"] - found["before"]) > 1e-3
+    assert found["after"] == pytest.approx(found["in_source"], abs=1e-4)
+    assert found["share"] == pytest.approx(1, abs=0.05)
+
+
+@pytest.mark.parametrize(("kind", "model_class"), tiny.MODELS)
+def test_the_estimate_is_right_for_little_changes(kind, model_class, monkeypatch):
+    """A patch that goes a hundredth of the way moves the answer as the gradient says."""
+    from culnig_tl import patching
+
+    model = tiny.model(kind, model_class)
+    layout = layout_of(model)
+    some = NeuronSet.of(layout, [Neuron(1, "gate", i) for i in (3, 8, 21)], "s")
+    real, way = patching._activations, 0.01
+    target = real(model, patching._Pair.of(model, *pair(), some, "end", "auto").target[0], some)
+
+    def nearer(model, prompt, neurons):
+        values = real(model, prompt, neurons)
+        count = len(next(iter(values.values())))
+        return {key: t[:count] + way * (values[key] - t[:count]) for key, t in target.items()}
+
+    monkeypatch.setattr(patching, "_activations", nearer)
+    moved = activation_patch(model, *pair(), some)["moved"]
+    estimated = attribution_patch(model, *pair(), some)["estimated"]
+    assert abs(estimated) > 1e-7
+    assert moved == pytest.approx(estimated, rel=0.1, abs=3e-6)
+
+
+def test_unequal_lengths_are_aligned_from_the_end_or_refused():
+    model = tiny.bridge("llama")
+    iran, spain = pair(longer=True)
+    found = activation_patch(model, iran, spain, everything(model))
+    short = len(spain.cloze.split())
+    assert found["positions"] == short
+    back = activation_patch(model, spain, iran, everything(model))
+    assert back["positions"] == short
+    with pytest.raises(CulnigError, match="q/Iran and q/Spain have 15 and 12 tokens: take prompts"):
+        activation_patch(model, iran, spain, everything(model), align="refuse")
+    with pytest.raises(CulnigError, match="unknown align 'start': choose from end, refuse"):
+        activation_patch(model, iran, spain, everything(model), align="start")
+
+
+def test_the_same_answer_is_refused():
+    iran, spain = pair()
+    model = tiny.bridge("llama")
+    with pytest.raises(CulnigError, match="have the same answer 'hot bread'"):
+        activation_patch(model, iran, replace(spain, answer=0), everything(model))
+
+
+def test_pairs_ask_the_same_question():
+    iran, spain = pair()
+    iran = replace(iran, cloze="Question: what is eaten in Iran ? Answer:")
+    spain = replace(spain, cloze="Question: what is eaten in Spain ? Answer:")
+    other = replace(iran, id="o/Iran", cloze="Question: what is drunk in Iran ? Answer:")
+    uk = replace(
+        spain, id="q/UK", country="UK", cloze="Question: what is eaten in the UK ? Answer:"
+    )
+    found = country_pairs([iran, spain, other, uk])
+    assert {(a.id, b.id) for _, a, b in found} == {
+        ("q/Iran", "q/Spain"),
+        ("q/Spain", "q/Iran"),
+        ("q/Iran", "q/UK"),
+        ("q/UK", "q/Iran"),
+    }  # Spain and the UK have the same answer
+
+
+def test_effects_and_matrix():
+    model = tiny.bridge("llama")
+    iran, spain = pair()
+    iran = replace(iran, cloze=iran.cloze.replace("iran", "Iran"))
+    spain = replace(spain, cloze=spain.cloze.replace("spain", "Spain"))
+    with pytest.raises(CulnigError, match="no two instances ask the same question"):
+        patching_effects(model, [iran], everything(model))
+    # "Iran" and "Spain" are the tiny tokenizer's unknown word, so nothing moves; but it is a frame.
+    frame = patching_effects(model, [iran, spain], everything(model))
+    assert list(frame["source"]) == ["Iran", "Spain"]
+    matrix = patching_matrix(frame, "moved")
+    assert list(matrix.index) == list(matrix.columns) == ["Iran", "Spain"]
+    assert np.isnan(matrix.loc["Iran", "Iran"])
+    assert matrix.loc["Iran", "Spain"] == pytest.approx(frame["moved"][0])
+    with pytest.raises(CulnigError, match="unknown value 'x': choose from moved, estimated, share"):
+        patching_matrix(frame, "x")
