@@ -74,10 +74,9 @@ def exact_effects(
     prompt = _prompt(model, instance, neurons, answer_format)
     cuts = _cuts(model, prompt, neurons, positions)
     passes = _passes(cuts, max(1, token_budget // _width(prompt) - 1))
-    run = sha256_of(
-        [describe_model(model), package_versions(), content_hash([instance]), answer_format]
-        + [positions, token_budget, neurons.ids.tolist()]
-    )
+    made_from = (describe_model(model), package_versions(), content_hash([instance]))
+    arguments = (answer_format, positions, token_budget, neurons.ids.tolist())
+    run = sha256_of([*made_from, *arguments])
     path = None if checkpoint is None else Path(checkpoint)
     values = np.full((2, len(cuts)), np.nan)
     done = 0
@@ -153,8 +152,12 @@ def interaction(
     answer_format: str = "auto",
     token_budget: int = 4096,
     checkpoint: str | Path | None = None,
+    effects: pd.DataFrame | None = None,
 ) -> pd.DataFrame:
     """How far a set's effect is from the sum of its neurons' effects.
+
+    `effects` may be a frame of `taylor_check` over the same instances that holds these neurons
+    (and others): then they are not ablated again.
 
     Returns:
         One row an instance: instance, country, set, neurons (how many), probability P(n),
@@ -162,11 +165,19 @@ def interaction(
         (P(n) minus P with the whole set at 0). Additive: singles = joint.
 
     Raises:
-        CulnigError: as `taylor_check`.
+        CulnigError: as `taylor_check`; neurons that `effects` does not hold.
     """
-    frame = taylor_check(
-        model, instances, neurons, "all", 0, answer_format, token_budget, checkpoint
-    )
+    if effects is None:
+        frame = taylor_check(
+            model, instances, neurons, "all", 0, answer_format, token_budget, checkpoint
+        )
+    else:
+        frame = effects.astype({"site": str}).merge(neurons.frame().astype({"site": str}))
+        if len(frame) != len(neurons) * len(instances):
+            raise CulnigError(
+                f"these effects do not hold all of {neurons.name!r} on all {len(instances)} "
+                "instances: leave them out"
+            )
     sums = frame.groupby("instance", sort=False).agg(
         country=("country", "first"),
         probability=("probability", "first"),

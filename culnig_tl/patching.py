@@ -117,8 +117,9 @@ def patching_effects(
 ) -> pd.DataFrame:
     """Both kinds of patching for every ordered pair of countries that are asked the same question.
 
-    Pairs whose answers are the same are left out; `limit` takes the first so many. `agreement(frame, "estimated", by="set",
-    truth="moved")` says how far the gradient's estimate can be trusted.
+    Pairs whose answers are the same are left out; `limit` takes the first so many.
+    `agreement(frame, "estimated", by="set", truth="moved")` says how far the gradient's estimate
+    can be trusted.
 
     Returns:
         One row a pair: the columns of `activation_patch`, estimated, question (its number), and

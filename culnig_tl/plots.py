@@ -116,7 +116,7 @@ def plot_agreement(
 def plot_agreement_by_layer(
     summary: pd.DataFrame, statistic: str = "spearman", axes: Axes | None = None
 ) -> Axes:
-    """A statistic of `agreement(by=("site", "layer"))` by layer, one line a site, with intervals."""
+    """A statistic of `agreement(by=["site", "layer"])` by layer: a line a site, with intervals."""
     axes = axes if axes is not None else _new_axes(8.0, 3.2)
     for site in SITES:
         if site not in summary.index.get_level_values("site"):

@@ -42,7 +42,8 @@ def verify_run(
 
     Args:
         out: the folder of `run_study`.
-        prompts: questions for the effects and interactions; eight times as many for the doses.
+        prompts: questions for the effects and interactions; eight times as many, at most 64, for
+            the doses.
         sample: random neurons beside the set's.
         steps: nodes of the integrated gradient; 0 leaves it out.
         pairs: at most so many pairs of prompts are patched.
@@ -64,7 +65,7 @@ def verify_run(
     model = load_study_model(study)
     sets = [culture, *random_sets_of(culture, {"seeds": study.seeds, "matched": study.matched})]
     questions = cultural_instances(study, "test", prompts)
-    many = cultural_instances(study, "test", 8 * prompts)
+    many = cultural_instances(study, "test", min(8 * prompts, 64))
     others = np.setdiff1d(np.arange(culture.layout.total), culture.ids)
     random = np.random.default_rng(0).choice(others, min(sample, len(others)), replace=False)
     checked = NeuronSet(culture.layout, np.concatenate([culture.ids, random]), "checked")
@@ -83,9 +84,11 @@ def verify_run(
         )
 
     def interactions() -> pd.DataFrame:
-        parts = [
-            interaction(model, questions, one, answer_format, budget, folder / "finished")
-            for one in sets
+        known = pd.read_csv(folder / "effects.csv")
+        finished = folder / "finished"
+        parts = [interaction(model, questions, culture, answer_format, budget, None, known)]
+        parts += [
+            interaction(model, questions, one, answer_format, budget, finished) for one in sets[1:]
         ]
         return pd.concat(parts, ignore_index=True)
 

@@ -83,6 +83,7 @@ def test_models_prints_table_12(monkeypatch, capsys):
 def test_small_study(monkeypatch, capsys, tmp_path):
     out = tmp_path / "run"
     small = ["--limit", 16, "--test-limit", 16, "--rc-limit", 8, "--other-limit", 8, "--seeds", 1]
+    small += ["--top-mlp", 0.001, "--top-attention", 0.0005]
     code, printed, error = culnig(monkeypatch, capsys, "run", "--out", out, *small)
     assert code == 0, error
     assert "Report:" in printed
@@ -104,6 +105,15 @@ def test_small_study(monkeypatch, capsys, tmp_path):
     code, _, _ = culnig(monkeypatch, capsys, "report", "--run", out)
     assert code == 0
     assert (out / "report.html").read_text() == html
+    fast = ["--prompts", 1, "--sample", 12, "--steps", 1, "--pairs", 2]
+    code, printed, error = culnig(monkeypatch, capsys, "verify", "--run", out, *fast)
+    assert code == 0, error
+    assert "Spearman" in printed
+    html = (out / "report.html").read_text()
+    assert "Is the gradient right?" in html
+    assert html.count("data:image/png;base64,") == 9
+    assert "unpkg" not in html
+    assert len(pd.read_csv(out / "verify/patching.csv")) == 2
     code, printed, _ = culnig(
         monkeypatch,
         capsys,
@@ -111,6 +121,15 @@ def test_small_study(monkeypatch, capsys, tmp_path):
     )
     assert code == 0
     assert "culture-general" in printed
+
+
+def test_verify_needs_a_finished_run(monkeypatch, capsys, tmp_path):
+    code, _, error = culnig(monkeypatch, capsys, "verify", "--run", tmp_path)
+    assert code == 1
+    assert "holds no finished run: finish it with culnig run --out" in error
+    code, _, error = culnig(monkeypatch, capsys, "verify", "--run", tmp_path, "--pairs", 0)
+    assert code == 1
+    assert "pairs is 0: give 1 or more" in error
 
 
 def test_python_m():

@@ -181,6 +181,10 @@ def test_interaction_of_one_neuron_is_additive():
     np.testing.assert_allclose(frame["singles"], frame["joint"], atol=1e-6)
     many = interaction(model, instances, some(model))
     assert (many["singles"] - many["joint"]).abs().max() > 1e-5
+    known = taylor_check(model, instances, some(model), steps=0)
+    pd.testing.assert_frame_equal(interaction(model, instances, some(model), effects=known), many)
+    with pytest.raises(CulnigError, match="these effects do not hold all of 'some' on all 3"):
+        interaction(model, instances, some(model), effects=known.iloc[1:])
     (prompt,) = make_prompts(tokenizer_of(model), instances[:1])
     with torch.no_grad(), ablate(model, some(model)):
         masked = float(log_probability(model, prompt).exp())
