@@ -46,10 +46,10 @@ class Study:
     templates: str | None = None
     countries: tuple[str, ...] | None = None
     answer_format: str = "auto"
-    limit: int = 320
-    test_limit: int = 320
+    limit: int = 256
+    test_limit: int = 256
     rc_limit: int = 96
-    other_limit: int = 64
+    other_limit: int = 40
     variant: str = "max"
     top_mlp: float = 0.01
     top_attention: float = 0.002
