@@ -19,7 +19,7 @@ from culnig_tl.files import progress
 from culnig_tl.instances import Instance, country_in_text
 from culnig_tl.models import HookedModel, tokenizer_of
 from culnig_tl.neurons import NeuronSet, hook_name
-from culnig_tl.prompts import Prompt, make_prompts
+from culnig_tl.prompts import Prompt, make_prompts, resolve_format
 
 ALIGN = ("end", "refuse")
 Key = tuple[int, str]
@@ -31,7 +31,7 @@ def activation_patch(
     target: Instance,
     neurons: NeuronSet,
     align: str = "end",
-    answer_format: str = "auto",
+    answer_format: str = "cloze",
 ) -> dict[str, Any]:
     """Put the set's activations from the source's prompt into the target's run.
 
@@ -48,7 +48,7 @@ def activation_patch(
 
     Raises:
         CulnigError: unknown `align`; unequal lengths that are refused; both have the same answer;
-            a set of another model.
+            a set of another model; the letter format.
     """
     pair = _Pair.of(model, source, target, neurons, align, answer_format)
     with frozen(model), torch.no_grad():
@@ -72,7 +72,7 @@ def attribution_patch(
     target: Instance,
     neurons: NeuronSet,
     align: str = "end",
-    answer_format: str = "auto",
+    answer_format: str = "cloze",
 ) -> dict[str, Any]:
     """The gradient's estimate of what `activation_patch` moves, without patching.
 
@@ -112,7 +112,7 @@ def patching_effects(
     instances: Sequence[Instance],
     neurons: NeuronSet,
     align: str = "end",
-    answer_format: str = "auto",
+    answer_format: str = "cloze",
     limit: int | None = None,
 ) -> pd.DataFrame:
     """Both kinds of patching for every ordered pair of countries that are asked the same question.
@@ -123,7 +123,7 @@ def patching_effects(
 
     Returns:
         One row a pair: the columns of `activation_patch`, estimated, question (its number), and
-        set, instance (the target's id) and probability (1), as `agreement` wants them.
+        set, instance (the question again) and probability (1), as `agreement` wants them.
 
     Raises:
         CulnigError: no pair among the instances, or as `activation_patch`.
@@ -140,7 +140,7 @@ def patching_effects(
         first = attribution_patch(model, source, target, neurons, align, answer_format)
         rows.append(exact | {"estimated": first["estimated"], "question": question})
     frame = pd.DataFrame(rows)
-    return frame.assign(set=neurons.name, instance=frame["target_id"], probability=1.0)
+    return frame.assign(set=neurons.name, instance=frame["question"], probability=1.0)
 
 
 def country_pairs(instances: Sequence[Instance]) -> list[tuple[int, Instance, Instance]]:
@@ -191,13 +191,18 @@ class _Pair:
         if align not in ALIGN:
             raise CulnigError(f"unknown align {align!r}: choose from {', '.join(ALIGN)}")
         check_set(model, neurons)
+        tokenizer = tokenizer_of(model)
+        if resolve_format(tokenizer, answer_format) == "letter":
+            raise CulnigError(
+                "patching asks for the answers' own texts, and a letter means another option in "
+                "each prompt: use answer_format='cloze'"
+            )
         answers = source.answer_text, target.answer_text
         if answers[0].strip().lower() == answers[1].strip().lower():
             raise CulnigError(
                 f"instances {source.id} and {target.id} have the same answer {answers[0]!r}: "
                 "patching cannot move it; take another pair"
             )
-        tokenizer = tokenizer_of(model)
 
         def prompts(instance: Instance) -> tuple[Prompt, Prompt]:
             both = [replace(instance, options=answers, answer=i, labels=("A", "B")) for i in (0, 1)]

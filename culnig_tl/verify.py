@@ -103,7 +103,7 @@ def verify_run(
         # Few countries, so that every pair of them is asked several questions.
         few = (study.countries or FEW_COUNTRIES)[: len(FEW_COUNTRIES)]
         asked = cultural_instances(replace(study, countries=few), "test", 0)
-        return patching_effects(model, asked, culture, answer_format=answer_format, limit=pairs)
+        return patching_effects(model, asked, culture, limit=pairs)
 
     steps_to_do: dict[str, Callable[[], pd.DataFrame]] = {
         "effects": effects,

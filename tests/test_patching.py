@@ -73,7 +73,7 @@ def test_the_estimate_is_right_for_little_changes(kind, model_class, monkeypatch
     layout = layout_of(model)
     some = NeuronSet.of(layout, [Neuron(1, "gate", i) for i in (3, 8, 21)], "s")
     real, way = patching._activations, 0.01
-    target = real(model, patching._Pair.of(model, *pair(), some, "end", "auto").target[0], some)
+    target = real(model, patching._Pair.of(model, *pair(), some, "end", "cloze").target[0], some)
 
     def nearer(model, prompt, neurons):
         values = real(model, prompt, neurons)
@@ -99,6 +99,12 @@ def test_unequal_lengths_are_aligned_from_the_end_or_refused():
         activation_patch(model, iran, spain, everything(model), align="refuse")
     with pytest.raises(CulnigError, match="unknown align 'start': choose from end, refuse"):
         activation_patch(model, iran, spain, everything(model), align="start")
+
+
+def test_letters_are_refused():
+    model = tiny.bridge("llama")
+    with pytest.raises(CulnigError, match="use answer_format='cloze'"):
+        activation_patch(model, *pair(), everything(model), answer_format="letter")
 
 
 def test_the_same_answer_is_refused():
