@@ -230,7 +230,7 @@ def evaluate(
     if out is not None:
         write_evaluation(frame, out)
         _console.print(f"Saved: {out}")
-    table = Table(_wrapped("task"), "items", "accuracy %", "vocabulary %", "mean P(answer) %")
+    table = Table(_whole("task"), "items", "accuracy %", "vocabulary %", "mean P(answer) %")
     for name, part in frame.groupby("task", sort=False):
         means = 100 * part[["correct", "correct_vocabulary", "probability"]].mean()
         table.add_row(str(name), str(len(part)), *(f"{value:.2f}" for value in means))
@@ -273,7 +273,7 @@ def models(
     name: Annotated[str | None, typer.Argument(help="A model to count instead.")] = None,
 ) -> None:
     """How many neurons models have (the paper's Table 12), from configurations alone."""
-    table = Table(_wrapped("model"), "layers", *SITES, "all")
+    table = Table(_whole("model"), "layers", *SITES, "all")
     for label, config in {name: name}.items() if name else PAPER_MODELS.items():
         layout = count_neurons(config, str(label))
         counts = [f"{count:,}" for count in layout.counts().values()]
@@ -309,14 +309,14 @@ def main() -> None:
         sys.exit(error.exit_code)
 
 
-def _wrapped(header: str) -> Column:
-    """A column whose long names are wrapped, not cut."""
-    return Column(header, overflow="fold")
+def _whole(header: str) -> Column:
+    """A column whose names are neither cut nor wrapped."""
+    return Column(header, no_wrap=True, min_width=max(12, len(header)))
 
 
 def _print_comparison(frame: pd.DataFrame) -> None:
     table = Table(
-        _wrapped("accuracy in %"), "items", "original", "culture masked", "random masked", "p", ""
+        _whole("accuracy in %"), "items", "original", "culture masked", "random masked", "p", ""
     )
     for row in table_rows(frame):
         table.add_row(
@@ -325,10 +325,14 @@ def _print_comparison(frame: pd.DataFrame) -> None:
             f"{row['original']:.1f}",
             f"{row['masked']:.1f}",
             f"{row['random']:.1f} ± {row['random_sd']:.1f}",
-            f"{row['p_mean']:.3f}, {row['p_one']:.3f}",
-            "significant" if row["significant"] else "",
+            f"{row['p_mean']:.3f} {row['p_one']:.3f}",
+            "*" if row["significant"] else "",
         )
     _console.print(table)
+    _console.print(
+        "masked: the culture-general neurons set to 0; p: against the mean of the random sets, "
+        "against one of them; *: both below 0.05"
+    )
 
 
 def _text(path: Path | None) -> str | None:
