@@ -315,9 +315,7 @@ def _whole(header: str) -> Column:
 
 
 def _print_comparison(frame: pd.DataFrame) -> None:
-    table = Table(
-        _whole("accuracy in %"), "items", "original", "culture masked", "random masked", "p", ""
-    )
+    table = Table(_whole("accuracy %"), "items", "original", "masked", "random", "p", "p one", "")
     for row in table_rows(frame):
         table.add_row(
             row["task"],
@@ -325,13 +323,14 @@ def _print_comparison(frame: pd.DataFrame) -> None:
             f"{row['original']:.1f}",
             f"{row['masked']:.1f}",
             f"{row['random']:.1f} ± {row['random_sd']:.1f}",
-            f"{row['p_mean']:.3f} {row['p_one']:.3f}",
+            f"{row['p_mean']:.3f}",
+            f"{row['p_one']:.3f}",
             "*" if row["significant"] else "",
         )
     _console.print(table)
     _console.print(
-        "masked: the culture-general neurons set to 0; p: against the mean of the random sets, "
-        "against one of them; *: both below 0.05"
+        "masked: culture-general neurons; random: as many random ones (mean ± sd)\n"
+        "p, p one: bootstrap against the random sets' mean, against one; *: both < 0.05"
     )
 
 
