@@ -1,5 +1,6 @@
 # pyright: reportArgumentType=false, reportAttributeAccessIssue=false, reportCallIssue=false
 # pyright: reportGeneralTypeIssues=false, reportOperatorIssue=false, reportReturnType=false
+# pyright: reportIndexIssue=false
 # (pandas types most results as unions of everything it can return)
 """Agreement: how well an estimate of effects agrees with the exact ones. Needs no model."""
 

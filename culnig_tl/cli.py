@@ -261,9 +261,9 @@ def verify(
     """
     summary = verify_run(run_folder, prompts, sample, steps, pairs)
     table = Table("first order, by site", "effects", "Pearson", "Spearman", "sign right", "slope")
-    for site, row in summary.iterrows():
+    for row in table_rows(summary):
         values = (f"{row[name]:.2f}" for name in ("pearson", "spearman", "sign", "slope"))
-        table.add_row(str(site), str(int(row["effects"])), *values)
+        table.add_row(row["site"], str(row["effects"]), *values)
     _console.print(table)
     _console.print(f"Report: {(run_folder / 'report.html').resolve()}", soft_wrap=True)
 

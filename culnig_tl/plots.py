@@ -184,7 +184,7 @@ def plot_matrix(matrix: pd.DataFrame, label: str, title: str, axes: Axes | None 
     axes.set_xticks(range(matrix.shape[1]), list(matrix.columns), rotation=45, ha="right")
     axes.set_yticks(range(matrix.shape[0]), list(matrix.index))
     axes.set(xlabel=matrix.columns.name or "", ylabel=matrix.index.name or "", title=title)
-    axes.get_figure().colorbar(image, ax=axes, label=label, shrink=0.8)
+    plt.colorbar(image, ax=axes, label=label, shrink=0.8)
     return axes
 
 
