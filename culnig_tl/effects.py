@@ -48,10 +48,11 @@ def exact_effects(
 ) -> pd.DataFrame:
     """The true effect P(n) - P(n = 0) of each neuron on P(y|x), many ablations in one pass.
 
-    A neuron is set to 0 in a row of its own. The blocks before the neuron run once for all rows:
-    the batch widens at a gate neuron's own activation, or at the input of the block of a q, k or
-    v neuron. Only the logits that y needs are computed, and P(n) comes from a row of the same
-    pass. Equal to ablation through `run_with_hooks`, one neuron a call, within float rounding.
+    A neuron is set to 0 in a row of its own. The blocks before the first neuron of a pass run once
+    for all its rows: the batch widens at that block, or at the activation itself where all are
+    gate neurons of one layer. Only the logits that y needs are computed, and P(n) comes from a
+    row of the same pass. Equal to ablation through `run_with_hooks`, one neuron a call, within
+    float rounding.
 
     Args:
         model: from `load_model` or `wrap_model`.
@@ -73,20 +74,19 @@ def exact_effects(
     """
     prompt = _prompt(model, instance, neurons, answer_format)
     cuts = _cuts(model, prompt, neurons, positions)
-    passes = _passes(cuts, max(1, token_budget // _width(prompt) - 1))
+    passes = _passes(len(cuts), max(1, token_budget // _width(prompt) - 1))
     made_from = (describe_model(model), package_versions(), content_hash([instance]))
     arguments = (answer_format, positions, token_budget, neurons.ids.tolist())
     run = sha256_of([*made_from, *arguments])
     path = None if checkpoint is None else Path(checkpoint)
-    values = np.full((2, len(cuts)), np.nan)
-    done = 0
+    values, widths, done = np.full((2, len(cuts)), np.nan), [_width(prompt)] * len(cuts), 0
     if path is not None and path.exists():
         values, done = _resume(path, run)
     saved = time.monotonic()
     with frozen(model), torch.no_grad():
         for number in progress(range(done, len(passes)), "Exact effects", len(passes) - done):
             rows = passes[number]
-            with memory_errors(rows, [_width(prompt)] * len(cuts), token_budget):
+            with memory_errors(range(len(cuts))[rows], widths, token_budget):
                 values[:, rows] = _ablated(model, prompt, cuts.iloc[rows])
             last = number == len(passes) - 1
             if path is not None and (last or time.monotonic() - saved > SAVE_SECONDS):
@@ -290,14 +290,9 @@ def _cuts(model: HookedModel, prompt: Prompt, neurons: NeuronSet, positions: str
     )
 
 
-def _passes(cuts: pd.DataFrame, rows: int) -> list[list[int]]:
-    """Row numbers of `cuts`, at most `rows` of one (layer, site) in each pass."""
-    groups = cuts.reset_index(drop=True).groupby(["layer", "site"], observed=True, sort=False)
-    return [
-        numbers[start : start + rows].tolist()
-        for numbers in groups.indices.values()
-        for start in range(0, len(numbers), rows)
-    ]
+def _passes(count: int, rows: int) -> list[slice]:
+    """Slices of at most `rows` of `count` cuts, which are in the order of their layers."""
+    return [slice(start, min(start + rows, count)) for start in range(0, count, rows)]
 
 
 def _resume(path: Path, run: str) -> tuple[np.ndarray, int]:
@@ -311,82 +306,71 @@ def _resume(path: Path, run: str) -> tuple[np.ndarray, int]:
 
 
 def _stacked(
-    model: HookedModel, prompt: Prompt, key: Key, rows: int, edit: Callable[[Tensor], Tensor]
-) -> Float[Tensor, "rows"]:
-    """log P(y|x) of `rows` copies of the prompt, whose activation at `key` `edit` changes.
+    model: HookedModel,
+    prompt: Prompt,
+    cuts: pd.DataFrame,
+    change: Callable[[Key, Tensor, Float[Tensor, "cut pos"]], Tensor],
+    copies: int = 1,
+) -> Float[Tensor, "row"]:
+    """log P(y|x) with each cut in `copies` rows of one batch, and of one more row without a cut.
 
-    `edit` gets [rows, pos, neuron] and gives the same back. A gate's activation can be widened
-    where it is, as the MLP adds its output to the residual stream; q, k and v are reshaped by the
-    attention with the size of its input, so that is widened.
+    `change` gets (layer, site), the numbers of its rows and the cut neurons' activations there,
+    and gives what to put in their place. The blocks before the first cut run once for all rows:
+    the batch widens at that block's input, or, where all cuts are gate neurons of one layer, at
+    their own activation, as the MLP adds its output to the residual stream.
     """
+    cuts = cuts.loc[cuts.index.repeat(copies)].reset_index(drop=True)
+    groups = cuts.groupby(["layer", "site"], observed=True, sort=False).indices
+    rows = len(cuts) + 1
+    single = cuts["position"].iloc[0] != EVERY_POSITION
 
-    def widen(residual: Tensor, hook: Any) -> Tensor:
-        return residual.repeat(rows, 1, 1)
+    def replace(key: Key, numbers: np.ndarray) -> Callable[[Tensor, Any], Tensor]:
+        mine = cuts.iloc[numbers]
+        row, index = torch.tensor(numbers), torch.tensor(mine["index"].to_list())
+        at = torch.tensor(mine["position"].to_list()) if single else None
 
-    def replace(activation: Tensor, hook: Any) -> Tensor:
-        flat = activation.flatten(2).expand(rows, -1, -1)
-        return edit(flat).view(rows, *activation.shape[1:])
+        def hook_function(activation: Tensor, hook: Any) -> Tensor:
+            flat = activation.flatten(2).expand(rows, -1, -1).clone()
+            if at is None:
+                flat[row, :, index] = change(key, row, flat[row, :, index])
+            else:
+                flat[row, at, index] = change(key, row, flat[row, at, index][:, None])[:, 0]
+            return flat.view(rows, *activation.shape[1:])
 
-    layer, site = key
-    hooks: list[tuple[str, Any]] = [(hook_name(layer, site), replace)]
-    if site != "gate":
-        hooks.append((f"blocks.{layer}.hook_resid_pre", widen))
+        return hook_function
+
+    keys = {(int(layer), str(site)): numbers for (layer, site), numbers in groups.items()}
+    hooks: list[tuple[str, Any]] = [(hook_name(*k), replace(k, n)) for k, n in keys.items()]
+    first = int(cuts["layer"].iloc[0])
+    if list(keys) != [(first, "gate")]:
+        widen = (f"blocks.{first}.hook_resid_pre", lambda x, hook: x.repeat(rows, 1, 1))
+        hooks.insert(0, widen)
     return log_probability(model, prompt, rows, hooks)
-
-
-def _where(cuts: pd.DataFrame) -> tuple[Key, Tensor, Tensor | None]:
-    """The (layer, site) of cuts that share it, their indices, and their positions (None: all)."""
-    key = int(cuts["layer"].iloc[0]), str(cuts["site"].iloc[0])
-    positions = torch.tensor(cuts["position"].to_list())
-    index = torch.tensor(cuts["index"].to_list())
-    return key, index, None if int(positions[0]) == EVERY_POSITION else positions
 
 
 def _ablated(model: HookedModel, prompt: Prompt, cuts: pd.DataFrame) -> np.ndarray:
     """[2, cut]: P(n), and P with the cut at 0, in one pass."""
-    key, index, positions = _where(cuts)
-    row = torch.arange(len(cuts))
-
-    def edit(flat: Tensor) -> Tensor:
-        flat = flat.clone()
-        if positions is None:
-            flat[row, :, index] = 0
-        else:
-            flat[row, positions, index] = 0
-        return flat
-
-    log_p = _stacked(model, prompt, key, len(cuts) + 1, edit).double().cpu().numpy()
-    return np.stack([np.full(len(cuts), np.exp(log_p[-1])), np.exp(log_p[:-1])])
+    log_p = _stacked(model, prompt, cuts, lambda key, row, n: torch.zeros_like(n))
+    p = log_p.double().exp().cpu().numpy()
+    return np.stack([np.full(len(cuts), p[-1]), p[:-1]])
 
 
 def _integrated(model: HookedModel, prompt: Prompt, cuts: pd.DataFrame, steps: int) -> np.ndarray:
     """The integral of n dP/dn along n -> alpha n, for each cut."""
-    key, index, positions = _where(cuts)
     nodes, weights = np.polynomial.legendre.leggauss(steps)
     alpha = torch.tensor((nodes + 1) / 2).repeat(len(cuts))
-    at = index.repeat_interleave(steps)
-    where = None if positions is None else positions.repeat_interleave(steps)
-    row = torch.arange(len(at))
-    kept: dict[str, Tensor] = {}
+    paths: list[tuple[Tensor, Tensor, Tensor]] = []
 
-    def pick(tensor: Tensor) -> Tensor:
-        """[row, pos]; [row, 1] where the cut has one position."""
-        return tensor[row, :, at] if where is None else tensor[row, where, at][:, None]
+    def change(key: Key, row: Tensor, n: Tensor) -> Tensor:
+        scaled = n.detach() * alpha[row][:, None].to(n)
+        paths.append((row, n.detach(), scaled.requires_grad_()))
+        return scaled
 
-    def edit(flat: Tensor) -> Tensor:
-        kept["n"] = pick(flat.detach())
-        scaled = flat.detach().clone()
-        factor = alpha.to(scaled)[:, None]
-        if where is None:
-            scaled[row, :, at] *= factor
-        else:
-            scaled[row, where, at] *= factor[:, 0]
-        kept["leaf"] = scaled.requires_grad_()
-        return kept["leaf"]
-
-    probability = _stacked(model, prompt, key, len(at), edit).exp()
-    (gradient,) = torch.autograd.grad(probability.sum(), kept["leaf"])
-    products = (kept["n"] * pick(gradient)).sum(dim=1).double().cpu().numpy()
+    probability = _stacked(model, prompt, cuts, change, steps).exp()
+    gradients = torch.autograd.grad(probability.sum(), [scaled for _, _, scaled in paths])
+    products = np.empty(len(cuts) * steps)
+    for (row, n, _), gradient in zip(paths, gradients, strict=True):
+        products[row.numpy()] = (n * gradient).sum(dim=1).double().cpu().numpy()
     return products.reshape(len(cuts), steps) @ (weights / 2)
 
 
@@ -406,15 +390,15 @@ def _check_one(
     exact = np.empty((2, len(cuts)))
     integrated = np.full(len(cuts), np.nan)
     with frozen(model), torch.no_grad():
-        for rows in _passes(cuts, max(1, token_budget // _width(prompt) - 1)):
-            with memory_errors(rows, widths, token_budget):
+        for rows in _passes(len(cuts), max(1, token_budget // _width(prompt) - 1)):
+            with memory_errors(range(len(cuts))[rows], widths, token_budget):
                 exact[:, rows] = _ablated(model, prompt, cuts.iloc[rows])
     if steps:
         # A backward pass holds about twice what a forward pass does.
         per_pass = max(1, token_budget // (2 * _width(prompt) * steps))
         with frozen(model):
-            for rows in _passes(cuts, per_pass):
-                with memory_errors(rows, widths, token_budget):
+            for rows in _passes(len(cuts), per_pass):
+                with memory_errors(range(len(cuts))[rows], widths, token_budget):
                     integrated[rows] = _integrated(model, prompt, cuts.iloc[rows], steps)
     return cuts.assign(
         instance=instance.id,

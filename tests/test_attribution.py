@@ -100,8 +100,8 @@ def test_parity_with_hugging_face_gemma(model_class):
 
     from culnig_tl.embedded import embedded_folder
 
-    if model_class == "HookedTransformer" and HookedTransformer is None:
-        pytest.skip("TransformerLens 4 has no HookedTransformer")
+    if (model_class == "HookedTransformer") == (HookedTransformer is None):
+        pytest.skip("HookedTransformer with TransformerLens 3, TransformerBridge with 4")
     # float64, because in float32 the two implementations' own rounding comes near to 1e-4. One
     # instance a batch: transformers' softmax is float32, where float64's mask value is -inf and
     # rows of padding become NaN.

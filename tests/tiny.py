@@ -17,6 +17,10 @@ ARCHITECTURES = ("llama", "qwen3", "phi3", "gemma3")
 MODELS = tuple((kind, "TransformerBridge") for kind in ARCHITECTURES)
 if HookedTransformer is not None:
     MODELS += tuple((kind, "HookedTransformer") for kind in ("llama", "qwen3", "phi3"))
+# For longer tests: the class that this TransformerLens is here for, and one bridge. On 3.9 setting
+# hooks on a bridge is slow, and 4.x runs the same tests with all of them.
+FEWER_MODELS = tuple(m for m in MODELS if HookedTransformer is None or m[1] == "HookedTransformer")
+FEWER_MODELS += (("gemma3", "TransformerBridge"),) if HookedTransformer is not None else ()
 WORDS = (
     "<pad> <unk> what do people in iran spain china mexico eat drink play for lunch ? : . "
     "Question Answer: Answer rice bread noodles maize tea coffee wine football chess polo the "
