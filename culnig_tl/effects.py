@@ -320,7 +320,7 @@ def _stacked(
     their own activation, as the MLP adds its output to the residual stream.
     """
     cuts = cuts.loc[cuts.index.repeat(copies)].reset_index(drop=True)
-    groups = cuts.groupby(["layer", "site"], observed=True, sort=False).indices
+    groups: dict[Any, Any] = cuts.groupby(["layer", "site"], observed=True, sort=False).indices
     rows = len(cuts) + 1
     single = cuts["position"].iloc[0] != EVERY_POSITION
 

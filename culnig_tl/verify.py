@@ -26,6 +26,7 @@ from culnig_tl.study import (
 )
 from culnig_tl.tokens import token_attribution
 
+DOSES = (0.0, 0.5, 1.0, 1.5, 2.0)
 FEW_COUNTRIES = ("China", "Iran", "Mexico", "USA")
 _log = logging.getLogger(__name__)
 
@@ -93,10 +94,7 @@ def verify_run(
         return pd.concat(parts, ignore_index=True)
 
     def doses() -> pd.DataFrame:
-        parts = [
-            dose_response(model, many, one, answer_format=answer_format, token_budget=budget)
-            for one in sets[:2]
-        ]
+        parts = [dose_response(model, many, one, DOSES, answer_format, budget) for one in sets[:2]]
         return pd.concat(parts, ignore_index=True)
 
     def patching() -> pd.DataFrame:

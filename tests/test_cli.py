@@ -82,13 +82,13 @@ def test_models_prints_table_12(monkeypatch, capsys):
 )
 def test_small_study(monkeypatch, capsys, tmp_path):
     out = tmp_path / "run"
-    small = ["--limit", 16, "--test-limit", 16, "--rc-limit", 8, "--other-limit", 8, "--seeds", 1]
+    small = ["--limit", 8, "--test-limit", 8, "--rc-limit", 8, "--other-limit", 4, "--seeds", 1]
     small += ["--top-mlp", 0.001, "--top-attention", 0.0005]
     code, printed, error = culnig(monkeypatch, capsys, "run", "--out", out, *small)
     assert code == 0, error
     assert "Report:" in printed
     table = pd.read_csv(out / "table.csv", index_col="task")
-    assert list(table["items"]) == [16, 8, 8, 8]
+    assert list(table["items"]) == [8, 4, 4, 4]
     html = (out / "report.html").read_text()
     assert html.count("data:image/png;base64,") == 4
     assert "http" not in html
@@ -97,10 +97,10 @@ def test_small_study(monkeypatch, capsys, tmp_path):
     code, again, _ = culnig(monkeypatch, capsys, "run", "--out", out, *small)
     assert code == 0
     assert again == printed
-    small[1] = 17
+    small[1] = 9
     code, _, error = culnig(monkeypatch, capsys, "run", "--out", out, *small)
     assert code == 1
-    assert "holds a run with limit = 16, this one has 17" in " ".join(error.split())
+    assert "holds a run with limit = 8, this one has 9" in " ".join(error.split())
     (out / "report.html").unlink()
     code, _, _ = culnig(monkeypatch, capsys, "report", "--run", out)
     assert code == 0
