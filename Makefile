@@ -1,5 +1,5 @@
 # make demo   the paper's finding on a laptop: a table and an HTML report
-# make test   the whole test suite
+# make test   the whole test suite (make test PYTEST="-m 'not slow'" leaves out some minutes)
 # make test4  the model-facing tests with TransformerLens 4 (TransformerBridge only)
 # make lint   ruff and pyright
 
@@ -15,10 +15,10 @@ demo: $(VENV)/.demo
 	$(VENV)/bin/culnig run --out $(OUT)
 
 test: $(VENV)/.test
-	$(VENV)/bin/python -m pytest -q
+	$(VENV)/bin/python -m pytest -q $(PYTEST)
 
 test4: $(VENV4)/.test
-	$(VENV4)/bin/python -m pytest -q -m model
+	$(VENV4)/bin/python -m pytest -q -m "model and not slow"
 
 lint: $(VENV)/.dev
 	$(VENV)/bin/ruff check .

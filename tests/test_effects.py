@@ -82,6 +82,7 @@ def test_exact_effects_equal_run_with_hooks(kind, model_class, positions):
 
 @needs_gemma
 @pytest.mark.gemma
+@pytest.mark.slow
 def test_exact_effects_on_gemma():
     model = load_model(device="cpu")
     instance = load_task("everyday", "neuron", limit=1)[0]
