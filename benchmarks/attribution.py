@@ -67,7 +67,7 @@ def make_batches(
     tokenizer: Any, prompts: Sequence[Prompt], budget: int, device: str
 ) -> list[Group]:
     """The batches that `attribute` makes of these prompts."""
-    sequences = [prompt.tokens + prompt.label[:-1] for prompt in prompts]
+    sequences = [prompt.sequence for prompt in prompts]
     return [
         ([prompts[row] for row in rows], pad_batch(sequences, rows, tokenizer, device))
         for rows in plan_batches([len(sequence) for sequence in sequences], budget)
@@ -128,7 +128,7 @@ def as_published(
     model.requires_grad_(True)
     model.train()
     scores: dict[tuple[str, int, int], dict[str, float]] = defaultdict(lambda: defaultdict(float))
-    sequences = [prompt.tokens + prompt.label[:-1] for prompt in prompts]
+    sequences = [prompt.sequence for prompt in prompts]
     for start in range(0, len(prompts), PUBLISHED_BATCH):
         rows = range(start, min(start + PUBLISHED_BATCH, len(prompts)))
         batch, group = (

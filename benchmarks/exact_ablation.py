@@ -36,7 +36,7 @@ NAIVE, OURS = "naive", "ours"
 def naive(model: Any, instance: Instance, neurons: NeuronSet) -> np.ndarray:
     """P(y|x) with each neuron at 0, in the order of the ids."""
     (prompt,) = make_prompts(tokenizer_of(model), [instance], "cloze")
-    tokens = torch.tensor([prompt.tokens + prompt.label[:-1]], device=model.cfg.device)
+    tokens = torch.tensor([prompt.sequence], device=model.cfg.device)
     labels = torch.tensor(prompt.label, device=model.cfg.device)
     found = []
     for neuron in neurons:

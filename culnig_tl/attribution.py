@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from culnig_tl.batches import Batch, flat_positions, memory_errors, pad_batch, plan_batches
+from culnig_tl.batches import flat_positions, memory_errors, pad_batch, plan_batches
 from culnig_tl.errors import CulnigError
 from culnig_tl.files import package_versions, progress, sha256_of, write_atomically
 from culnig_tl.instances import Instance, content_hash
@@ -85,7 +85,7 @@ def attribute(
         },
     }
     countries = tuple(dict.fromkeys(i.country or NO_COUNTRY for i in instances))
-    lengths = [len(prompt.tokens) + len(prompt.label) - 1 for prompt in prompts]
+    lengths = [len(prompt.sequence) for prompt in prompts]
     plan = plan_batches(lengths, token_budget)
     run = sha256_of(provenance)
     totals = _Totals(layout, countries, model.cfg.device)
@@ -142,7 +142,7 @@ def _score_batch(
 ) -> None:
     """Add one batch's scores to the totals."""
     layout, device = totals.layout, totals.sums.device
-    sequences = [prompt.tokens + prompt.label[:-1] for prompt in prompts]
+    sequences = [prompt.sequence for prompt in prompts]
     batch = pad_batch(sequences, range(len(prompts)), tokenizer_of(model), device)
     probability = torch.zeros(len(prompts), device=device)
     share = torch.zeros(len(totals.countries), len(prompts), device=device)
@@ -165,7 +165,8 @@ def _score_batch(
 
     keys = [(layer, site) for layer in range(layout.n_layers) for site in SITES]
     with gradient_hooks(model, keys, reduce):
-        log_probability = _log_probability(model, batch, prompts)
+        labels = [prompt.label for prompt in prompts]
+        log_probability = label_log_probability(model, batch.tokens, batch.mask, labels)
         probability.copy_(log_probability.detach().exp())
         log_probability.sum().backward()
     finite = torch.isfinite(total) & torch.isfinite(probability)
@@ -248,23 +249,25 @@ def reduce_positions(
     return torch.stack([highest, mean, norm])
 
 
-def _log_probability(
-    model: HookedModel, batch: Batch, prompts: Sequence[Prompt]
-) -> Float[Tensor, "batch"]:
-    """log P(y|x) by teacher forcing: the sum of the log probabilities of y's tokens."""
-    width = batch.tokens.shape[1]
-    ends = [(width, len(prompt.label)) for prompt in prompts]
-    keep = flat_positions(ends, width, batch.tokens.device)
-    logits = at_least_float32(kept_logits(model, batch.tokens, batch.mask, keep))
-    labels = torch.tensor(
-        [token for prompt in prompts for token in prompt.label], device=logits.device
-    )
-    rows = torch.tensor(
-        [i for i, prompt in enumerate(prompts) for _ in prompt.label], device=logits.device
-    )
+def label_log_probability(
+    model: HookedModel,
+    tokens: Int[Tensor, "batch pos"],
+    mask: Int[Tensor, "batch pos"] | None,
+    labels: Sequence[Sequence[int]],
+) -> Float[Tensor, "row"]:
+    """log P(y|x) by teacher forcing: the sum of the log probabilities of y's tokens.
+
+    `tokens` end with each label's tokens but the last (`Prompt.sequence`), padded on the left.
+    One row a label: as many as `tokens` has, or as many as a hook widens them to.
+    """
+    width = tokens.shape[1]
+    keep = flat_positions([(width, len(label)) for label in labels], width, tokens.device)
+    logits = at_least_float32(kept_logits(model, tokens, mask, keep))
+    flat = torch.tensor([token for label in labels for token in label], device=logits.device)
+    rows = torch.tensor([i for i, label in enumerate(labels) for _ in label], device=logits.device)
     # One fused pass each way; logsumexp takes several over [kept, d_vocab].
-    token_log_probability = -torch.nn.functional.cross_entropy(logits, labels, reduction="none")
-    zeros = torch.zeros(len(prompts), device=logits.device, dtype=logits.dtype)
+    token_log_probability = -torch.nn.functional.cross_entropy(logits, flat, reduction="none")
+    zeros = torch.zeros(len(labels), device=logits.device, dtype=logits.dtype)
     return zeros.index_add(0, rows, token_log_probability)
 
 

@@ -12,8 +12,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from culnig_tl.ablation import ablate, check_set
-from culnig_tl.attribution import frozen, gradient_hooks
-from culnig_tl.batches import flat_positions, memory_errors
+from culnig_tl.attribution import frozen, gradient_hooks, label_log_probability
+from culnig_tl.batches import memory_errors
 from culnig_tl.errors import CulnigError
 from culnig_tl.evaluation import evaluate
 from culnig_tl.files import package_versions, progress, sha256_of, write_atomically
@@ -22,7 +22,6 @@ from culnig_tl.models import (
     HookedModel,
     at_least_float32,
     describe_model,
-    kept_logits,
     tokenizer_of,
 )
 from culnig_tl.neurons import NeuronSet, hook_name
@@ -74,12 +73,12 @@ def exact_effects(
     """
     prompt = _prompt(model, instance, neurons, answer_format)
     cuts = _cuts(model, prompt, neurons, positions)
-    passes = _passes(len(cuts), max(1, token_budget // _width(prompt) - 1))
+    passes = _passes(len(cuts), max(1, token_budget // len(prompt.sequence) - 1))
     made_from = (describe_model(model), package_versions(), content_hash([instance]))
     arguments = (answer_format, positions, token_budget, neurons.ids.tolist())
     run = sha256_of([*made_from, *arguments])
     path = None if checkpoint is None else Path(checkpoint)
-    values, widths, done = np.full((2, len(cuts)), np.nan), [_width(prompt)] * len(cuts), 0
+    values, widths, done = np.full((2, len(cuts)), np.nan), [len(prompt.sequence)] * len(cuts), 0
     if path is not None and path.exists():
         values, done = _resume(path, run)
     saved = time.monotonic()
@@ -250,15 +249,9 @@ def log_probability(
     hooks: Sequence[tuple[str, Any]] = (),
 ) -> Float[Tensor, "rows"]:
     """log P(y|x) of one unpadded prompt; with `hooks` that widen the batch, of each of its rows."""
-    device = model.cfg.device
-    tokens = torch.tensor([[*prompt.tokens, *prompt.label[:-1]]], device=device)
-    width, count = tokens.shape[1], len(prompt.label)
-    keep = flat_positions([(width, count)] * rows, width, device)
+    tokens = torch.tensor([prompt.sequence], device=model.cfg.device)
     with model.hooks(fwd_hooks=list(hooks)):
-        logits = at_least_float32(kept_logits(model, tokens, None, keep))
-    labels = torch.tensor(prompt.label, device=device).repeat(rows)
-    losses = torch.nn.functional.cross_entropy(logits, labels, reduction="none")
-    return -losses.view(rows, count).sum(dim=1)
+        return label_log_probability(model, tokens, None, [prompt.label] * rows)
 
 
 def _prompt(
@@ -271,10 +264,6 @@ def _prompt(
     return prompt
 
 
-def _width(prompt: Prompt) -> int:
-    return len(prompt.tokens) + len(prompt.label) - 1
-
-
 def _cuts(model: HookedModel, prompt: Prompt, neurons: NeuronSet, positions: str) -> pd.DataFrame:
     """What is ablated, one row each: layer, site, index, position, token."""
     if positions not in POSITIONS:
@@ -282,8 +271,7 @@ def _cuts(model: HookedModel, prompt: Prompt, neurons: NeuronSet, positions: str
     frame = neurons.frame()
     if positions == "all":
         return frame.assign(position=EVERY_POSITION, token="")
-    tokenizer = tokenizer_of(model)
-    texts = [tokenizer.decode([token]) for token in (*prompt.tokens, *prompt.label[:-1])]
+    texts = prompt.texts(tokenizer_of(model))
     each = frame.loc[frame.index.repeat(len(texts))].reset_index(drop=True)
     return each.assign(
         position=np.tile(np.arange(len(texts)), len(frame)), token=texts * len(frame)
@@ -385,17 +373,17 @@ def _check_one(
 ) -> pd.DataFrame:
     prompt = _prompt(model, instance, neurons, answer_format)
     cuts = _cuts(model, prompt, neurons, positions)
-    widths = [_width(prompt)] * len(cuts)
+    widths = [len(prompt.sequence)] * len(cuts)
     scores = position_scores(model, prompt, neurons)
     exact = np.empty((2, len(cuts)))
     integrated = np.full(len(cuts), np.nan)
     with frozen(model), torch.no_grad():
-        for rows in _passes(len(cuts), max(1, token_budget // _width(prompt) - 1)):
+        for rows in _passes(len(cuts), max(1, token_budget // len(prompt.sequence) - 1)):
             with memory_errors(range(len(cuts))[rows], widths, token_budget):
                 exact[:, rows] = _ablated(model, prompt, cuts.iloc[rows])
     if steps:
         # A backward pass holds about twice what a forward pass does.
-        per_pass = max(1, token_budget // (2 * _width(prompt) * steps))
+        per_pass = max(1, token_budget // (2 * len(prompt.sequence) * steps))
         with frozen(model):
             for rows in _passes(len(cuts), per_pass):
                 with memory_errors(range(len(cuts))[rows], widths, token_budget):

@@ -9,6 +9,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from culnig_tl.ablation import ablate
+from culnig_tl.attribution import frozen
 from culnig_tl.batches import flat_positions, memory_errors, pad_batch, plan_batches
 from culnig_tl.files import progress
 from culnig_tl.instances import Instance
@@ -66,17 +67,12 @@ def evaluate(
     lengths = [len(prompt.tokens) for prompt in prompts]
     plan = plan_batches(lengths, token_budget)
     rows: dict[int, dict] = {}
-    training = model.training
-    model.eval()
-    try:
-        with torch.no_grad(), ablate(model, neurons, factor):
-            for batch in progress(plan, "Evaluation", total=len(plan)):
-                with memory_errors(batch, lengths, token_budget):
-                    answers = answer_log_probabilities(model, [prompts[row] for row in batch])
-                for row, (options, greedy) in zip(batch, answers, strict=True):
-                    rows[row] = _row(prompts[row], options, greedy)
-    finally:
-        model.train(training)
+    with frozen(model), torch.no_grad(), ablate(model, neurons, factor):
+        for batch in progress(plan, "Evaluation", total=len(plan)):
+            with memory_errors(batch, lengths, token_budget):
+                answers = answer_log_probabilities(model, [prompts[row] for row in batch])
+            for row, (options, greedy) in zip(batch, answers, strict=True):
+                rows[row] = _row(prompts[row], options, greedy)
     return pd.DataFrame([rows[row] for row in range(len(prompts))], columns=list(COLUMNS))
 
 

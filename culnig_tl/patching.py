@@ -4,7 +4,7 @@
 """Activation patching: a neuron set's activations from one country's prompt in another's."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pandas as pd
@@ -51,19 +51,7 @@ def activation_patch(
             a set of another model; the letter format.
     """
     pair = _Pair.of(model, source, target, neurons, align, answer_format)
-    with frozen(model), torch.no_grad():
-        values = _activations(model, pair.source, neurons)
-        before, in_source = _side(model, pair.target), _side(model, pair.own)
-        after = _side(model, pair.target, _patches(pair, neurons, values))
-    moved = after - before
-    distance = in_source - before
-    return pair.about() | {
-        "before": before,
-        "after": after,
-        "in_source": in_source,
-        "moved": moved,
-        "share": moved / distance if abs(distance) > 1e-9 else float("nan"),
-    }
+    return pair.about() | _moved(model, pair, neurons, _activations(model, pair.source, neurons))
 
 
 def attribution_patch(
@@ -88,23 +76,8 @@ def attribution_patch(
         CulnigError: as `activation_patch`.
     """
     pair = _Pair.of(model, source, target, neurons, align, answer_format)
-    with frozen(model), torch.no_grad():
-        values = _activations(model, pair.source, neurons)
-    by_site = neurons.by_site()
-    estimated = 0.0
-    for prompt, sign in zip(pair.target, (1, -1), strict=True):
-        parts: list[float] = []
-
-        def use(key: Key, activation: Tensor, gradient: Tensor, parts: list[float] = parts) -> None:
-            where = pair.where, torch.tensor(by_site[key])
-            here = activation[0].flatten(1)[where[0]][:, where[1]]
-            slope = gradient[0].flatten(1)[where[0]][:, where[1]]
-            parts.append(float(((values[key][-pair.positions :] - here) * slope).sum()))
-
-        with frozen(model), gradient_hooks(model, list(by_site), use):
-            log_probability(model, prompt).sum().backward()
-        estimated += sign * sum(parts)
-    return pair.about() | {"estimated": estimated}
+    values = _activations(model, pair.source, neurons)
+    return pair.about() | {"estimated": _estimated(model, pair, neurons, values)}
 
 
 def patching_effects(
@@ -136,9 +109,11 @@ def patching_effects(
         )
     rows = []
     for question, source, target in progress(pairs, "Patching", len(pairs)):
-        exact = activation_patch(model, source, target, neurons, align, answer_format)
-        first = attribution_patch(model, source, target, neurons, align, answer_format)
-        rows.append(exact | {"estimated": first["estimated"], "question": question})
+        pair = _Pair.of(model, source, target, neurons, align, answer_format)
+        values = _activations(model, pair.source, neurons)
+        estimated = _estimated(model, pair, neurons, values)
+        row = pair.about() | _moved(model, pair, neurons, values)
+        rows.append(row | {"estimated": estimated, "question": question})
     frame = pd.DataFrame(rows)
     return frame.assign(set=neurons.name, instance=frame["question"], probability=1.0)
 
@@ -164,19 +139,23 @@ def country_pairs(instances: Sequence[Instance]) -> list[tuple[int, Instance, In
     ]
 
 
+@dataclass(frozen=True)
 class _Pair:
-    """A source and a target as prompts, each with the source's answer and with the target's."""
+    """A source (`own`) and a target as prompts, each with the source's answer and the target's."""
 
-    def __init__(
-        self,
-        source: Prompt,
-        own: tuple[Prompt, Prompt],
-        target: tuple[Prompt, Prompt],
-        positions: int,
-    ) -> None:
-        self.source, self.own, self.target, self.positions = source, own, target, positions
-        end = len(target[0].tokens)
-        self.where = slice(end - positions, end)
+    own: tuple[Prompt, Prompt]
+    target: tuple[Prompt, Prompt]
+    positions: int
+
+    @property
+    def source(self) -> Prompt:
+        return self.own[0]
+
+    @property
+    def where(self) -> slice:
+        """The target's positions that are patched."""
+        end = len(self.target[0].tokens)
+        return slice(end - self.positions, end)
 
     @classmethod
     def of(
@@ -216,7 +195,7 @@ class _Pair:
                 f"instances {source.id} and {target.id} have {lengths[0]} and {lengths[1]} tokens: "
                 "take prompts of one length, or align='end'"
             )
-        return cls(own[0], own, there, min(lengths))
+        return cls(own, there, min(lengths))
 
     def about(self) -> dict[str, Any]:
         source, target = self.own[0].instance, self.target[0].instance
@@ -243,9 +222,48 @@ def _activations(model: HookedModel, prompt: Prompt, neurons: NeuronSet) -> dict
 
     hooks = [(hook_name(*key), keep(key, index)) for key, index in neurons.by_site().items()]
     tokens = torch.tensor([prompt.tokens], device=model.cfg.device)
-    with model.hooks(fwd_hooks=hooks):
+    with frozen(model), torch.no_grad(), model.hooks(fwd_hooks=hooks):
         model(tokens)
     return found
+
+
+def _moved(
+    model: HookedModel, pair: _Pair, neurons: NeuronSet, values: dict[Key, Tensor]
+) -> dict[str, float]:
+    """What `activation_patch` measures, with the source's `values`."""
+    with frozen(model), torch.no_grad():
+        before, in_source = _side(model, pair.target), _side(model, pair.own)
+        after = _side(model, pair.target, _patches(pair, neurons, values))
+    moved = after - before
+    distance = in_source - before
+    return {
+        "before": before,
+        "after": after,
+        "in_source": in_source,
+        "moved": moved,
+        "share": moved / distance if abs(distance) > 1e-9 else float("nan"),
+    }
+
+
+def _estimated(
+    model: HookedModel, pair: _Pair, neurons: NeuronSet, values: dict[Key, Tensor]
+) -> float:
+    """What `attribution_patch` estimates, with the source's `values`."""
+    by_site = neurons.by_site()
+    sides: list[float] = []
+    for prompt in pair.target:
+        parts: list[float] = []
+
+        def use(key: Key, activation: Tensor, gradient: Tensor, parts: list[float] = parts) -> None:
+            index = torch.tensor(by_site[key])
+            here = activation[0].flatten(1)[pair.where][:, index]
+            slope = gradient[0].flatten(1)[pair.where][:, index]
+            parts.append(float(((values[key][-pair.positions :] - here) * slope).sum()))
+
+        with frozen(model), gradient_hooks(model, list(by_site), use):
+            log_probability(model, prompt).sum().backward()
+        sides.append(sum(parts))
+    return sides[0] - sides[1]
 
 
 def _patches(

