@@ -254,14 +254,18 @@ def label_log_probability(
     tokens: Int[Tensor, "batch pos"],
     mask: Int[Tensor, "batch pos"] | None,
     labels: Sequence[Sequence[int]],
+    ends: Sequence[int] | None = None,
 ) -> Float[Tensor, "row"]:
     """log P(y|x) by teacher forcing: the sum of the log probabilities of y's tokens.
 
-    `tokens` end with each label's tokens but the last (`Prompt.sequence`), padded on the left.
+    `tokens` end with each label's tokens but the last (`Prompt.sequence`), padded on the left;
+    or on the right, where `ends` says where each row ends (later tokens never reach earlier ones).
     One row a label: as many as `tokens` has, or as many as a hook widens them to.
     """
     width = tokens.shape[1]
-    keep = flat_positions([(width, len(label)) for label in labels], width, tokens.device)
+    ends = ends or [width] * len(labels)
+    counts = [len(label) for label in labels]
+    keep = flat_positions(list(zip(ends, counts, strict=True)), width, tokens.device)
     logits = at_least_float32(kept_logits(model, tokens, mask, keep))
     flat = torch.tensor([token for label in labels for token in label], device=logits.device)
     rows = torch.tensor([i for i, label in enumerate(labels) for _ in label], device=logits.device)

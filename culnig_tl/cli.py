@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.logging import RichHandler
 from rich.table import Column, Table
 
+from culnig_tl.agreement import STATISTICS
 from culnig_tl.attribution import attribute
 from culnig_tl.errors import CulnigError
 from culnig_tl.evaluation import evaluate as evaluate_instances
@@ -260,9 +261,10 @@ def verify(
     country's prompt into another's; adds a section to the run's report.
     """
     summary = verify_run(run_folder, prompts, sample, steps, pairs)
-    table = Table("first order, by site", "effects", "Pearson", "Spearman", "sign right", "slope")
+    heads = ("effects", "Pearson", "Spearman", "sign right", "top 100", "slope")
+    table = Table("first order, by site", *heads)
     for row in table_rows(summary):
-        values = (f"{row[name]:.2f}" for name in ("pearson", "spearman", "sign", "slope"))
+        values = (f"{row[name]:.2f}" for name in STATISTICS)
         table.add_row(row["site"], str(row["effects"]), *values)
     _console.print(table)
     _console.print(f"Report: {(run_folder / 'report.html').resolve()}", soft_wrap=True)

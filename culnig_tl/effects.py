@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,8 @@ from culnig_tl.scores import read_tensors, write_tensors
 POSITIONS = ("all", "each")
 EVERY_POSITION = -1
 SAVE_SECONDS = 30.0
+# Reading a small model's weights once costs about as much as this many rows.
+FEWEST_ROWS = 32
 FACTORS = (0.0, 0.25, 0.5, 0.75, 1.0, 1.25, 1.5, 2.0)
 _CHECKPOINT = "culnig_tl effects checkpoint, version 1"
 Key = tuple[int, str]
@@ -73,7 +76,7 @@ def exact_effects(
     """
     prompt = _prompt(model, instance, neurons, answer_format)
     cuts = _cuts(model, prompt, neurons, positions)
-    passes = _passes(len(cuts), max(1, token_budget // len(prompt.sequence) - 1))
+    passes = _passes(cuts, max(1, token_budget // len(prompt.sequence) - 1))
     made_from = (describe_model(model), package_versions(), content_hash([instance]))
     arguments = (answer_format, positions, token_budget, neurons.ids.tolist())
     run = sha256_of([*made_from, *arguments])
@@ -278,9 +281,18 @@ def _cuts(model: HookedModel, prompt: Prompt, neurons: NeuronSet, positions: str
     )
 
 
-def _passes(count: int, rows: int) -> list[slice]:
-    """Slices of at most `rows` of `count` cuts, which are in the order of their layers."""
-    return [slice(start, min(start + rows, count)) for start in range(0, count, rows)]
+def _passes(cuts: pd.DataFrame, rows: int) -> list[slice]:
+    """Slices of at most `rows` cuts, which are in the order of their layers.
+
+    A pass ends with a layer once it is worth its weights: its rows all run from its first layer.
+    """
+    ends = [0]
+    for layer_end in np.flatnonzero(np.diff(cuts["layer"], append=-1)) + 1:
+        while layer_end - ends[-1] > rows:
+            ends.append(ends[-1] + rows)
+        if layer_end - ends[-1] >= FEWEST_ROWS or layer_end == len(cuts):
+            ends.append(int(layer_end))
+    return [slice(start, end) for start, end in pairwise(ends)]
 
 
 def _resume(path: Path, run: str) -> tuple[np.ndarray, int]:
@@ -378,14 +390,14 @@ def _check_one(
     exact = np.empty((2, len(cuts)))
     integrated = np.full(len(cuts), np.nan)
     with frozen(model), torch.no_grad():
-        for rows in _passes(len(cuts), max(1, token_budget // len(prompt.sequence) - 1)):
+        for rows in _passes(cuts, max(1, token_budget // len(prompt.sequence) - 1)):
             with memory_errors(range(len(cuts))[rows], widths, token_budget):
                 exact[:, rows] = _ablated(model, prompt, cuts.iloc[rows])
     if steps:
         # A backward pass holds about twice what a forward pass does.
         per_pass = max(1, token_budget // (2 * len(prompt.sequence) * steps))
         with frozen(model):
-            for rows in _passes(len(cuts), per_pass):
+            for rows in _passes(cuts, per_pass):
                 with memory_errors(range(len(cuts))[rows], widths, token_budget):
                     integrated[rows] = _integrated(model, prompt, cuts.iloc[rows], steps)
     return cuts.assign(

@@ -12,8 +12,7 @@ import torch
 from torch import Tensor
 
 from culnig_tl.ablation import check_set
-from culnig_tl.attribution import frozen, gradient_hooks
-from culnig_tl.effects import log_probability
+from culnig_tl.attribution import frozen, gradient_hooks, label_log_probability
 from culnig_tl.errors import CulnigError
 from culnig_tl.files import progress
 from culnig_tl.instances import Instance, country_in_text
@@ -51,7 +50,11 @@ def activation_patch(
             a set of another model; the letter format.
     """
     pair = _Pair.of(model, source, target, neurons, align, answer_format)
-    return pair.about() | _moved(model, pair, neurons, _activations(model, pair.source, neurons))
+    values, in_source = _in_source(model, pair, neurons)
+    with frozen(model), torch.no_grad():
+        before = float(_side(model, pair.target))
+    after = _patched(model, pair, neurons, values)
+    return pair.about() | _distances(before, after, in_source)
 
 
 def attribution_patch(
@@ -65,9 +68,9 @@ def attribution_patch(
     """The gradient's estimate of what `activation_patch` moves, without patching.
 
     estimated = sum over neurons and patched positions of (n_source - n_target) dD/dn at the
-    target, D as there. Two backward passes, however many neurons. Beside what
-    first order always leaves out, it counts what a neuron does through later neurons of the set,
-    which patching cuts, as those have their values put in.
+    target, D as there. One backward pass, however many neurons. Beside what first order always
+    leaves out, it counts what a neuron does through later neurons of the set, which patching cuts,
+    as those have their values put in.
 
     Returns:
         As `activation_patch`, with `estimated` in place of what patching measures.
@@ -76,8 +79,9 @@ def attribution_patch(
         CulnigError: as `activation_patch`.
     """
     pair = _Pair.of(model, source, target, neurons, align, answer_format)
-    values = _activations(model, pair.source, neurons)
-    return pair.about() | {"estimated": _estimated(model, pair, neurons, values)}
+    values, _ = _in_source(model, pair, neurons)
+    estimated, _ = _estimated(model, pair, neurons, values)
+    return pair.about() | {"estimated": estimated}
 
 
 def patching_effects(
@@ -110,9 +114,10 @@ def patching_effects(
     rows = []
     for question, source, target in progress(pairs, "Patching", len(pairs)):
         pair = _Pair.of(model, source, target, neurons, align, answer_format)
-        values = _activations(model, pair.source, neurons)
-        estimated = _estimated(model, pair, neurons, values)
-        row = pair.about() | _moved(model, pair, neurons, values)
+        values, in_source = _in_source(model, pair, neurons)
+        estimated, before = _estimated(model, pair, neurons, values)
+        after = _patched(model, pair, neurons, values)
+        row = pair.about() | _distances(before, after, in_source)
         rows.append(row | {"estimated": estimated, "question": question})
     frame = pd.DataFrame(rows)
     return frame.assign(set=neurons.name, instance=frame["question"], probability=1.0)
@@ -146,10 +151,6 @@ class _Pair:
     own: tuple[Prompt, Prompt]
     target: tuple[Prompt, Prompt]
     positions: int
-
-    @property
-    def source(self) -> Prompt:
-        return self.own[0]
 
     @property
     def where(self) -> slice:
@@ -210,32 +211,66 @@ class _Pair:
         }
 
 
-def _activations(model: HookedModel, prompt: Prompt, neurons: NeuronSet) -> dict[Key, Tensor]:
-    """[pos, neuron] of the set at each (layer, site), in a run of the prompt alone."""
+def _in_source(
+    model: HookedModel, pair: _Pair, neurons: NeuronSet
+) -> tuple[dict[Key, Tensor], float]:
+    """The source's own run: [pos, neuron] of the set at each (layer, site), and D."""
     found: dict[Key, Tensor] = {}
+    end = len(pair.own[0].tokens)
 
     def keep(key: Key, index: Any) -> Callable[..., None]:
         def hook_function(activation: Tensor, hook: Any) -> None:
-            found[key] = activation[0].flatten(1)[:, torch.tensor(index)]
+            found[key] = activation[0, :end].flatten(1)[:, torch.tensor(index)]
 
         return hook_function
 
     hooks = [(hook_name(*key), keep(key, index)) for key, index in neurons.by_site().items()]
-    tokens = torch.tensor([prompt.tokens], device=model.cfg.device)
-    with frozen(model), torch.no_grad(), model.hooks(fwd_hooks=hooks):
-        model(tokens)
-    return found
-
-
-def _moved(
-    model: HookedModel, pair: _Pair, neurons: NeuronSet, values: dict[Key, Tensor]
-) -> dict[str, float]:
-    """What `activation_patch` measures, with the source's `values`."""
     with frozen(model), torch.no_grad():
-        before, in_source = _side(model, pair.target), _side(model, pair.own)
-        after = _side(model, pair.target, _patches(pair, neurons, values))
-    moved = after - before
-    distance = in_source - before
+        side = float(_side(model, pair.own, hooks))
+    return found, side
+
+
+def _patched(
+    model: HookedModel, pair: _Pair, neurons: NeuronSet, values: dict[Key, Tensor]
+) -> float:
+    """D in the target's run with the last of `values` at the last positions of its prompt."""
+
+    def patch(key: Key, index: Any) -> Callable[..., Tensor]:
+        def hook_function(activation: Tensor, hook: Any) -> Tensor:
+            flat = activation.flatten(2).clone()
+            part = flat[:, pair.where]
+            part[:, :, torch.tensor(index)] = values[key][-pair.positions :]
+            return flat.view(activation.shape)
+
+        return hook_function
+
+    hooks = [(hook_name(*key), patch(key, index)) for key, index in neurons.by_site().items()]
+    with frozen(model), torch.no_grad():
+        return float(_side(model, pair.target, hooks))
+
+
+def _estimated(
+    model: HookedModel, pair: _Pair, neurons: NeuronSet, values: dict[Key, Tensor]
+) -> tuple[float, float]:
+    """What `attribution_patch` estimates with the source's `values`, and D without a patch."""
+    by_site = neurons.by_site()
+    parts: list[float] = []
+
+    def use(key: Key, activation: Tensor, gradient: Tensor) -> None:
+        index = torch.tensor(by_site[key])
+        here = activation[0].flatten(1)[pair.where][:, index]
+        # Both rows hold the same prompt, so its D depends on the sum of their gradients.
+        slope = gradient.flatten(2)[:, pair.where][:, :, index].sum(dim=0)
+        parts.append(float(((values[key][-pair.positions :] - here) * slope).sum()))
+
+    with frozen(model), gradient_hooks(model, list(by_site), use):
+        side = _side(model, pair.target)
+        side.backward()
+    return sum(parts), float(side)
+
+
+def _distances(before: float, after: float, in_source: float) -> dict[str, float]:
+    moved, distance = after - before, in_source - before
     return {
         "before": before,
         "after": after,
@@ -245,47 +280,18 @@ def _moved(
     }
 
 
-def _estimated(
-    model: HookedModel, pair: _Pair, neurons: NeuronSet, values: dict[Key, Tensor]
-) -> float:
-    """What `attribution_patch` estimates, with the source's `values`."""
-    by_site = neurons.by_site()
-    sides: list[float] = []
-    for prompt in pair.target:
-        parts: list[float] = []
-
-        def use(key: Key, activation: Tensor, gradient: Tensor, parts: list[float] = parts) -> None:
-            index = torch.tensor(by_site[key])
-            here = activation[0].flatten(1)[pair.where][:, index]
-            slope = gradient[0].flatten(1)[pair.where][:, index]
-            parts.append(float(((values[key][-pair.positions :] - here) * slope).sum()))
-
-        with frozen(model), gradient_hooks(model, list(by_site), use):
-            log_probability(model, prompt).sum().backward()
-        sides.append(sum(parts))
-    return sides[0] - sides[1]
-
-
-def _patches(
-    pair: _Pair, neurons: NeuronSet, values: dict[Key, Tensor]
-) -> list[tuple[str, Callable[..., Tensor]]]:
-    """Hooks that put the last of `values` at the last positions of the target's prompt."""
-
-    def patch(key: Key, index: Any) -> Callable[..., Tensor]:
-        def hook_function(activation: Tensor, hook: Any) -> Tensor:
-            flat = activation.flatten(2).clone()
-            part = flat[0, pair.where]
-            part[:, torch.tensor(index)] = values[key][-pair.positions :]
-            return flat.view(activation.shape)
-
-        return hook_function
-
-    return [(hook_name(*key), patch(key, index)) for key, index in neurons.by_site().items()]
-
-
 def _side(
     model: HookedModel, prompts: tuple[Prompt, Prompt], hooks: Sequence[tuple[str, Any]] = ()
-) -> float:
-    """D: log P of the source's answer minus that of the target's, after one and the same prompt."""
-    first, second = (float(log_probability(model, prompt, hooks=hooks)) for prompt in prompts)
+) -> Tensor:
+    """D: log P of the source's answer minus that of the target's, after one and the same prompt.
+
+    One pass of two rows; the shorter is padded on its right, where no position looks back from.
+    """
+    ends = [len(prompt.sequence) for prompt in prompts]
+    rows = [[*prompt.sequence, *[0] * (max(ends) - len(prompt.sequence))] for prompt in prompts]
+    tokens = torch.tensor(rows, device=model.cfg.device)
+    with model.hooks(fwd_hooks=list(hooks)):
+        first, second = label_log_probability(
+            model, tokens, None, [prompt.label for prompt in prompts], ends
+        )
     return first - second

@@ -14,7 +14,7 @@ import pandas as pd
 from culnig_tl.agreement import agreement
 from culnig_tl.effects import dose_response, interaction, taylor_check
 from culnig_tl.errors import CulnigError
-from culnig_tl.files import write_atomically
+from culnig_tl.files import read_json, write_atomically, write_json
 from culnig_tl.neurons import NeuronSet
 from culnig_tl.patching import patching_effects
 from culnig_tl.study import (
@@ -53,7 +53,8 @@ def verify_run(
         `agreement` of the first-order estimate by site.
 
     Raises:
-        CulnigError: not a finished run, or one of these below 1.
+        CulnigError: not a finished run, one of these below 1, or `out/verify` was made with
+            others.
     """
     out = Path(out)
     for what, value in (("prompts", prompts), ("sample", sample), ("pairs", pairs)):
@@ -62,6 +63,7 @@ def verify_run(
     if not (out / "table.csv").exists():
         raise CulnigError(f"{out} holds no finished run: finish it with culnig run --out {out}")
     study, folder = study_of(out), out / "verify"
+    _check_arguments(folder, {"prompts": prompts, "sample": sample, "steps": steps, "pairs": pairs})
     culture = NeuronSet.load(out / "culture-general.json")
     model = load_study_model(study)
     sets = [culture, *random_sets_of(culture, {"seeds": study.seeds, "matched": study.matched})]
@@ -121,3 +123,17 @@ def verify_run(
             write_atomically(file, lambda path, frame=frame: frame.to_csv(path, index=False))
     read_run(out)
     return agreement(pd.read_csv(folder / "effects.csv"))
+
+
+def _check_arguments(folder: Path, arguments: dict[str, int]) -> None:
+    """Refuse a folder of other arguments, else note these in it."""
+    file = folder / "verify.json"
+    if file.exists():
+        before = read_json(file)
+        for key, value in arguments.items():
+            if before.get(key) != value:
+                raise CulnigError(
+                    f"{folder} was made with {key} = {before.get(key)}, this asks for {value}: "
+                    "give the same, or delete that folder"
+                )
+    write_json(file, arguments)

@@ -112,6 +112,12 @@ def test_small_study(monkeypatch, capsys, tmp_path):
     assert html.count("data:image/png;base64,") == 9
     assert "unpkg" not in html
     assert len(pd.read_csv(out / "verify/patching.csv")) == 2
+    code, again, _ = culnig(monkeypatch, capsys, "verify", "--run", out, *fast)
+    assert code == 0
+    assert again == printed
+    code, _, error = culnig(monkeypatch, capsys, "verify", "--run", out, *fast, "--sample", 13)
+    assert code == 1
+    assert "was made with sample = 12, this asks for 13: give the same" in " ".join(error.split())
     code, printed, _ = culnig(
         monkeypatch,
         capsys,

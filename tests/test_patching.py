@@ -72,19 +72,36 @@ def test_the_estimate_is_right_for_little_changes(kind, model_class, monkeypatch
     model = tiny.model(kind, model_class)
     layout = layout_of(model)
     some = NeuronSet.of(layout, [Neuron(1, "gate", i) for i in (3, 8, 21)], "s")
-    real, way = patching._activations, 0.01
-    target = real(model, patching._Pair.of(model, *pair(), some, "end", "cloze").target[0], some)
+    real, way = patching._in_source, 0.01
+    there = patching._Pair.of(model, *pair()[::-1], some, "end", "cloze")
+    target, _ = real(model, there, some)
 
-    def nearer(model, prompt, neurons):
-        values = real(model, prompt, neurons)
-        count = len(next(iter(values.values())))
-        return {key: t[:count] + way * (values[key] - t[:count]) for key, t in target.items()}
+    def nearer(model, pair, neurons):
+        values, in_source = real(model, pair, neurons)
+        return {key: t + way * (values[key] - t) for key, t in target.items()}, in_source
 
-    monkeypatch.setattr(patching, "_activations", nearer)
+    monkeypatch.setattr(patching, "_in_source", nearer)
     moved = activation_patch(model, *pair(), some)["moved"]
     estimated = attribution_patch(model, *pair(), some)["estimated"]
     assert abs(estimated) > 1e-7
     assert moved == pytest.approx(estimated, rel=0.1, abs=3e-6)
+
+
+@pytest.mark.parametrize(("kind", "model_class"), tiny.FEWER_MODELS)
+def test_both_answers_in_one_pass_equal_one_pass_an_answer(kind, model_class):
+    """Answers of one and of two tokens: the shorter is padded, and it changes nothing."""
+    from culnig_tl import patching
+    from culnig_tl.effects import log_probability
+
+    model = tiny.model(kind, model_class)
+    made = patching._Pair.of(model, *pair(), everything(model), "end", "cloze")
+    assert [len(prompt.label) for prompt in made.target] == [2, 1]
+    first, second = (float(log_probability(model, prompt)) for prompt in made.target)
+    found = activation_patch(model, *pair(), everything(model))
+    assert found["before"] == pytest.approx(first - second, abs=1e-5)
+    values, _ = patching._in_source(model, made, everything(model))
+    _, before = patching._estimated(model, made, everything(model), values)
+    assert before == pytest.approx(first - second, abs=1e-5)
 
 
 def test_unequal_lengths_are_aligned_from_the_end_or_refused():
