@@ -26,10 +26,10 @@ from culnig_tl.models import (
 )
 from culnig_tl.neurons import ATTENTION_SITES, SITES, NeuronLayout, hook_name
 from culnig_tl.prompts import Prompt, make_prompts, resolve_format
-from culnig_tl.scores import VARIANTS, Scores, read_tensors, write_tensors
+from culnig_tl.scores import TARGETS, VARIANTS, Scores, read_tensors, write_tensors
 
 NO_COUNTRY = "(none)"
-_CHECKPOINT = "culnig_tl attribution checkpoint, version 1"
+_CHECKPOINT = "culnig_tl attribution checkpoint, version 2"
 
 
 def attribute(
@@ -40,14 +40,17 @@ def attribute(
     token_budget: int = 2048,
     checkpoint: str | Path | None = None,
     checkpoint_seconds: float = 30.0,
+    targets: Sequence[str] | None = None,
 ) -> Scores:
     """Score every neuron of the model on the instances (equations 6, 7 and 10).
 
-    At each real position s_i = n_i * dP(y|x)/dn_i, where y is the right answer and P(y|x) the
-    product of its tokens' probabilities. Per instance s_i is reduced over positions by its `max`,
-    `mean` or `norm` (the sum: for a projection without bias, w . dP/dw = sum n_i dP/dn_i); the
-    result sums P(y|x) * s_i per country. Products and sums are float32 or better whatever the
-    model's dtype. Scores do not depend on batch size, order or padding.
+    At each real position s_i = n_i * dT/dn_i, where the target T of the right answer y is P(y|x),
+    the product of its tokens' probabilities, or another function of it (see `Scores`). Per
+    instance s_i is reduced over positions by its `max`, `mean` or `norm` (the sum: for a projection
+    without bias, w . dT/dw = sum n_i dT/dn_i); the result sums T * s_i per country (for the
+    target `log`: s_i alone). All targets come from one backward pass, as their gradients are those
+    of log P(y|x) times a number. Products and sums are float32 or better whatever the model's
+    dtype. Scores do not depend on batch size, order or padding.
 
     Args:
         model: from `load_model` or `wrap_model`.
@@ -58,6 +61,9 @@ def attribute(
         token_budget: tokens in a batch, padding included; lower it when memory runs out.
         checkpoint: a file that keeps the sums every `checkpoint_seconds`; a run that died goes on
             from it and ends with the same scores, bit for bit.
+        targets: some of `TARGETS`, the default one first; None takes all, first
+            `default_target(answer_format)`. The sums take targets x 3 x countries x neurons x 8
+            bytes while scoring: name one where that is too much.
 
     Returns:
         Scores with all three variants.
@@ -70,6 +76,7 @@ def attribute(
     answer_format = resolve_format(tokenizer, answer_format)
     prompts = make_prompts(tokenizer, instances, answer_format)
     layout = layout_of(model)
+    targets = _check_targets(targets, answer_format)
     provenance = {
         "versions": package_versions(),
         "model": describe_model(model),
@@ -80,6 +87,7 @@ def attribute(
         },
         "arguments": {
             "answer_format": answer_format,
+            "targets": targets,
             "clamp_control": clamp_control,
             "token_budget": token_budget,
         },
@@ -88,7 +96,7 @@ def attribute(
     lengths = [len(prompt.sequence) for prompt in prompts]
     plan = plan_batches(lengths, token_budget)
     run = sha256_of(provenance)
-    totals = _Totals(layout, countries, model.cfg.device)
+    totals = _Totals(layout, targets, countries, model.cfg.device)
     path = None if checkpoint is None else Path(checkpoint)
     done = totals.resume(path, run) if path is not None and path.exists() else 0
     saved = time.monotonic()
@@ -103,6 +111,7 @@ def attribute(
     counts = [sum((i.country or NO_COUNTRY) == c for i in instances) for c in countries]
     return Scores(
         layout=layout,
+        targets=targets,
         variants=VARIANTS,
         countries=countries,
         instances=tuple(counts),
@@ -112,12 +121,18 @@ def attribute(
 
 
 class _Totals:
-    """The running sums, [variant, country, neuron] in float64, and their checkpoint."""
+    """The running sums, [target, variant, country, neuron] in float64, and their checkpoint."""
 
-    def __init__(self, layout: NeuronLayout, countries: tuple[str, ...], device: Any) -> None:
-        self.layout, self.countries = layout, countries
+    def __init__(
+        self,
+        layout: NeuronLayout,
+        targets: tuple[str, ...],
+        countries: tuple[str, ...],
+        device: Any,
+    ) -> None:
+        self.layout, self.targets, self.countries = layout, targets, countries
         wide = torch.float32 if str(device).startswith("mps") else torch.float64
-        shape = (len(VARIANTS), len(countries), layout.total)
+        shape = (len(targets), len(VARIANTS), len(countries), layout.total)
         self.sums = torch.zeros(shape, dtype=wide, device=device)
 
     def save(self, path: Path, run: str, done: int) -> None:
@@ -144,7 +159,7 @@ def _score_batch(
     layout, device = totals.layout, totals.sums.device
     sequences = [prompt.sequence for prompt in prompts]
     batch = pad_batch(sequences, range(len(prompts)), tokenizer_of(model), device)
-    probability = torch.zeros(len(prompts), device=device)
+    weights = torch.zeros(len(totals.targets), len(prompts), device=device)
     share = torch.zeros(len(totals.countries), len(prompts), device=device)
     for i, prompt in enumerate(prompts):
         share[totals.countries.index(prompt.instance.country or NO_COUNTRY), i] = 1
@@ -156,25 +171,54 @@ def _score_batch(
 
     def reduce(key: tuple[int, str], activation: Tensor, gradient: Tensor) -> None:
         variants = reduce_positions(activation, gradient, batch.mask)
-        # The gradient is that of log P: dP = P dlogP. The sum over instances weighs by P.
-        variants *= probability[:, None]
         variants = torch.where(clamp[:, None], variants.clamp(min=0), variants)
         total.add_(variants.sum(dim=(0, 2)))
-        sums = torch.einsum("cb,vbn->vcn", (share * probability).to(variants), variants)
-        totals.sums[:, :, layout.span(*key)] += sums
+        shares = (weights[:, None] * share).to(variants)
+        totals.sums[:, :, :, layout.span(*key)] += torch.einsum("tcb,vbn->tvcn", shares, variants)
 
     keys = [(layer, site) for layer in range(layout.n_layers) for site in SITES]
     with gradient_hooks(model, keys, reduce):
         labels = [prompt.label for prompt in prompts]
         log_probability = label_log_probability(model, batch.tokens, batch.mask, labels)
-        probability.copy_(log_probability.detach().exp())
+        lengths = torch.tensor([len(label) for label in labels], device=device)
+        for row, target in enumerate(totals.targets):
+            weights[row] = _weight(target, log_probability.detach(), lengths)
         log_probability.sum().backward()
-    finite = torch.isfinite(total) & torch.isfinite(probability)
+    finite = torch.isfinite(total) & torch.isfinite(weights).all(dim=0)
     if not bool(finite.all()):
         bad = prompts[int((~finite).nonzero()[0])].instance.id
         raise CulnigError(
             f"instance {bad}: its scores are NaN or infinite; drop it, or use dtype float32"
         )
+
+
+def default_target(answer_format: str) -> str:
+    """The target of an answer format: the paper's for letters."""
+    return "product"
+
+
+def _check_targets(targets: Sequence[str] | None, answer_format: str) -> tuple[str, ...]:
+    if targets is None:
+        return tuple(dict.fromkeys([default_target(answer_format), *TARGETS]))
+    unknown = [target for target in targets if target not in TARGETS]
+    if unknown or not targets:
+        raise CulnigError(
+            f"unknown target {unknown[0]!r}: choose from {', '.join(TARGETS)}"
+            if unknown
+            else f"no target: choose from {', '.join(TARGETS)}"
+        )
+    return tuple(dict.fromkeys(targets))
+
+
+def _weight(
+    target: str, log_probability: Float[Tensor, "batch"], lengths: Int[Tensor, "batch"]
+) -> Float[Tensor, "batch"]:
+    """What the gradient of log P(y|x) is to be multiplied by: T (for `log`: 1) times dT/dlogP."""
+    if target == "product":  # T = P: T * P
+        return (2 * log_probability).exp()
+    if target == "geometric":  # T = exp(log P / L): T * T / L
+        return (2 * log_probability / lengths).exp() / lengths
+    return 1 / lengths  # T = log P / L
 
 
 @contextlib.contextmanager

@@ -3,14 +3,28 @@
 # (pandas types most results as unions of everything it can return)
 """Comparison: the table of what masking does, with the paper's bootstrap significance."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
+from scipy import stats
 
 from culnig_tl.errors import CulnigError
 
 SIGNIFICANT = 0.05
+# Countries with a common language or border; a choice of ours, and an argument.
+RELATED = {
+    "China": ("North Korea", "South Korea"),
+    "Indonesia": ("West Java",),
+    "Iran": ("Azerbaijan",),
+    "Mexico": ("Spain", "USA"),
+    "South Korea": ("North Korea", "China"),
+    "Spain": ("Mexico",),
+    "UK": ("USA",),
+    "USA": ("UK", "Mexico"),
+}
+_KEY = ["task", "id"]
 
 
 def compare(
@@ -37,12 +51,9 @@ def compare(
     """
     if not len(random):
         raise CulnigError("no random evaluation to compare with: give one or more")
-    key = ["task", "id"]
     for other in (masked, *random):
-        if not original[key].equals(other[key]):
-            raise CulnigError(
-                "the evaluations are of different instances: evaluate the same list each time"
-            )
+        if not original[_KEY].equals(other[_KEY]):
+            raise _other_instances()
     rng = np.random.default_rng(seed)
     rows = []
     for task, part in original.groupby("task", sort=False):
@@ -78,6 +89,107 @@ def by_country(
     grouped = table.groupby(["task", "country"], sort=False)
     percent = 100 * grouped[["original", "masked", "random"]].mean()
     return pd.concat([grouped.size().rename("items"), percent], axis=1)
+
+
+def compare_countries(
+    original: pd.DataFrame, masked: Mapping[str, pd.DataFrame], metric: str = "correct"
+) -> pd.DataFrame:
+    """How far each country's questions fall when another's neurons are masked, in percent points.
+
+    Args:
+        original: `evaluate` with nothing masked.
+        masked: by country, `evaluate` over the same instances with its neurons masked.
+
+    Returns:
+        Neurons' country (rows) x question's country (columns): the reduction of `metric`.
+
+    Raises:
+        CulnigError: no masked evaluation, frames over different instances, or no countries.
+    """
+    _check_same_instances(original, masked.values())
+    return 100 * pd.DataFrame(
+        {country: _reductions(original, frame, metric).mean() for country, frame in masked.items()}
+    ).T.rename_axis(index="neurons", columns="question")
+
+
+def rank_countries(reductions: pd.DataFrame) -> pd.DataFrame:
+    """Ranks of `compare_countries` within each row: 1 is hit hardest; ties share a mean rank."""
+    return reductions.rank(axis=1, ascending=False)
+
+
+def own_ranks(
+    original: pd.DataFrame,
+    masked: Mapping[str, pd.DataFrame],
+    related: Mapping[str, Sequence[str]] = RELATED,
+    metric: str = "correct",
+    resamples: int = 2000,
+    seed: int = 0,
+) -> pd.DataFrame:
+    """The counterpart of Table 15's diagonal: does a country's own set hit that country first?
+
+    Returns:
+        One row a set: items (the own country's), reduction (its own, percent points), others (the
+        mean of the other countries' reductions), rank (of the own country; 1 is hit hardest),
+        rank_low and rank_high (95% percentile bootstrap over instances, within each country), and
+        related_rank (the mean rank of the related countries that are there, or NaN).
+
+    Raises:
+        CulnigError: as `compare_countries`.
+    """
+    _check_same_instances(original, masked.values())
+    rng = np.random.default_rng(seed)
+    rows = []
+    for country, frame in masked.items():
+        groups = _reductions(original, frame, metric)
+        names = list(groups.groups)
+        if country not in names:
+            raise CulnigError(
+                f"no question is about {country!r}, whose neurons were masked: the questions are "
+                f"about {', '.join(names)}"
+            )
+        values = [groups.get_group(name).to_numpy() for name in names]
+        means = pd.Series([value.mean() for value in values], names)
+        # [resample, country]: each country's instances drawn anew.
+        drawn = np.stack([rng.choice(v, (resamples, len(v))).mean(axis=1) for v in values], axis=1)
+        ranks = stats.rankdata(-drawn, axis=1)[:, names.index(country)]
+        rank = means.rank(ascending=False)
+        near = [name for name in related.get(country, ()) if name in names]
+        rows.append(
+            {
+                "neurons": country,
+                "items": len(groups.get_group(country)),
+                "reduction": 100 * means[country],
+                "others": 100 * means.drop(country).mean(),
+                "rank": rank[country],
+                "rank_low": np.quantile(ranks, 0.025),
+                "rank_high": np.quantile(ranks, 0.975),
+                "related_rank": rank[near].mean() if near else np.nan,
+            }
+        )
+    return pd.DataFrame(rows).set_index("neurons")
+
+
+def _reductions(original: pd.DataFrame, masked: pd.DataFrame, metric: str) -> Any:
+    """The reduction of each instance, grouped by its country."""
+    reduction = original[metric].astype(float) - masked[metric].astype(float)
+    return reduction[original["country"] != ""].groupby(original["country"])
+
+
+def _check_same_instances(original: pd.DataFrame, others: Iterable[pd.DataFrame]) -> None:
+    others = list(others)
+    if not others:
+        raise CulnigError("no masked evaluation to compare with: give one or more")
+    if (original["country"] == "").all():
+        raise CulnigError("no instance has a country: evaluate a cultural task")
+    for other in others:
+        if not original[_KEY].equals(other[_KEY]):
+            raise _other_instances()
+
+
+def _other_instances() -> CulnigError:
+    return CulnigError(
+        "the evaluations are of different instances: evaluate the same list each time"
+    )
 
 
 def _p_values(

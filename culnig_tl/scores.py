@@ -16,38 +16,55 @@ from culnig_tl.files import Provenance, write_atomically
 from culnig_tl.neurons import SITES, NeuronLayout, NeuronSet
 
 VARIANTS = ("max", "mean", "norm")
-_FORMAT = "culnig_tl scores, version 1"
+TARGETS = ("product", "geometric", "log")
+_FORMAT = "culnig_tl scores, version 2"
 
 
 @dataclass(frozen=True)
 class Scores:
-    """Sums of P(y|x) * s over instances, for each score variant, country and neuron.
+    """Sums of T * s over instances, for each target T, score variant, country and neuron.
 
-    s is the neuron's activation x gradient of P(y|x), reduced over positions by the variant
-    (equations 6, 7, 10); its unit is probability.
+    s is the neuron's activation x gradient of T, reduced over positions by the variant
+    (equations 6, 7, 10). The targets, with y of L tokens:
+
+    - `product`: P(y|x), the product of its tokens' probabilities, as in the paper.
+    - `geometric`: P(y|x)^(1/L), the geometric mean per token, so that a long answer counts too.
+    - `log`: log P(y|x) / L, and every instance weighs the same, however unlikely its answer.
 
     Attributes:
         layout: the model's neurons; the last axis of `sums` is the flat id.
-        variants: names along the first axis.
-        countries: names along the second axis; `(none)` for instances without a country.
+        targets: names along the first axis; the first is the default.
+        variants: names along the second axis.
+        countries: names along the third axis; `(none)` for instances without a country.
         instances: number of instances of each country.
-        sums: [variant, country, neuron], float32.
+        sums: [target, variant, country, neuron], float32.
         provenance: model, versions, dataset name and hash, arguments.
     """
 
     layout: NeuronLayout
+    targets: tuple[str, ...]
     variants: tuple[str, ...]
     countries: tuple[str, ...]
     instances: tuple[int, ...]
     sums: np.ndarray
     provenance: Provenance
 
-    def mean(self, variant: str = "max", countries: Sequence[str] | None = None) -> np.ndarray:
+    def mean(
+        self,
+        variant: str = "max",
+        countries: Sequence[str] | None = None,
+        target: str | None = None,
+    ) -> np.ndarray:
         """Sum over the countries divided by their number of instances: one value per flat id.
 
+        Without a `target`, the first that these scores hold.
+
         Raises:
-            CulnigError: a variant or country that these scores do not hold.
+            CulnigError: a variant, country or target that these scores do not hold.
         """
+        target = target or self.targets[0]
+        if target not in self.targets:
+            raise CulnigError(f"no target {target!r}: these scores hold {', '.join(self.targets)}")
         if variant not in self.variants:
             raise CulnigError(
                 f"no score variant {variant!r}: these scores hold {', '.join(self.variants)}"
@@ -61,12 +78,13 @@ class Scores:
         if not wanted:
             raise CulnigError("no country to average over: give one or more, or None for all")
         rows = [self.countries.index(country) for country in wanted]
-        total = self.sums[self.variants.index(variant), rows].sum(axis=0, dtype=np.float64)
+        sums = self.sums[self.targets.index(target), self.variants.index(variant)]
+        total = sums[rows].sum(axis=0, dtype=np.float64)
         return total / sum(self.instances[row] for row in rows)
 
-    def top(self, count: int = 20, variant: str = "max") -> pd.DataFrame:
+    def top(self, count: int = 20, variant: str = "max", target: str | None = None) -> pd.DataFrame:
         """The `count` neurons of the highest mean score: layer, site, index, score."""
-        score = self.mean(variant)
+        score = self.mean(variant, target=target)
         best = np.argsort(-score, kind="stable")[:count]
         return self.layout.decode(best).assign(score=score[best])
 
@@ -87,6 +105,7 @@ class Scores:
             "format": _FORMAT,
             "layout": {"n_layers": self.layout.n_layers}
             | {site: self.layout.size(site) for site in SITES},
+            "targets": self.targets,
             "variants": self.variants,
             "countries": self.countries,
             "instances": self.instances,
@@ -119,6 +138,7 @@ class Scores:
         try:
             scores = cls(
                 layout=NeuronLayout(**about["layout"]),
+                targets=tuple(about["targets"]),
                 variants=tuple(about["variants"]),
                 countries=tuple(about["countries"]),
                 instances=tuple(map(int, about["instances"])),
@@ -128,7 +148,8 @@ class Scores:
             names = scores.provenance["model"]["name"], scores.provenance["dataset"]["hash"]
         except (KeyError, TypeError, ValueError) as error:
             raise CulnigError(f"{path} is damaged ({error!r}): score again") from error
-        shape = (len(scores.variants), len(scores.countries), scores.layout.total)
+        axes = (scores.targets, scores.variants, scores.countries)
+        shape = (*map(len, axes), scores.layout.total)
         if scores.sums.shape != shape or len(scores.instances) != len(scores.countries):
             raise CulnigError(
                 f"{path} is damaged (sums {scores.sums.shape}, expected {shape}): score again"
@@ -149,7 +170,8 @@ class Scores:
         return (
             f"Scores of {self.layout.total:,} neurons from {sum(self.instances):,} instances of "
             f"{self.provenance['dataset']['task']} ({self.provenance['dataset']['split']}), "
-            f"{len(self.countries)} countries, variants {', '.join(self.variants)}"
+            f"{len(self.countries)} countries, targets {', '.join(self.targets)}, "
+            f"variants {', '.join(self.variants)}"
         )
 
     def _repr_html_(self) -> str:

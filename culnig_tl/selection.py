@@ -1,12 +1,14 @@
 """Selection: from scores to a set of neurons. Needs no model, only saved scores."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from culnig_tl.errors import CulnigError
-from culnig_tl.files import package_versions
+from culnig_tl.files import Provenance, package_versions
 from culnig_tl.neurons import ATTENTION_SITES, SITES, NeuronLayout, NeuronSet
 from culnig_tl.scores import Scores, check_selectable
 
@@ -20,6 +22,7 @@ def select_general(
     top_attention: float = 0.002,
     remove: float = 0.01,
     name: str = "culture-general",
+    target: str | None = None,
 ) -> NeuronSet:
     """Culture-general neurons (section 3 of the paper).
 
@@ -37,55 +40,109 @@ def select_general(
         top_attention: share of q, k, v neurons together (the paper's t_attn).
         remove: share by CountryRC (the paper's r).
         name: the set's name.
+        target: one of the scores' targets; None takes their default.
 
     Raises:
         CulnigError: a share outside 0..1, scores of different models, or an empty selection.
     """
-    for what, share in (
-        ("top_mlp", top_mlp),
-        ("top_attention", top_attention),
-        ("remove", remove),
-    ):
-        if not 0 <= share <= 1:
-            raise CulnigError(f"{what} is {share}: give a share between 0 and 1")
+    shares = {"top_mlp": top_mlp, "top_attention": top_attention, "remove": remove}
+    _check_shares(shares)
+    _check_one_model(scores, control, countryrc)
     layout = scores.layout
-    rank = scores.mean(variant)
-    name_of = scores.provenance["model"]["name"]
-    for other in (control, countryrc):
-        if other is not None and other.provenance["model"]["name"] != name_of:
-            raise CulnigError(
-                f"scores of {name_of} and of {other.provenance['model']['name']}: "
-                "use scores of one model"
-            )
+    rank = scores.mean(variant, target=target)
     if control is not None:
-        control.check_layout(layout, "the control's scores")
-        rank = rank - control.mean(variant)
+        rank = rank - control.mean(variant, target=target)
     chosen = _top_of_pools(layout, rank, top_mlp, top_attention)
     if countryrc is not None:
-        countryrc.check_layout(layout, "the CountryRC scores")
-        names = _top_of_pools(layout, countryrc.mean(variant), remove, remove)
+        names = _top_of_pools(layout, countryrc.mean(variant, target=target), remove, remove)
         chosen = np.setdiff1d(chosen, names)
-    neurons = NeuronSet(
-        layout,
-        chosen,
-        name,
-        {
-            "versions": package_versions(),
-            "model": scores.provenance["model"],
-            "method": "select_general",
-            "arguments": {
-                "variant": variant,
-                "top_mlp": top_mlp,
-                "top_attention": top_attention,
-                "remove": remove,
-            },
-            "scores": scores.provenance["dataset"],
-            "control": control and control.provenance["dataset"],
-            "countryrc": countryrc and countryrc.provenance["dataset"],
-        },
-    )
+    arguments = {"variant": variant, "target": target or scores.targets[0], **shares}
+    about = _provenance("select_general", arguments, scores, control, countryrc)
+    neurons = NeuronSet(layout, chosen, name, about)
     check_selectable(neurons)
     return neurons
+
+
+def select_specific(
+    scores: Scores,
+    control: Scores | None,
+    countryrc: Scores | None,
+    country: str,
+    variant: str = "max",
+    top: float = 0.003,
+    remove: float = 0.01,
+    least_z: float = 0.5,
+    name: str | None = None,
+    target: str | None = None,
+) -> NeuronSet:
+    """Culture-specific neurons of one country (section 3 of the paper).
+
+    All four sites are one pool, ranked by mean(scores) - mean(control) over the country's own
+    instances; the top share is kept; those in the top share `remove` of the country's own
+    CountryRC scores are taken out, and those whose rank value is not high for this country: z over
+    all countries of `scores` (population standard deviation; 0 where that is 0) below `least_z`.
+    The published code divides a country's sums by the instances of all countries; here by its own.
+
+    Args:
+        scores, control, countryrc, variant, target: as `select_general`.
+        country: one that the scores hold.
+        top: share of all neurons (the paper's t).
+        remove: share by CountryRC (the paper's r).
+        least_z: what z must at least be; -inf leaves that filter out.
+        name: the set's name; None takes the country's.
+
+    Raises:
+        CulnigError: as `select_general`; a country that a file of scores does not hold; scores of
+            one country only, so that there is no z.
+    """
+    shares = {"top": top, "remove": remove}
+    _check_shares(shares)
+    _check_one_model(scores, control, countryrc)
+    if len(scores.countries) < 2:
+        raise CulnigError(
+            f"these scores hold {scores.countries[0]} only, and what is specific shows beside "
+            "others: score several countries"
+        )
+
+    def rank_of(where: str) -> np.ndarray:
+        mean = scores.mean(variant, [where], target)
+        return mean if control is None else mean - control.mean(variant, [where], target)
+
+    everything = np.arange(scores.layout.total)
+    chosen = _top(everything, rank_of(country), top)
+    if countryrc is not None:
+        names = _top(everything, countryrc.mean(variant, [country], target), remove)
+        chosen = np.setdiff1d(chosen, names)
+    values = np.stack([rank_of(where)[chosen] for where in scores.countries])
+    deviation = values.std(axis=0)
+    centred = values[scores.countries.index(country)] - values.mean(axis=0)
+    z = np.divide(centred, deviation, out=np.zeros_like(centred), where=deviation > 0)
+    arguments = {"country": country, "variant": variant, "target": target or scores.targets[0]}
+    arguments |= {**shares, "least_z": least_z}
+    about = _provenance("select_specific", arguments, scores, control, countryrc)
+    neurons = NeuronSet(scores.layout, chosen[z >= least_z], name or country, about)
+    check_selectable(neurons)
+    return neurons
+
+
+def overlap(sets: Sequence[NeuronSet]) -> pd.DataFrame:
+    """How many neurons each two sets share; the diagonal has their sizes.
+
+    Raises:
+        CulnigError: sets of different models, or two of one name.
+    """
+    names = [neurons.name for neurons in sets]
+    twice = [name for name in names if names.count(name) > 1]
+    if twice:
+        raise CulnigError(f"two sets are named {twice[0]!r}: give them names of their own")
+    for neurons in sets:
+        if neurons.layout != sets[0].layout:
+            raise CulnigError(
+                f"{neurons.name!r} is of a model with {neurons.layout}, {names[0]!r} with "
+                f"{sets[0].layout}: compare sets of one model"
+            )
+    shared = [[len(np.intersect1d(one.ids, other.ids)) for other in sets] for one in sets]
+    return pd.DataFrame(shared, index=names, columns=names)
 
 
 def select_random(like: NeuronSet, seed: int, matched: bool = False) -> NeuronSet:
@@ -116,6 +173,43 @@ def select_random(like: NeuronSet, seed: int, matched: bool = False) -> NeuronSe
             "arguments": {"seed": seed, "matched": matched, "like": like.name, "count": len(like)},
         },
     )
+
+
+def _check_shares(shares: Mapping[str, float]) -> None:
+    for what, share in shares.items():
+        if not 0 <= share <= 1:
+            raise CulnigError(f"{what} is {share}: give a share between 0 and 1")
+
+
+def _check_one_model(scores: Scores, control: Scores | None, countryrc: Scores | None) -> None:
+    name = scores.provenance["model"]["name"]
+    for what, other in (("the control's", control), ("the CountryRC", countryrc)):
+        if other is None:
+            continue
+        if other.provenance["model"]["name"] != name:
+            raise CulnigError(
+                f"scores of {name} and of {other.provenance['model']['name']}: "
+                "use scores of one model"
+            )
+        other.check_layout(scores.layout, f"{what} scores")
+
+
+def _provenance(
+    method: str,
+    arguments: dict[str, Any],
+    scores: Scores,
+    control: Scores | None,
+    countryrc: Scores | None,
+) -> Provenance:
+    return {
+        "versions": package_versions(),
+        "model": scores.provenance["model"],
+        "method": method,
+        "arguments": arguments,
+        "scores": scores.provenance["dataset"],
+        "control": control and control.provenance["dataset"],
+        "countryrc": countryrc and countryrc.provenance["dataset"],
+    }
 
 
 def _top_of_pools(

@@ -1,5 +1,6 @@
 """Attribution against gradient x activation read off the Hugging Face modules, and its laws."""
 
+import itertools
 import os
 import signal
 import subprocess
@@ -16,7 +17,7 @@ from culnig_tl import CulnigError, attribute, load_model, load_task
 from culnig_tl.attribution import reduce_positions
 from culnig_tl.models import HookedTransformer, layout_of, tokenizer_of
 from culnig_tl.prompts import make_prompts
-from culnig_tl.scores import VARIANTS
+from culnig_tl.scores import TARGETS, VARIANTS
 
 pytestmark = pytest.mark.model
 
@@ -50,22 +51,31 @@ def site_outputs(hf):
     return outputs, handles
 
 
+def target_of(log_p, tokens, target):
+    """T of `Scores`, and what an instance weighs."""
+    if target == "log":
+        return log_p / tokens, 1.0
+    value = log_p.exp() if target == "product" else (log_p / tokens).exp()
+    return value, value.item()
+
+
 def oracle(hf, prompts, layout):
-    """[variant, neuron]: sums of P * score, one instance at a time, no padding, all by autograd."""
-    sums = np.zeros((3, layout.total))
+    """[target, variant, neuron]: sums of T * score, an instance at a time, unpadded, by autograd."""
+    sums = np.zeros((len(TARGETS), 3, layout.total))
     outputs, handles = site_outputs(hf)
-    for prompt in prompts:
+    for prompt, (row, target) in itertools.product(prompts, enumerate(TARGETS)):
         tokens = torch.tensor([prompt.tokens + prompt.label])
         logits = hf(input_ids=tokens, use_cache=False).logits[0].log_softmax(-1)
         start = len(prompt.tokens)
-        p = torch.stack([logits[start - 1 + i, y] for i, y in enumerate(prompt.label)]).sum().exp()
+        log_p = torch.stack([logits[start - 1 + i, y] for i, y in enumerate(prompt.label)]).sum()
+        value, weight = target_of(log_p, len(prompt.label), target)
         hf.zero_grad()
-        p.backward()
+        value.backward()
         for (layer, site), (output, span) in outputs.items():
             # The last token is only a label: ours does not run it, and its gradient is zero.
             s = (output * output.grad)[0, :-1, span].detach()
             variants = torch.stack([s.amax(0), s.mean(0), s.sum(0)])
-            sums[:, layout.span(layer, site)] += (p.item() * variants).numpy()
+            sums[row, :, layout.span(layer, site)] += (weight * variants).numpy()
     for handle in handles:
         handle.remove()
     return sums
@@ -76,12 +86,13 @@ def assert_parity(hf, model, instances, tolerance, **options):
     prompts = make_prompts(tokenizer_of(model), instances, "cloze")
     expected = oracle(hf, prompts, layout)
     scores = attribute(model, instances, "cloze", clamp_control=False, **options)
-    found = scores.sums.sum(axis=1)
-    for number, variant in enumerate(VARIANTS):
-        scale = np.abs(expected[number]).max()
-        assert scale > 0
-        error = np.abs(found[number] - expected[number]).max() / scale
-        assert error < tolerance, (variant, error)
+    for row, target in enumerate(TARGETS):
+        found = scores.sums[scores.targets.index(target)].sum(axis=1)
+        for number, variant in enumerate(VARIANTS):
+            scale = np.abs(expected[row, number]).max()
+            assert scale > 0
+            error = np.abs(found[number] - expected[row, number]).max() / scale
+            assert error < tolerance, (target, variant, error)
 
 
 @pytest.mark.parametrize(("kind", "model_class"), tiny.MODELS)
@@ -121,7 +132,7 @@ def test_norm_is_weight_times_weight_gradient(kind):
     start = len(prompt.tokens)
     p = torch.stack([logits[start - 1 + i, y] for i, y in enumerate(prompt.label)]).sum().exp()
     p.backward()
-    found = attribute(model, instance, "cloze").mean("norm")
+    found = attribute(model, instance, "cloze").mean("norm", target="product")
     for number, layer in enumerate(hf.model.layers):
         weights = {"gate": layer.mlp.gate_proj.weight}
         weights |= {s: getattr(layer.self_attn, f"{s}_proj").weight for s in "qkv"}
@@ -137,8 +148,8 @@ def test_independent_of_batch_order_and_padding(kind, model_class):
     model, instances = tiny.model(kind, model_class), tiny.instances()
     together = attribute(model, instances, token_budget=10_000)
     alone = attribute(model, instances[::-1], token_budget=1)
-    for variant in VARIANTS:
-        a, b = together.mean(variant), alone.mean(variant)
+    for variant, target in itertools.product(VARIANTS, TARGETS):
+        a, b = together.mean(variant, None, target), alone.mean(variant, None, target)
         assert np.abs(a - b).max() < 1e-5 * np.abs(a).max()
 
 
@@ -162,6 +173,18 @@ def test_control_scores_are_clamped_per_instance():
     control = [replace(i, split="control") for i in tiny.instances()]
     assert attribute(model, control).sums.min() >= 0
     assert attribute(model, control, clamp_control=False).sums.min() < 0
+
+
+def test_targets_by_argument():
+    model, instances = tiny.bridge("llama"), tiny.instances()
+    whole = attribute(model, instances)
+    assert whole.targets[0] == "product"
+    some = attribute(model, instances, targets=["geometric"])
+    assert some.targets == ("geometric",)
+    assert np.array_equal(some.mean(), whole.mean(target="geometric"))
+    for targets, message in ((["odds"], "unknown target 'odds': choose"), ([], "no target: choos")):
+        with pytest.raises(CulnigError, match=f"{message}.*product, geometric, log"):
+            attribute(model, instances, targets=targets)
 
 
 def test_nothing_is_left_behind():
@@ -223,7 +246,7 @@ def test_killed_run_resumes_bit_for_bit(tmp_path):
     assert process.wait() == -signal.SIGKILL
     from culnig_tl.scores import read_tensors
 
-    _, about = read_tensors(path, "culnig_tl attribution checkpoint, version 1")
+    _, about = read_tensors(path, "culnig_tl attribution checkpoint, version 2")
     assert 0 < about["done"] < 40
     model, instances = tiny.bridge("llama"), tiny.instances(40)
     whole = attribute(model, instances, token_budget=1)

@@ -2,7 +2,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from culnig_tl.comparison import by_country, compare
+from culnig_tl.comparison import (
+    by_country,
+    compare,
+    compare_countries,
+    own_ranks,
+    rank_countries,
+)
 from culnig_tl.errors import CulnigError
 
 
@@ -170,3 +176,90 @@ def test_by_country_leaves_out_items_without_one():
     table = by_country(made, made, [made])
     assert list(table.index) == [("everyday", "Spain")]
     assert table.loc[("everyday", "Spain"), "items"] == 1
+
+
+def drawn(rng: np.random.Generator, accuracy: float, items: int = 200) -> pd.DataFrame:
+    return frame(rng.random(items) < accuracy)
+
+
+def test_a_real_loss_is_significant():
+    """70% right, 50% with the set masked, 68% with ten random ones, each item drawn by itself."""
+    rng = np.random.default_rng(1)
+    random = [drawn(rng, 0.68) for _ in range(10)]
+    row = compare(drawn(rng, 0.7), drawn(rng, 0.5), random).loc["everyday"]
+    assert row["p_mean"] < 0.05
+    assert row["p_one"] < 0.05
+    assert row["significant"]
+
+
+def test_a_loss_that_random_sets_share_is_not():
+    """70% right, and 50% with whatever is masked."""
+    rng = np.random.default_rng(1)
+    random = [drawn(rng, 0.5) for _ in range(10)]
+    row = compare(drawn(rng, 0.7), drawn(rng, 0.5), random).loc["everyday"]
+    assert row["p_mean"] > 0.05
+    assert not row["significant"]
+
+
+def test_false_positives_of_200_null_simulations():
+    """The set is one more random set: p_mean is below 5% in some 5% of the cases.
+
+    `significant` is rarer: it also asks for p_one, which is compared with single sets, whose
+    spread is larger than that of their mean.
+    """
+    rng = np.random.default_rng(0)
+    rows = [
+        compare(
+            drawn(rng, 0.7), drawn(rng, 0.6), [drawn(rng, 0.6) for _ in range(10)], resamples=500
+        ).loc["everyday"]
+        for _ in range(200)
+    ]
+    found = pd.DataFrame(rows)
+    rate = (found["p_mean"].astype(float) < 0.05).mean()
+    assert 0.02 <= rate <= 0.09  # binomial(200, 0.05): 5% +- 1.5%
+    assert found["significant"].mean() <= rate
+
+
+# Masking Iran's neurons takes half of Iran's answers, Spain's take nothing.
+BEFORE = frame([1] * 40)
+OF_IRAN = frame([1, 0, 1, 1] * 10)
+
+
+def test_compare_countries_by_hand():
+    table = compare_countries(BEFORE, {"Iran": OF_IRAN, "Spain": BEFORE})
+    assert table.loc["Iran"].to_dict() == {"Iran": 50.0, "Spain": 0.0}
+    assert table.loc["Spain"].to_dict() == {"Iran": 0.0, "Spain": 0.0}
+    ranks = rank_countries(table)
+    assert ranks.loc["Iran"].to_dict() == {"Iran": 1.0, "Spain": 2.0}
+    assert ranks.loc["Spain"].to_dict() == {"Iran": 1.5, "Spain": 1.5}
+
+
+def test_own_ranks_by_hand():
+    related = {"Iran": ["Spain", "Azerbaijan"]}
+    table = own_ranks(BEFORE, {"Iran": OF_IRAN, "Spain": BEFORE}, related)
+    iran, spain = table.loc["Iran"], table.loc["Spain"]
+    assert (iran["items"], iran["reduction"], iran["others"], iran["rank"]) == (20, 50.0, 0.0, 1)
+    assert (iran["rank_low"], iran["rank_high"]) == (1, 1)
+    assert iran["related_rank"] == 2
+    assert (spain["rank"], spain["rank_low"], spain["rank_high"]) == (1.5, 1.5, 1.5)
+    assert np.isnan(spain["related_rank"])
+
+
+def test_the_interval_of_a_rank_covers_what_chance_could_change():
+    """Both lose about the same: either can be first."""
+    rng = np.random.default_rng(0)
+    after = frame(rng.random(60) < 0.6)
+    row = own_ranks(frame([1] * 60), {"Iran": after}).loc["Iran"]
+    assert (row["rank_low"], row["rank_high"]) == (1, 2)
+
+
+def test_countries_errors():
+    with pytest.raises(CulnigError, match="no masked evaluation to compare with"):
+        compare_countries(BEFORE, {})
+    with pytest.raises(CulnigError, match="of different instances"):
+        compare_countries(BEFORE, {"Iran": frame([1] * 38)})
+    with pytest.raises(CulnigError, match="no question is about 'China', whose neurons were mas"):
+        own_ranks(BEFORE, {"China": BEFORE})
+    nowhere = BEFORE.assign(country="")
+    with pytest.raises(CulnigError, match="no instance has a country: evaluate a cultural task"):
+        compare_countries(nowhere, {"Iran": nowhere})

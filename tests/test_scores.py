@@ -13,15 +13,19 @@ OTHER = NeuronLayout(n_layers=2, gate=4, q=2, k=1, v=1)
 
 
 def scores() -> Scores:
-    """Sums 0..13 for Spain (3 instances) and 100.. for Iran (1), twice that in the second variant."""
+    """Sums 0..13 for Spain (3 instances) and 100.. for Iran (1), twice that in the second variant.
+
+    All of it negative for the second target.
+    """
     spain = np.arange(14)
     sums = np.stack([spain, 100 + spain])
     return Scores(
         layout=LAYOUT,
+        targets=("product", "log"),
         variants=("max", "norm"),
         countries=("Spain", "Iran"),
         instances=(3, 1),
-        sums=np.stack([sums, 2 * sums]).astype(np.float32),
+        sums=np.multiply.outer([1, -1], [sums, 2 * sums]).astype(np.float32),
         provenance={
             "model": {"name": "tiny"},
             "dataset": {"task": "everyday", "split": "neuron", "hash": "abc"},
@@ -45,7 +49,7 @@ def test_mean_of_some_countries():
 
 def test_the_sum_is_of_double_precision():
     big = dataclasses.replace(
-        scores(), sums=np.tile(np.float32([[[16777216.0], [1.0]]]), (2, 1, 14)), instances=(1, 0)
+        scores(), sums=np.tile(np.float32([[16777216.0], [1.0]]), (2, 2, 1, 14)), instances=(1, 0)
     )
     assert big.mean("max")[0] == 16777217.0
 
@@ -53,6 +57,14 @@ def test_the_sum_is_of_double_precision():
 def test_unknown_variant():
     with pytest.raises(CulnigError, match="no score variant 'mean': these scores hold max, norm"):
         scores().mean("mean")
+
+
+def test_targets():
+    """The first is the default; the second of this file is the first's negative."""
+    np.testing.assert_array_equal(scores().mean("max", target="product"), scores().mean("max"))
+    np.testing.assert_array_equal(scores().mean("max", target="log"), -scores().mean("max"))
+    with pytest.raises(CulnigError, match="no target 'x': these scores hold product, log"):
+        scores().mean("max", target="x")
 
 
 def test_no_country():
@@ -80,14 +92,15 @@ def test_top():
 
 
 def test_top_breaks_ties_by_layer_site_index():
-    flat = dataclasses.replace(scores(), sums=np.zeros((2, 2, 14), dtype=np.float32))
+    flat = dataclasses.replace(scores(), sums=np.zeros((2, 2, 2, 14), dtype=np.float32))
     assert list(flat.top(4)["site"]) == ["gate", "gate", "gate", "q"]
     assert list(flat.top(4)["index"]) == [0, 1, 2, 0]
 
 
 def test_repr():
     assert repr(scores()) == (
-        "Scores of 14 neurons from 4 instances of everyday (neuron), 2 countries, variants max, norm"
+        "Scores of 14 neurons from 4 instances of everyday (neuron), 2 countries, "
+        "targets product, log, variants max, norm"
     )
     assert "31.5" in scores()._repr_html_()
 
@@ -105,6 +118,7 @@ def test_save_and_load(tmp_path):
     for expected in ({}, {"layout": LAYOUT, "model": "tiny", "dataset_hash": "abc"}):
         loaded = Scores.load(str(path), **expected)
         assert loaded.layout == LAYOUT
+        assert loaded.targets == ("product", "log")
         assert loaded.variants == ("max", "norm")
         assert loaded.countries == ("Spain", "Iran")
         assert loaded.instances == (3, 1)

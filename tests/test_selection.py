@@ -4,7 +4,7 @@ import pytest
 from culnig_tl.errors import CulnigError
 from culnig_tl.neurons import NeuronLayout, NeuronSet
 from culnig_tl.scores import Scores
-from culnig_tl.selection import select_general, select_random
+from culnig_tl.selection import overlap, select_general, select_random, select_specific
 
 # Flat ids: layer 0 gate 0-9, q 10-13, k 14-15, v 16-17; layer 1 gate 18-27, q 28-31, k 32-33,
 # v 34-35. So 20 gate neurons and 16 attention neurons.
@@ -18,10 +18,11 @@ def scores(high: dict[int, float], layout: NeuronLayout = LAYOUT, name: str = "e
     means[list(high)] = list(high.values())
     return Scores(
         layout=layout,
+        targets=("product",),
         variants=("max", "mean"),
         countries=("Spain",),
         instances=(2,),
-        sums=2 * np.stack([means, -means])[:, None],
+        sums=2 * np.stack([means, -means])[None, :, None],
         provenance={
             "model": {"name": "tiny"},
             "dataset": {"task": name, "split": "neuron", "hash": name},
@@ -146,6 +147,7 @@ def test_provenance_tells_what_it_was_made_from():
     assert about["method"] == "select_general"
     assert about["arguments"] == {
         "variant": "max",
+        "target": "product",
         "top_mlp": 0.1,
         "top_attention": 0.2,
         "remove": 0.07,
@@ -247,3 +249,88 @@ def test_matched_draws_every_neuron_of_a_site():
     like = NeuronSet(BIG, np.array([BIG.span(1, "v").start]), "one")
     seen = {select_random(like, seed, matched=True).ids[0] for seed in range(100)}
     assert seen == set(range(BIG.span(1, "v").start, BIG.span(1, "v").stop))
+
+
+def by_country(rows: dict[str, dict[int, float]], name: str = "everyday") -> Scores:
+    """Scores of one instance a country with these values in `max` (0 elsewhere)."""
+    values = np.zeros((len(rows), LAYOUT.total), dtype=np.float32)
+    for row, high in enumerate(rows.values()):
+        values[row, list(high)] = list(high.values())
+    return Scores(
+        layout=LAYOUT,
+        targets=("product", "log"),
+        variants=("max",),
+        countries=tuple(rows),
+        instances=(1,) * len(rows),
+        sums=np.stack([values, values[::-1]])[:, None],
+        provenance={
+            "model": {"name": "tiny"},
+            "dataset": {"task": name, "split": "neuron", "hash": name},
+        },
+    )
+
+
+# Neurons of all sites: 0 and 3 gate, 10 q, 16 v; 20 high everywhere, 27 higher elsewhere.
+CULTURE = by_country(
+    {
+        "Iran": {0: 0.9, 10: 0.8, 16: 0.7, 20: 0.6, 27: 0.5},
+        "Spain": {20: 0.6, 27: 0.9, 3: 0.4},
+        "China": {20: 0.6, 27: 0.5, 16: 0.1},
+    }
+)
+FEW = {"top": 5 / 36, "remove": 1 / 36}
+
+
+def test_specific_by_hand():
+    """One pool over all sites; 20 has z 0, 27 has z -0.71 for Iran; 0, 10 and 16 have z of 1.4."""
+    found = select_specific(CULTURE, None, None, "Iran", **FEW)
+    assert found.ids.tolist() == [0, 10, 16]
+    assert found.name == "Iran"
+    everything = select_specific(CULTURE, None, None, "Iran", least_z=-np.inf, **FEW)
+    assert everything.ids.tolist() == [0, 10, 16, 20, 27]
+    # 27 for Spain: 0.9 of 0.5, 0.9, 0.5 is z = 0.267 / 0.189 = 1.414.
+    for least, ids in ((1.41, [3, 27]), (1.42, [])):
+        if ids:
+            found = select_specific(CULTURE, None, None, "Spain", least_z=least, top=3 / 36)
+            assert found.ids.tolist() == ids
+        else:
+            with pytest.raises(CulnigError, match="the selection 'Spain' is empty"):
+                select_specific(CULTURE, None, None, "Spain", least_z=least, top=3 / 36)
+
+
+def test_specific_takes_the_countrys_own_control_and_names():
+    control = by_country({"Iran": {0: 0.9}, "Spain": {10: 0.9}, "China": {}}, "control")
+    names = by_country({"Spain": {10: 1.0}, "Iran": {16: 1.0}}, "countryrc")
+    found = select_specific(CULTURE, control, names, "Iran", top=2 / 36, remove=1 / 36)
+    assert found.ids.tolist() == [10]  # 0 is the control's, 16 the name's; Spain's do not matter
+    with pytest.raises(CulnigError, match="no scores for 'China': these hold Spain, Iran"):
+        select_specific(CULTURE, control, names, "China", **FEW)
+
+
+def test_specific_needs_several_countries():
+    with pytest.raises(CulnigError, match="hold Spain only, .*: score several countries"):
+        select_specific(scores({}), None, None, "Spain")
+    with pytest.raises(CulnigError, match="top is 2.0: give a share between 0 and 1"):
+        select_specific(CULTURE, None, None, "Iran", top=2.0)
+
+
+def test_the_target_is_an_argument():
+    """The second target of CULTURE has the countries in the reverse order."""
+    of_log = select_specific(CULTURE, None, None, "China", target="log", **FEW)
+    assert of_log.ids.tolist() == [0, 10, 16]
+    assert of_log.provenance["arguments"]["target"] == "log"
+    general = select_general(CULTURE, None, None, top_mlp=0.05, target="log")
+    assert general.provenance["arguments"]["target"] == "log"
+    with pytest.raises(CulnigError, match="no target 'x': these scores hold product, log"):
+        select_general(CULTURE, None, None, target="x")
+
+
+def test_overlap():
+    a, b = NeuronSet(LAYOUT, np.array([1, 2, 3]), "a"), NeuronSet(LAYOUT, np.array([3, 4]), "b")
+    table = overlap([a, b])
+    assert table.to_numpy().tolist() == [[3, 1], [1, 2]]
+    assert list(table.index) == list(table.columns) == ["a", "b"]
+    with pytest.raises(CulnigError, match="two sets are named 'a': give them names"):
+        overlap([a, b, a])
+    with pytest.raises(CulnigError, match="'like' is of a model with 360 .*compare sets of one"):
+        overlap([a, of_big(3)])
