@@ -19,8 +19,10 @@ _KEYS = ("user", "system", "cloze", "control", "prefill")
 class Item:
     """One question before templates: its fields by name, its options and the right one.
 
-    `fields` fill the templates' placeholders, beside `{option_a}`, `{option_b}`, ... that the
-    options fill in their shuffled order.
+    `fields` fill the templates' placeholders, beside `{option_a}`, `{option_b}`, ... and
+    `{options}` (a line an option, with its label) that the options fill in their shuffled order.
+    `labels` belong to the places in that order; None: the template decides. `credits` belong to
+    the options, and are what `Instance` says they are.
     """
 
     id: str
@@ -29,6 +31,16 @@ class Item:
     options: tuple[str, ...]
     answer: int
     shuffle: bool = True
+    labels: tuple[str, ...] | None = None
+    credits: tuple[float, ...] | None = None
+
+    def __post_init__(self) -> None:
+        for what, values in (("labels", self.labels), ("credits", self.credits)):
+            if values is not None and len(values) != len(self.options):
+                raise CulnigError(
+                    f"item {self.id}: {len(values)} {what} for {len(self.options)} options; give "
+                    "one an option"
+                )
 
 
 @dataclass(frozen=True)
@@ -127,8 +139,10 @@ def _instance(item: Item, template: Template, number: int, task: str, split: str
     if item.shuffle:
         stable_random(task, item.id, number).shuffle(order)
     options = tuple(item.options[i] for i in order)
+    labels = item.labels or _labels(template.user, len(options))
     letters = string.ascii_lowercase[: len(options)]
     fields = dict(item.fields) | {f"option_{x}": o for x, o in zip(letters, options, strict=True)}
+    fields["options"] = "\n".join(f"{x}. {o}" for x, o in zip(labels, options, strict=True))
     control = split == "control"
     user = template.user
     if control:
@@ -143,9 +157,10 @@ def _instance(item: Item, template: Template, number: int, task: str, split: str
         answer=order.index(item.answer),
         cloze=CONTROL_CLOZE if control else _fill(template.cloze, fields, task, number),
         user=_fill(user, fields, task, number),
-        labels=_labels(template.user, len(options)),
+        labels=labels,
         system=_fill(template.system, fields, task, number),
         prefill=template.prefill,
+        credits=None if item.credits is None else tuple(item.credits[i] for i in order),
     )
 
 
