@@ -118,7 +118,7 @@ def answer_log_probabilities(
     )
     lengths = [len(chain) for chain in rows.values()]
     answers: list[tuple[list[Tensor], list[bool]]] = [([], []) for _ in prompts]
-    options = zip(rows, chosen.split(lengths), best.split(lengths), strict=True)
+    options = zip(rows, chosen.split(lengths), best.cpu().split(lengths), strict=True)
     for (i, _), log_probabilities, is_best in options:
         answers[i][0].append(log_probabilities)
         answers[i][1].append(bool(is_best.all()))

@@ -41,9 +41,14 @@ TASKS: dict[str, Task] = {
     "countryrc": Task(countryrc.load_items, countryrc.TEMPLATES, countryrc.SPLITS),
     "commonsense": Task(controls.commonsense_items, (controls.COMMONSENSE,), controls.SPLITS),
     "paraphrase": Task(controls.paraphrase_items, (controls.PARAPHRASE,), controls.SPLITS),
-} | {
-    module.__name__.rpartition(".")[2]: Task(module.load_items, module.TEMPLATES, module.SPLITS)
-    for module in (culturalbench, normad, worldvaluesbench, commonsenseqa, qnli, mrpc)
+    "culturalbench": Task(culturalbench.load_items, culturalbench.TEMPLATES, culturalbench.SPLITS),
+    "normad": Task(normad.load_items, normad.TEMPLATES, normad.SPLITS),
+    "worldvaluesbench": Task(
+        worldvaluesbench.load_items, worldvaluesbench.TEMPLATES, worldvaluesbench.SPLITS
+    ),
+    "commonsenseqa": Task(commonsenseqa.load_items, commonsenseqa.TEMPLATES, commonsenseqa.SPLITS),
+    "qnli": Task(qnli.load_items, qnli.TEMPLATES, qnli.SPLITS),
+    "mrpc": Task(mrpc.load_items, mrpc.TEMPLATES, mrpc.SPLITS),
 }
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from culnig_tl.errors import CulnigError
 from culnig_tl.tasks.tables import read_rows
-from culnig_tl.tasks.templates import Item, Template
+from culnig_tl.tasks.templates import Item, Template, without_twins
 
 SPLITS = ("test",)
 _HUB = ("tau/commonsense_qa", None, "validation")
@@ -44,6 +44,8 @@ TEMPLATES = (
 def load_items(split: str, countries: tuple[str, ...] | None, data: Path | None) -> list[Item]:
     """One item a row of the Hub's split `validation`, or of the file `data`, without countries.
 
+    A row with the same option twice is left out, and the log says so.
+
     Raises:
         CulnigError: a missing column, or a malformed row (its number, counted from 1).
     """
@@ -56,7 +58,7 @@ def load_items(split: str, countries: tuple[str, ...] | None, data: Path | None)
             )
         answer = labels.index(row["answerKey"])
         items.append(Item(row["id"], None, {"question": row["question"]}, tuple(options), answer))
-    return items
+    return without_twins(items, "commonsenseqa")
 
 
 def _choices(cell: Any, where: str) -> tuple[list[str], list[str]]:

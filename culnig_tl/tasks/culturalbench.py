@@ -5,7 +5,7 @@ from pathlib import Path
 from culnig_tl.errors import CulnigError
 from culnig_tl.instances import benchmark_country
 from culnig_tl.tasks.tables import read_rows
-from culnig_tl.tasks.templates import Item, Template
+from culnig_tl.tasks.templates import Item, Template, without_twins
 
 SPLITS = ("test",)
 _HUB = ("kellycyy/CulturalBench", "CulturalBench-Easy", "test")
@@ -45,6 +45,8 @@ TEMPLATES = (
 def load_items(split: str, countries: tuple[str, ...] | None, data: Path | None) -> list[Item]:
     """One item a row of the Hub's configuration `CulturalBench-Easy`, or of the file `data`.
 
+    A row with the same option twice is left out, and the log says so.
+
     Raises:
         CulnigError: a missing column, or a malformed row (its number, counted from 1).
     """
@@ -64,4 +66,4 @@ def load_items(split: str, countries: tuple[str, ...] | None, data: Path | None)
                 answer="ABCD".index(answer),
             )
         )
-    return items
+    return without_twins(items, "culturalbench")

@@ -1,6 +1,7 @@
 """Prompt templates: reading them from a file, filling them, finding their option labels."""
 
 import json
+import logging
 import re
 import string
 from collections.abc import Mapping, Sequence
@@ -12,6 +13,7 @@ from culnig_tl.files import read_json
 from culnig_tl.instances import Instance, stable_random
 
 CONTROL_CLOZE = "Answer:"
+_log = logging.getLogger(__name__)
 _KEYS = ("user", "system", "cloze", "control", "prefill")
 
 
@@ -132,6 +134,23 @@ def balanced_limit(items: Sequence[Item], limit: int | None) -> list[Item]:
     )
     keep = {row for _, _, row in order[:limit]}
     return [item for row, item in enumerate(items) if row in keep]
+
+
+def without_twins(items: Sequence[Item], task: str) -> list[Item]:
+    """The items whose options are all different; published benchmarks hold a few others.
+
+    Two equal options, one right and one wrong, cannot be told apart. The log says how many items
+    are left out.
+    """
+    kept = [i for i in items if len({o.strip().lower() for o in i.options}) == len(i.options)]
+    if len(kept) < len(items):
+        _log.warning(
+            "%s: %d of %d items have an option twice and are left out",
+            task,
+            len(items) - len(kept),
+            len(items),
+        )
+    return kept
 
 
 def _instance(item: Item, template: Template, number: int, task: str, split: str) -> Instance:
