@@ -290,12 +290,12 @@ def test_real_commonsenseqa(shared):
     path = shared / "data" / "commonsense_qa" / "validation_sample.jsonl"
     rows = {row["id"]: row for row in map(json.loads, path.read_text().splitlines())}
     found = load_task("commonsenseqa", "test", data=path)
-    # One row has "indestructible" twice.
+    # Such as the one with "indestructible" twice.
     twins = [i for i, row in rows.items() if len(set(row["choices"]["text"])) < 5]
     assert len(rows) == 200
-    assert len(twins) == 1
+    assert len(twins) == 5
     assert {i.id for i in found if i.template == 0} == set(rows) - set(twins)
-    assert len(found) == 4 * 199
+    assert len(found) == 4 * 195
     for instance in found:
         row = rows[instance.id.split("#")[0]]
         texts = dict(zip(row["choices"]["label"], row["choices"]["text"], strict=True))
@@ -711,6 +711,16 @@ def test_a_task_of_ones_own(monkeypatch):
     assert found[0].user == f"A dish of Spain?\nA. {a}\nB. {b}\nC. {c}\nReply with a letter."
     assert (found[0].cloze, found[0].labels) == ("A dish of Spain:", ("A", "B", "C"))
     assert load_task("mine", "test", countries=["spain"]) == found[:1]
+
+
+def test_the_task_in_the_readme(monkeypatch):
+    readme = (Path(__file__).resolve().parents[1] / "README.md").read_text(encoding="utf-8")
+    code = readme.split("One of your own:\n\n```python\n")[1].split("```")[0]
+    monkeypatch.setitem(TASKS, "dishes", TASKS["qnli"])  # taken away again after the test
+    space: dict = {}
+    exec(code, space)
+    assert [i.answer_text for i in space["instances"]] == ["paella", "ghormeh sabzi"]
+    assert len([line for line in code.splitlines() if line]) <= 10
 
 
 def test_an_items_labels_and_credits_go_with_its_options():

@@ -49,12 +49,12 @@ TEMPLATES = (
     Template(
         user=(
             "Interview in {country}.\nInterviewer: {question}\n"
-            "The form takes a digit between {min_option} and {max_option}. Fill in what a typical "
-            "person there says, the digit only."
+            "On the form is a box for a digit, {min_option} the least and {max_option} the most. "
+            "Fill in what a typical person there says, and nothing but the digit."
         ),
         cloze=(
             "Form of an interview in {country}\n{question}\n"
-            "Digit between {min_option} and {max_option}:"
+            "In the box, {min_option} the least and {max_option} the most:"
         ),
     ),
 )
