@@ -128,7 +128,7 @@ def test_evaluation_with_credits():
     for instance, (_, row) in zip(instances, frame.iterrows(), strict=True):
         assert row["correct"] == credits[instance.options.index(row["predicted"])]
         assert row["correct_vocabulary"] in (0.0, *credits)
-    assert frame.dtypes["correct"] == frame.dtypes["correct_vocabulary"] == float
+    assert {frame[name].dtype.kind for name in ("correct", "correct_vocabulary")} == {"f"}
     # An option that greedy decoding writes keeps its credit when the answer is another one.
     written = plain["correct_vocabulary"].astype(bool)
     expected = [credits[i.answer] for i, is_it in zip(instances, written, strict=True) if is_it]
