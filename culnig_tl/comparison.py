@@ -204,7 +204,7 @@ def _p_values(
     masked_reduction = counts @ (before - after)
     random_reductions = counts @ (before - controls).T
     drawn = random_reductions[np.arange(resamples), rng.integers(len(controls), size=resamples)]
-    # Sums of products of small whole numbers: a tie is a tie, but for the mean's rounding.
+    # A tie is a tie, but for rounding: of the mean, and of credits that are no whole numbers.
     at_least = masked_reduction - 1e-9
     p_mean = float((random_reductions.mean(axis=1) >= at_least).mean())
     return p_mean, float((drawn >= at_least).mean())

@@ -57,7 +57,9 @@ def evaluate(
         One row an instance, in their order: id, task, country, template, answer and predicted
         (option texts), correct (predicted is answer), correct_vocabulary (every token of the
         answer is the arg-max of the whole vocabulary: the paper's metric), probability (P(y|x)
-        of the answer).
+        of the answer). Where an instance has credits, both are numbers from 0 to 1: the credit
+        of the predicted option, and that of the option that greedy decoding over the whole
+        vocabulary writes, or 0 if it writes none.
 
     Raises:
         CulnigError: bad instances, a neuron set of another model, or not enough memory.
@@ -73,13 +75,17 @@ def evaluate(
                 answers = answer_log_probabilities(model, [prompts[row] for row in batch])
             for row, (options, greedy) in zip(batch, answers, strict=True):
                 rows[row] = _row(prompts[row], options, greedy)
-    return pd.DataFrame([rows[row] for row in range(len(prompts))], columns=list(COLUMNS))
+    frame = pd.DataFrame([rows[row] for row in range(len(prompts))], columns=list(COLUMNS))
+    if any(instance.credits is not None for instance in instances):
+        # One type a column, or a CSV would mix True with 0.5.
+        frame = frame.astype({"correct": float, "correct_vocabulary": float})
+    return frame
 
 
 def answer_log_probabilities(
     model: HookedModel, prompts: Sequence[Prompt]
-) -> list[tuple[list[Tensor], bool]]:
-    """For each prompt: the log-probability of each option's tokens, and whether the answer is
+) -> list[tuple[list[Tensor], list[bool]]]:
+    """For each prompt: the log-probability of each option's tokens, and whether that option is
     what greedy decoding over the whole vocabulary would write.
     """
     device = model.cfg.device
@@ -111,14 +117,11 @@ def answer_log_probabilities(
         model, torch.cat(residuals), flat_rows, flat_tokens.to(device)
     )
     lengths = [len(chain) for chain in rows.values()]
-    answers: list[tuple[list[Tensor], bool]] = []
-    options = zip(rows, chosen.split(lengths), best.split(lengths), strict=True)
-    for (i, o), log_probabilities, is_best in options:
-        if o == 0:
-            answers.append(([], False))
+    answers: list[tuple[list[Tensor], list[bool]]] = [([], []) for _ in prompts]
+    options = zip(rows, chosen.split(lengths), best.cpu().split(lengths), strict=True)
+    for (i, _), log_probabilities, is_best in options:
         answers[i][0].append(log_probabilities)
-        if o == prompts[i].instance.answer:
-            answers[i] = (answers[i][0], bool(is_best.all()))
+        answers[i][1].append(bool(is_best.all()))
     return answers
 
 
@@ -141,10 +144,17 @@ def _token_log_probabilities(
     return chosen, best
 
 
-def _row(prompt: Prompt, options: list[Tensor], greedy: bool) -> dict:
+def _row(prompt: Prompt, options: list[Tensor], greedy: list[bool]) -> dict:
     instance = prompt.instance
     means = torch.stack([option.mean() for option in options])
     predicted = int(means.argmax())
+    correct, written = predicted == instance.answer, greedy[instance.answer]
+    if instance.credits is not None:
+        correct = instance.credits[predicted]
+        # Two are written where one begins with the other.
+        written = max(
+            (c for c, is_it in zip(instance.credits, greedy, strict=True) if is_it), default=0.0
+        )
     return {
         "id": instance.id,
         "task": instance.task,
@@ -152,7 +162,7 @@ def _row(prompt: Prompt, options: list[Tensor], greedy: bool) -> dict:
         "template": instance.template,
         "answer": instance.answer_text,
         "predicted": instance.options[predicted],
-        "correct": predicted == instance.answer,
-        "correct_vocabulary": greedy,
+        "correct": correct,
+        "correct_vocabulary": written,
         "probability": float(options[instance.answer].sum().exp()),
     }

@@ -2,6 +2,7 @@
 
 import hashlib
 import random
+import re
 from dataclasses import asdict, dataclass
 
 from culnig_tl.errors import CulnigError
@@ -26,29 +27,57 @@ COUNTRIES = (
     "West Java",
 )
 FOCUS_COUNTRIES = ("China", "Indonesia", "Iran", "Mexico", "South Korea", "Spain", "UK", "USA")
-_ALIASES = {
-    "us": "USA",
-    "united states": "USA",
-    "united states of america": "USA",
-    "great britain": "UK",
-    "united kingdom": "UK",
-    "nigeria": "Northern Nigeria",
-    "korea": "South Korea",
+_SPELLINGS = {
+    "USA": "us, united states, united states of america, the united states, america",
+    "UK": "great britain, britain, united kingdom, the united kingdom, "
+    "united kingdom of great britain and northern ireland",
+    "Iran": "iran islamic republic of, islamic republic of iran",
+    "South Korea": "korea, korea south, republic of korea, korea republic of",
+    "North Korea": "korea north, dprk, democratic peoples republic of korea, "
+    "korea democratic peoples republic of",
+    "China": "peoples republic of china, prc, mainland china",
+    "Northern Nigeria": "nigeria",
 }
-_IN_TEXT = {"UK": "the UK", "USA": "the US"}
+_KNOWN = {country.lower(): country for country in COUNTRIES} | {
+    spelling: country for country, line in _SPELLINGS.items() for spelling in line.split(", ")
+}
+_IN_TEXT = {"UK": "the UK", "USA": "the US"} | {
+    name: f"the {name}"
+    for name in ("Czech Republic", "Dominican Republic", "Netherlands", "Philippines")
+}
 
 
 def country_name(name: str) -> str:
-    """The one spelling used in this package: `South_Korea`, `south korea` -> `South Korea`.
+    """The one spelling used in this package: `South_Korea`, `Korea, South` -> `South Korea`.
 
     Raises:
         CulnigError: not one of `COUNTRIES`; the message lists them.
     """
-    plain = " ".join(name.replace("_", " ").split()).lower()
-    known = {country.lower(): country for country in COUNTRIES} | _ALIASES
-    if plain not in known:
+    plain = _plain(name)
+    if plain not in _KNOWN:
         raise CulnigError(f"unknown country {name!r}: choose from {', '.join(COUNTRIES)}")
-    return known[plain]
+    return _KNOWN[plain]
+
+
+def benchmark_country(name: str) -> tuple[str, str]:
+    """A benchmark row's country, in the one spelling, and as it stands inside a sentence.
+
+    A name outside `COUNTRIES` is kept, tidied: `bosnia_and_herzegovina` -> `Bosnia and
+    Herzegovina`. Nigeria counts with BLEnD's Northern Nigeria, but the text says Nigeria.
+    """
+    plain = _plain(name)
+    if plain == "nigeria":
+        return _KNOWN[plain], "Nigeria"
+    tidy = " ".join(name.replace("_", " ").split())
+    if tidy == tidy.lower():
+        tidy = re.sub(r"\b(And|Of|The)\b", lambda word: word[0].lower(), tidy.title())
+    country = _KNOWN.get(plain, tidy)
+    return country, country_in_text(country)
+
+
+def _plain(name: str) -> str:
+    """Lower-case words: `Iran, Islamic Republic of` -> `iran islamic republic of`."""
+    return " ".join(re.sub(r"[\W_]+", " ", re.sub(r"[.'’]", "", name)).split()).lower()
 
 
 def country_in_text(country: str) -> str:
@@ -70,7 +99,8 @@ class Instance:
         id: unique within its task, split and template.
         task: the task's name, as `load_task` knows it.
         split: `neuron`, `control` or `test`.
-        country: one of `COUNTRIES`, or None for a task without countries.
+        country: one of `COUNTRIES` or another that a benchmark asks about, or None for a task
+            without countries.
         template: index of the prompt template.
         options: the options' texts, all different.
         answer: index of the right option.
@@ -79,9 +109,11 @@ class Instance:
         labels: the options' labels in `user`, such as A, B, C, D.
         system: the system turn for the letter format, or the empty string.
         prefill: text that begins the model's turn in the letter format, or the empty string.
+        credits: what each option scores, from 0 to 1; None: 1 for the answer, 0 for the others.
 
     Raises:
-        CulnigError: fewer than two options, duplicate options, or the answer is not among them.
+        CulnigError: fewer than two options, duplicate options, the answer is not among them, or
+            labels or credits that do not go with the options.
     """
 
     id: str
@@ -96,6 +128,7 @@ class Instance:
     labels: tuple[str, ...] = ("A", "B", "C", "D")
     system: str = ""
     prefill: str = ""
+    credits: tuple[float, ...] | None = None
 
     def __post_init__(self) -> None:
         folded = [option.strip().lower() for option in self.options]
@@ -115,6 +148,13 @@ class Instance:
                 f"instance {self.id}: {len(self.labels)} labels for {len(self.options)} options; "
                 "give one label an option"
             )
+        if self.credits is not None and (
+            len(self.credits) != len(self.options) or not all(0 <= c <= 1 for c in self.credits)
+        ):
+            raise CulnigError(
+                f"instance {self.id}: credits {self.credits} for {len(self.options)} options; "
+                "give one from 0 to 1 an option"
+            )
 
     @property
     def answer_text(self) -> str:
@@ -123,5 +163,12 @@ class Instance:
 
 
 def content_hash(instances: list[Instance]) -> str:
-    """SHA-256 of everything the instances say, in their order."""
-    return sha256_of([asdict(instance) for instance in instances])
+    """SHA-256 of everything the instances say, in their order.
+
+    Credits of None are left out, so that what was saved before there were credits keeps its hash.
+    """
+    contents = [asdict(instance) for instance in instances]
+    for content in contents:
+        if content["credits"] is None:
+            del content["credits"]
+    return sha256_of(contents)

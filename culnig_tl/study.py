@@ -32,6 +32,8 @@ class Study:
 
     `limit` caps the neuron (and control) instances, `test_limit` the cultural test, `rc_limit`
     CountryRC's neuron passages, `other_limit` each of the other tests; 0 takes all.
+    `template_count` is how many of its own templates each test is asked with; a file in
+    `templates` takes their place in `task`.
     """
 
     model: str = EMBEDDED_NAME
@@ -44,6 +46,7 @@ class Study:
     data: str | None = None
     countryrc_data: str | None = None
     templates: str | None = None
+    template_count: int = 1
     countries: tuple[str, ...] | None = None
     answer_format: str = "auto"
     limit: int = 256
@@ -155,7 +158,8 @@ def report_run(
 
 def cultural_instances(study: Study, split: str, limit: int) -> list[Instance]:
     """Instances of the study's own task; limit 0 takes all."""
-    return load_task(study.task, split, study.countries, limit or None, study.data, study.templates)
+    templates = study.templates or (study.template_count if split == "test" else None)
+    return load_task(study.task, split, study.countries, limit or None, study.data, templates)
 
 
 def study_of(out: Path) -> Study:
@@ -216,14 +220,15 @@ def _load_data(study: Study) -> dict[str, list[Instance]]:
         return load_task(task, split, limit=limit or None, **options)
 
     passages = {"countries": targets, "data": study.countryrc_data}
+    wording = {"templates": study.template_count}
     return {
         "neuron": cultural_instances(study, "neuron", study.limit),
         "control": cultural_instances(study, "control", study.limit),
         "countryrc": load("countryrc", "neuron", study.rc_limit, **passages),
         "test": cultural_instances(study, "test", study.test_limit),
-        "countryrc test": load("countryrc", "test", study.other_limit, **passages),
-        "other tests": load("commonsense", "test", study.other_limit)
-        + load("paraphrase", "test", study.other_limit),
+        "countryrc test": load("countryrc", "test", study.other_limit, **passages, **wording),
+        "other tests": load("commonsense", "test", study.other_limit, **wording)
+        + load("paraphrase", "test", study.other_limit, **wording),
     }
 
 
@@ -234,11 +239,12 @@ def _check_writable(out: Path) -> None:
 
 
 def _check_same(before: dict, arguments: dict, datasets: dict, out: Path) -> None:
-    """Refuse to go on in a folder that holds another study."""
+    """Refuse to go on in a folder that holds another study; a later argument has its default."""
     for key, value in arguments.items():
-        if before["arguments"].get(key) != value:
+        held = before["arguments"].get(key, getattr(Study, key))
+        if held != value:
             raise CulnigError(
-                f"{out} holds a run with {key} = {before['arguments'].get(key)!r}, this one has "
+                f"{out} holds a run with {key} = {held!r}, this one has "
                 f"{value!r}: choose another folder with --out, or delete it"
             )
     for key, value in datasets.items():

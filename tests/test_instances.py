@@ -8,6 +8,7 @@ from culnig_tl.instances import (
     COUNTRIES,
     FOCUS_COUNTRIES,
     Instance,
+    benchmark_country,
     content_hash,
     country_in_text,
     country_name,
@@ -45,10 +46,21 @@ def instance(**changes) -> Instance:
         ("United States", "USA"),
         ("united_kingdom", "UK"),
         ("Great Britain", "UK"),
+        ("united_states_of_america", "USA"),
+        ("U.S.A.", "USA"),
+        ("Iran, Islamic Republic of", "Iran"),
+        ("Iran (Islamic Republic of)", "Iran"),
+        ("Korea South", "South Korea"),
+        ("Korea, South", "South Korea"),
+        ("Korea, Republic of", "South Korea"),
+        ("south-korea", "South Korea"),
+        ("Democratic People's Republic of Korea", "North Korea"),
+        ("Nigeria", "Northern Nigeria"),
     ],
 )
 def test_country_spellings(given, expected):
     assert country_name(given) == expected
+    assert benchmark_country(given)[0] == expected
 
 
 def test_every_country_is_its_own_spelling():
@@ -62,6 +74,24 @@ def test_every_country_is_its_own_spelling():
 def test_unknown_country_lists_the_known_ones(given):
     with pytest.raises(CulnigError, match=f"unknown country '{given}': choose from Algeria, Assam"):
         country_name(given)
+
+
+@pytest.mark.parametrize(
+    ("given", "country", "in_text"),
+    [
+        ("Germany", "Germany", "Germany"),
+        ("hong_kong", "Hong Kong", "Hong Kong"),
+        (" bosnia_and_herzegovina", "Bosnia and Herzegovina", "Bosnia and Herzegovina"),
+        ("timor-leste", "Timor-Leste", "Timor-Leste"),
+        ("Taiwan ROC", "Taiwan ROC", "Taiwan ROC"),
+        ("netherlands", "Netherlands", "the Netherlands"),
+        ("united_states_of_america", "USA", "the US"),
+        ("nigeria", "Northern Nigeria", "Nigeria"),
+        ("Northern_Nigeria", "Northern Nigeria", "Northern Nigeria"),
+    ],
+)
+def test_countries_of_benchmarks(given, country, in_text):
+    assert benchmark_country(given) == (country, in_text)
 
 
 def test_country_inside_a_sentence():
@@ -94,6 +124,12 @@ def test_one_option():
 def test_labels_and_options_must_agree():
     with pytest.raises(CulnigError, match="4 labels for 2 options"):
         instance(options=("paella", "kimchi"), answer=0)
+
+
+@pytest.mark.parametrize("credits", [(1.0, 0.0), (1.0, 0.5, 0.0, -0.5), (1.5, 0.5, 0.0, 0.0)])
+def test_credits_go_with_the_options(credits):
+    with pytest.raises(CulnigError, match=r"food-1/Spain: credits .* 4 options; give one from 0"):
+        instance(credits=credits)
 
 
 def test_an_instance_cannot_be_changed():
@@ -137,11 +173,17 @@ def test_stable_random_separates_its_keys():
         {"labels": ("1", "2", "3", "4")},
         {"system": "Be brief."},
         {"prefill": "{"},
+        {"credits": (0.0, 0.0, 1.0, 0.5)},
     ],
 )
 def test_content_hash_changes_with_content(changes):
     assert content_hash([instance()]) == content_hash([instance()])
     assert content_hash([instance(**changes)]) != content_hash([instance()])
+
+
+def test_content_hash_without_credits_is_as_before_there_were_any():
+    expected = "061e1da06df421dde61d84fa12bd3b15b33e621f6b38de6cdb981c6f580c56b2"
+    assert content_hash([instance()]) == expected
 
 
 def test_content_hash_is_a_sha256_of_the_list_in_its_order():

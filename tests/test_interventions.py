@@ -1,5 +1,7 @@
 """Ablation and evaluation on tiny models: against zeroed weights, and against plain passes."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import tiny
@@ -117,9 +119,23 @@ def test_evaluation_equals_one_pass_an_option(kind, model_class, masked):
         assert row["correct"] == (row["predicted"] == row["answer"])
 
 
-def test_labels_must_split_and_be_known():
-    from dataclasses import replace
+def test_evaluation_with_credits():
+    model, instances = tiny.bridge("llama"), tiny.instances()
+    credits = (0.25, 0.5, 0.75, 1.0)
+    plain = evaluate(model, instances)
+    frame = evaluate(model, [replace(i, answer=3, credits=credits) for i in instances])
+    assert list(frame["predicted"]) == list(plain["predicted"])
+    for instance, (_, row) in zip(instances, frame.iterrows(), strict=True):
+        assert row["correct"] == credits[instance.options.index(row["predicted"])]
+        assert row["correct_vocabulary"] in (0.0, *credits)
+    assert {frame[name].dtype.kind for name in ("correct", "correct_vocabulary")} == {"f"}
+    # An option that greedy decoding writes keeps its credit when the answer is another one.
+    written = plain["correct_vocabulary"].astype(bool)
+    expected = [credits[i.answer] for i, is_it in zip(instances, written, strict=True) if is_it]
+    assert (frame.loc[written, "correct_vocabulary"] >= expected).all()
 
+
+def test_labels_must_split_and_be_known():
     instance = tiny.instances()[0]
     unknown = replace(instance, options=("rice", "hot bread", "zebra", "maize"))
     with pytest.raises(CulnigError, match="tiny-0: the label ' zebra' maps to an unknown token"):

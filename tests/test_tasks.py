@@ -138,7 +138,7 @@ def test_passages():
 @pytest.mark.parametrize(("split", "half"), [("neuron", slice(0, 25)), ("test", slice(25, 50))])
 def test_countryrc_instances(split, half):
     passages = json.loads((BUNDLED / "passages.json").read_text())[half]
-    instances = by_id(load_task("countryrc", split))
+    instances = by_id(load_task("countryrc", split, templates=1))
     assert set(instances) == {f"{p['id']}/{c}" for p in passages for c in FOCUS_COUNTRIES}
     names = {country_in_text(country) for country in COUNTRIES}
     for passage in passages:
@@ -766,7 +766,7 @@ def test_real_countryrc(shared):
     path = shared / "data" / "countryrc" / "data.json"
     passages = json.loads(path.read_text())
     for split, half in (("neuron", passages[:25]), ("test", passages[25:])):
-        found = load_task("countryrc", split, data=path)
+        found = load_task("countryrc", split, data=path, templates=1)
         assert len(found) == 25 * 8
         assert {i.id for i in found} == {f"{p['id']}/{c}" for p in half for c in FOCUS_COUNTRIES}
         assert not any("{" in i.user for i in found)

@@ -6,7 +6,18 @@ from pathlib import Path
 
 from culnig_tl.errors import CulnigError
 from culnig_tl.instances import Instance, country_name
-from culnig_tl.tasks import blend, controls, countryrc, everyday
+from culnig_tl.tasks import (
+    blend,
+    commonsenseqa,
+    controls,
+    countryrc,
+    culturalbench,
+    everyday,
+    mrpc,
+    normad,
+    qnli,
+    worldvaluesbench,
+)
 from culnig_tl.tasks.templates import Item, Template, balanced_limit, read_templates, render
 
 ItemLoader = Callable[[str, tuple[str, ...] | None, Path | None], list[Item]]
@@ -14,19 +25,30 @@ ItemLoader = Callable[[str, tuple[str, ...] | None, Path | None], list[Item]]
 
 @dataclass(frozen=True)
 class Task:
-    """How a task's items are loaded, its default template, and the splits it has."""
+    """How a task's items are loaded, its own templates, and the splits it has.
+
+    A task of your own is an entry of `TASKS`.
+    """
 
     load_items: ItemLoader
-    template: Template
+    templates: tuple[Template, ...]
     splits: tuple[str, ...]
 
 
 TASKS: dict[str, Task] = {
-    "everyday": Task(everyday.load_items, everyday.TEMPLATE, everyday.SPLITS),
-    "blend": Task(blend.load_items, blend.TEMPLATE, blend.SPLITS),
-    "countryrc": Task(countryrc.load_items, countryrc.TEMPLATE, countryrc.SPLITS),
-    "commonsense": Task(controls.commonsense_items, controls.COMMONSENSE, controls.SPLITS),
-    "paraphrase": Task(controls.paraphrase_items, controls.PARAPHRASE, controls.SPLITS),
+    "everyday": Task(everyday.load_items, (everyday.TEMPLATE,), everyday.SPLITS),
+    "blend": Task(blend.load_items, (blend.TEMPLATE,), blend.SPLITS),
+    "countryrc": Task(countryrc.load_items, countryrc.TEMPLATES, countryrc.SPLITS),
+    "commonsense": Task(controls.commonsense_items, (controls.COMMONSENSE,), controls.SPLITS),
+    "paraphrase": Task(controls.paraphrase_items, (controls.PARAPHRASE,), controls.SPLITS),
+    "culturalbench": Task(culturalbench.load_items, culturalbench.TEMPLATES, culturalbench.SPLITS),
+    "normad": Task(normad.load_items, normad.TEMPLATES, normad.SPLITS),
+    "worldvaluesbench": Task(
+        worldvaluesbench.load_items, worldvaluesbench.TEMPLATES, worldvaluesbench.SPLITS
+    ),
+    "commonsenseqa": Task(commonsenseqa.load_items, commonsenseqa.TEMPLATES, commonsenseqa.SPLITS),
+    "qnli": Task(qnli.load_items, qnli.TEMPLATES, qnli.SPLITS),
+    "mrpc": Task(mrpc.load_items, mrpc.TEMPLATES, mrpc.SPLITS),
 }
 
 
@@ -36,20 +58,22 @@ def load_task(
     countries: Sequence[str] | None = None,
     limit: int | None = None,
     data: str | Path | None = None,
-    templates: str | Path | None = None,
+    templates: int | str | Path | None = None,
 ) -> list[Instance]:
     """The instances of one split of a task.
 
     Args:
-        name: one of `TASKS`: `everyday`, `blend`, `countryrc`, `commonsense`, `paraphrase`.
+        name: one of `TASKS`.
         split: `neuron` (find neurons), `control` (the same items without the question: only the
             answer instruction and the options; cloze: `Answer:`), or `test`.
-        countries: only these; None takes all that the task has (`countryrc`: the eight focus
-            countries). Any usual spelling is understood.
+        countries: only these of `COUNTRIES`; None takes all that the task has, for a benchmark
+            others too (`countryrc`: the eight focus countries). Any usual spelling is understood.
         limit: at most so many items, evenly over countries, the same ones for `neuron` and
             `control`; with several templates each item comes once per template.
         data: a local file or folder in the Hub's schema; without it the Hub, or the bundled file.
-        templates: a JSON file of prompt templates, in place of the task's own.
+        templates: a JSON file of prompt templates, in place of the task's own; or a number: the
+            first so many of the task's own. None takes all of its own for the split `test`, and
+            the first one for the others.
 
     Raises:
         CulnigError: an unknown task, split or country, malformed data or templates, nothing left.
@@ -65,7 +89,16 @@ def load_task(
         items = [item for item in items if item.country is None or item.country in chosen]
     if not items:
         raise CulnigError(f"task {name!r}, split {split!r}: no instance for {countries}")
-    wording = [task.template]
-    if templates is not None:
-        wording = read_templates(Path(templates), name, task.template)
-    return render(balanced_limit(items, limit), wording, name, split)
+    return render(balanced_limit(items, limit), _wording(task, name, split, templates), name, split)
+
+
+def _wording(
+    task: Task, name: str, split: str, templates: int | str | Path | None
+) -> Sequence[Template]:
+    if isinstance(templates, str | Path):
+        return read_templates(Path(templates), name, task.templates[0])
+    if templates is None:
+        return task.templates if split == "test" else task.templates[:1]
+    if templates < 1:
+        raise CulnigError(f"templates is {templates}: give 1 or more, or a JSON file")
+    return task.templates[:templates]

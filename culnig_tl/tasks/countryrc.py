@@ -9,13 +9,38 @@ from culnig_tl.tasks.tables import checked
 from culnig_tl.tasks.templates import Item, Template
 
 SPLITS = ("neuron", "test")
-TEMPLATE = Template(
-    user=(
-        "Read the passage, then reply with the letter of the right option and nothing else.\n"
-        "Passage: {passage}\nQuestion: {question}\n"
-        "A. {option_a}\nB. {option_b}\nC. {option_c}\nD. {option_d}"
+_DIGITS = "1. {option_a}\n2. {option_b}\n3. {option_c}\n4. {option_d}"
+TEMPLATES = (
+    Template(
+        user=(
+            "Read the passage, then reply with the letter of the right option and nothing else.\n"
+            "Passage: {passage}\nQuestion: {question}\n"
+            "A. {option_a}\nB. {option_b}\nC. {option_c}\nD. {option_d}"
+        ),
+        cloze="{passage}\nQuestion: {question}\nAnswer:",
     ),
-    cloze="{passage}\nQuestion: {question}\nAnswer:",
+    Template(
+        user=(
+            "{passage}\n\n{question}\n"
+            "A. {option_a}\nB. {option_b}\nC. {option_c}\nD. {option_d}\n"
+            "The text above settles it. Which letter?"
+        ),
+        cloze="Text: {passage}\nQ: {question}\nA:",
+    ),
+    Template(
+        user=(
+            f"Question: {{question}}\n{_DIGITS}\n"
+            "Look the answer up in this text and reply with its number alone.\nText: {passage}"
+        ),
+        cloze="Question about a text: {question}\nText: {passage}\nAnswer:",
+    ),
+    Template(
+        user=(
+            "A short text, a question about it, four countries: find the number of the country "
+            f"that is asked for.\nText: {{passage}}\nQuestion: {{question}}\n{_DIGITS}\nNumber:"
+        ),
+        cloze="{passage}\n{question}\nThe text says:",
+    ),
 )
 _BUNDLED = Path(__file__).parent.parent / "data" / "passages.json"
 

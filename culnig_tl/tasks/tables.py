@@ -20,8 +20,31 @@ _READERS = {
 }
 
 
-def read_table(path: Path, columns: Sequence[str]) -> pd.DataFrame:
-    """A local table with at least `columns`, none of them empty in any row.
+def read_rows(
+    hub: tuple[str, str | None, str],
+    data: Path | None,
+    columns: Sequence[str],
+    nested: Sequence[str] = (),
+) -> list[tuple[str, dict[str, Any]]]:
+    """The rows of the local file `data`, or of the Hub's (name, config, split).
+
+    Each comes with its place, `file, row 3`, for messages. `columns` are text; those in `nested`
+    are as they are.
+
+    Raises:
+        CulnigError: as `read_table` and `read_hub`, and an empty cell in either.
+    """
+    if data is not None:
+        source, table = str(data), read_table(data, columns, nested)
+    else:
+        source = hub[0]
+        table = _text_columns(read_hub(*hub, [*columns, *nested]), source, columns)
+    rows = table.to_dict("records")
+    return [(f"{source}, row {number}", row) for number, row in enumerate(rows, start=1)]
+
+
+def read_table(path: Path, columns: Sequence[str], nested: Sequence[str] = ()) -> pd.DataFrame:
+    """A local table with at least `columns`, text that is empty in no row, and `nested`, as it is.
 
     Raises:
         CulnigError: no such file, a suffix that is not known, a file that cannot be parsed, a
@@ -39,22 +62,28 @@ def read_table(path: Path, columns: Sequence[str]) -> pd.DataFrame:
         raise CulnigError(
             f"cannot parse {path}: {reason}; is it a {path.suffix[1:]} file?"
         ) from error
-    missing = [column for column in columns if column not in table.columns]
+    missing = [column for column in [*columns, *nested] if column not in table.columns]
     if missing:
         raise CulnigError(
             f"{path} has no column {missing[0]!r}: its columns are {list(table.columns)}"
         )
+    return _text_columns(table, str(path), columns)
+
+
+def _text_columns(table: pd.DataFrame, source: str, columns: Sequence[str]) -> pd.DataFrame:
     for column in columns:
         table[column] = table[column].map(_number_as_text)
         cells = table[column]
         empty = cells.isna() | cells.map(lambda cell: isinstance(cell, str) and not cell.strip())
         if empty.any():
             row = int(empty.to_numpy().argmax()) + 1
-            raise CulnigError(f"{path}, row {row}: column {column!r} is empty; fill it or drop it")
+            raise CulnigError(
+                f"{source}, row {row}: column {column!r} is empty; fill it or drop it"
+            )
         strange = ~cells.map(lambda cell: isinstance(cell, str))
         if strange.any():
             row = int(strange.to_numpy().argmax()) + 1
-            raise CulnigError(f"{path}, row {row}: column {column!r} is not text; mend it")
+            raise CulnigError(f"{source}, row {row}: column {column!r} is not text; mend it")
     return table
 
 
@@ -97,3 +126,16 @@ def checked(row: Mapping[str, Any], key: str, source: object, number: int) -> st
     if not isinstance(value, str) or not value.strip():
         raise CulnigError(f"{source}, row {number}: {key!r} is missing or empty; fill it")
     return value
+
+
+def zero_or_one(row: Mapping[str, Any], where: str) -> int:
+    """`row["label"]` of a table whose labels are 0 and 1.
+
+    Raises:
+        CulnigError: it is another; the message begins with `where`.
+    """
+    if row["label"] not in ("0", "1"):
+        raise CulnigError(
+            f"{where}: label {row['label']!r} is neither 0 nor 1; use a split that is labelled"
+        )
+    return int(row["label"])

@@ -1,6 +1,7 @@
 """Prompt templates: reading them from a file, filling them, finding their option labels."""
 
 import json
+import logging
 import re
 import string
 from collections.abc import Mapping, Sequence
@@ -12,6 +13,7 @@ from culnig_tl.files import read_json
 from culnig_tl.instances import Instance, stable_random
 
 CONTROL_CLOZE = "Answer:"
+_log = logging.getLogger(__name__)
 _KEYS = ("user", "system", "cloze", "control", "prefill")
 
 
@@ -19,8 +21,10 @@ _KEYS = ("user", "system", "cloze", "control", "prefill")
 class Item:
     """One question before templates: its fields by name, its options and the right one.
 
-    `fields` fill the templates' placeholders, beside `{option_a}`, `{option_b}`, ... that the
-    options fill in their shuffled order.
+    `fields` fill the templates' placeholders, beside `{option_a}`, `{option_b}`, ... and
+    `{options}` (a line an option, with its label) that the options fill in their shuffled order.
+    `labels` belong to the places in that order; None: the template decides. `credits` belong to
+    the options, and are what `Instance` says they are.
     """
 
     id: str
@@ -29,6 +33,16 @@ class Item:
     options: tuple[str, ...]
     answer: int
     shuffle: bool = True
+    labels: tuple[str, ...] | None = None
+    credits: tuple[float, ...] | None = None
+
+    def __post_init__(self) -> None:
+        for what, values in (("labels", self.labels), ("credits", self.credits)):
+            if values is not None and len(values) != len(self.options):
+                raise CulnigError(
+                    f"item {self.id}: {len(values)} {what} for {len(self.options)} options; give "
+                    "one an option"
+                )
 
 
 @dataclass(frozen=True)
@@ -122,13 +136,32 @@ def balanced_limit(items: Sequence[Item], limit: int | None) -> list[Item]:
     return [item for row, item in enumerate(items) if row in keep]
 
 
+def without_twins(items: Sequence[Item], task: str) -> list[Item]:
+    """The items whose options are all different; published benchmarks hold a few others.
+
+    Two equal options, one right and one wrong, cannot be told apart. The log says how many items
+    are left out.
+    """
+    kept = [i for i in items if len({o.strip().lower() for o in i.options}) == len(i.options)]
+    if len(kept) < len(items):
+        _log.warning(
+            "%s: %d of %d items have an option twice and are left out",
+            task,
+            len(items) - len(kept),
+            len(items),
+        )
+    return kept
+
+
 def _instance(item: Item, template: Template, number: int, task: str, split: str) -> Instance:
     order = list(range(len(item.options)))
     if item.shuffle:
         stable_random(task, item.id, number).shuffle(order)
     options = tuple(item.options[i] for i in order)
+    labels = item.labels or _labels(template.user, len(options))
     letters = string.ascii_lowercase[: len(options)]
     fields = dict(item.fields) | {f"option_{x}": o for x, o in zip(letters, options, strict=True)}
+    fields["options"] = "\n".join(f"{x}. {o}" for x, o in zip(labels, options, strict=True))
     control = split == "control"
     user = template.user
     if control:
@@ -143,9 +176,10 @@ def _instance(item: Item, template: Template, number: int, task: str, split: str
         answer=order.index(item.answer),
         cloze=CONTROL_CLOZE if control else _fill(template.cloze, fields, task, number),
         user=_fill(user, fields, task, number),
-        labels=_labels(template.user, len(options)),
+        labels=labels,
         system=_fill(template.system, fields, task, number),
         prefill=template.prefill,
+        credits=None if item.credits is None else tuple(item.credits[i] for i in order),
     )
 
 
