@@ -1,5 +1,6 @@
 """The command line: culnig run | verify | score | select | evaluate | report | models."""
 
+import dataclasses
 import logging
 import os
 import sys
@@ -19,13 +20,16 @@ from culnig_tl.agreement import STATISTICS
 from culnig_tl.attribution import attribute
 from culnig_tl.errors import CulnigError
 from culnig_tl.evaluation import evaluate as evaluate_instances
+from culnig_tl.instances import country_name
 from culnig_tl.models import count_neurons, load_model
 from culnig_tl.neurons import SITES, NeuronSet
 from culnig_tl.paper import PAPER_MODELS
+from culnig_tl.plan import plan_study
 from culnig_tl.report import table_rows
-from culnig_tl.scores import Scores
-from culnig_tl.selection import select_general, select_random
-from culnig_tl.study import Study, read_run, run_study, write_evaluation
+from culnig_tl.runs import read_run, run_study, write_evaluation
+from culnig_tl.scores import TARGETS, Scores
+from culnig_tl.selection import select_general, select_random, select_specific
+from culnig_tl.study import PRESETS, Study
 from culnig_tl.tasks import TASKS, load_task
 from culnig_tl.verify import verify_run
 
@@ -38,105 +42,152 @@ app = typer.Typer(
 _console = Console()
 _D = Study()
 
-Model = Annotated[
-    str, typer.Option(help="gemma-3-270m (embedded), a name on the Hugging Face Hub, or a folder.")
-]
-ModelClass = Annotated[
-    str, typer.Option(help="auto, HookedTransformer or TransformerBridge (TransformerLens).")
-]
-Dtype = Annotated[str, typer.Option(help="float32, bfloat16, float16 or float64.")]
+_MODEL_HELP = "gemma-3-270m (embedded), a name on the Hugging Face Hub, or a folder."
+_CLASS_HELP = "auto, HookedTransformer or TransformerBridge (TransformerLens)."
+_DTYPE_HELP = "float32, bfloat16, float16 or float64."
+_TASK_HELP = f"One of {', '.join(TASKS)}."
+_FORMAT_HELP = "cloze, letter, or auto: letter with a chat template."
+_BUDGET_HELP = "Tokens in a batch; lower it when memory runs out."
+_TOP_MLP_HELP = "Share of gate neurons to keep (t_MLP)."
+_TOP_ATTENTION_HELP = "Share of q, k, v neurons to keep (t_attn)."
+_REMOVE_HELP = "Share removed by CountryRC score (r)."
+_VARIANT_HELP = "Reduction over positions: max, mean or norm."
+_TARGET_HELP = f"What is differentiated: {', '.join(TARGETS)}; None: by answer format."
+_FACTOR_HELP = "Multiply the neurons' activations: 0 masks."
+_TRUST_HELP = "Run code that comes with the model."
+
+Model = Annotated[str, typer.Option(help=_MODEL_HELP)]
+ModelClass = Annotated[str, typer.Option(help=_CLASS_HELP)]
+Dtype = Annotated[str, typer.Option(help=_DTYPE_HELP)]
 Device = Annotated[str | None, typer.Option(help="cpu, cuda, ...; default: what there is.")]
-TaskName = Annotated[str, typer.Option(help=f"One of {', '.join(TASKS)}.")]
+TaskName = Annotated[str, typer.Option(help=_TASK_HELP)]
 Data = Annotated[
     Path | None, typer.Option(help="Local file or folder of the task; default: bundled or the Hub.")
 ]
 Countries = Annotated[
     str | None, typer.Option(help="Comma-separated, such as 'China,Iran,US'; default: all.")
 ]
-Format = Annotated[
-    str, typer.Option("--format", help="cloze, letter, or auto: letter with a chat template.")
-]
+Format = Annotated[str, typer.Option("--format", help=_FORMAT_HELP)]
 Limit = Annotated[int, typer.Option(min=0, help="At most so many instances; 0: all.")]
-Budget = Annotated[int, typer.Option(help="Tokens in a batch; lower it when memory runs out.")]
+Budget = Annotated[int, typer.Option(help=_BUDGET_HELP)]
 Out = Annotated[Path, typer.Option(help="Where the result goes.")]
 Templates = Annotated[Path | None, typer.Option(help="JSON file of prompt templates.")]
-TopMlp = Annotated[float, typer.Option(help="Share of gate neurons to keep (t_MLP).")]
-TopAttention = Annotated[float, typer.Option(help="Share of q, k, v neurons to keep (t_attn).")]
-Remove = Annotated[float, typer.Option(help="Share removed by CountryRC score (r).")]
-Variant = Annotated[str, typer.Option(help="Reduction over positions: max, mean or norm.")]
-Factor = Annotated[float, typer.Option(help="Multiply the neurons' activations: 0 masks.")]
-Trust = Annotated[bool, typer.Option(help="Run code that comes with the model.")]
+TopMlp = Annotated[float, typer.Option(help=_TOP_MLP_HELP)]
+TopAttention = Annotated[float, typer.Option(help=_TOP_ATTENTION_HELP)]
+Remove = Annotated[float, typer.Option(help=_REMOVE_HELP)]
+Variant = Annotated[str, typer.Option(help=_VARIANT_HELP)]
+Target = Annotated[str | None, typer.Option(help=_TARGET_HELP)]
+Factor = Annotated[float, typer.Option(help=_FACTOR_HELP)]
+Trust = Annotated[bool, typer.Option(help=_TRUST_HELP)]
+
+
+def _preset(name: str, help: str, *declarations: str) -> Any:
+    """An option of `run` that replaces a field of the preset when it is given."""
+    default = getattr(_D, name)
+    shown = ",".join(default) if isinstance(default, tuple) else str(default)
+    return typer.Option(*declarations, help=help, show_default=f"quick: {shown}")
 
 
 @app.command()
 def run(
-    model: Model = _D.model,
-    task: TaskName = _D.task,
     out: Out = Path("runs/demo"),
-    data: Data = None,
-    countryrc_data: Annotated[
-        Path | None, typer.Option(help="CountryRC's data.json; default: the bundled passages.")
+    preset: Annotated[
+        str, typer.Option(help="quick: a demonstration; paper: the whole study of the paper.")
+    ] = "quick",
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and stop.")] = False,
+    model: Annotated[str | None, _preset("model", _MODEL_HELP)] = None,
+    task: Annotated[str | None, _preset("task", _TASK_HELP)] = None,
+    tests: Annotated[
+        str | None, _preset("tests", "Other tasks to test on, comma-separated; '' for none.")
+    ] = None,
+    data: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="[TASK=]PATH",
+            help="Local file or folder of the task, or of another by name; may be repeated.",
+        ),
     ] = None,
     templates: Templates = None,
+    template_count: Annotated[
+        int | None, _preset("template_count", "How many of its templates each test is asked with.")
+    ] = None,
     countries: Countries = None,
-    answer_format: Format = "auto",
-    limit: Limit = _D.limit,
-    test_limit: Limit = _D.test_limit,
-    rc_limit: Limit = _D.rc_limit,
-    other_limit: Limit = _D.other_limit,
-    variant: Variant = _D.variant,
-    top_mlp: TopMlp = _D.top_mlp,
-    top_attention: TopAttention = _D.top_attention,
-    remove: Remove = _D.remove,
-    control: Annotated[bool, typer.Option(help="Subtract the control's scores.")] = True,
-    countryrc: Annotated[bool, typer.Option(help="Remove country-name neurons.")] = True,
-    factor: Factor = _D.factor,
-    seeds: Annotated[int, typer.Option(help="Random sets to compare with.")] = _D.seeds,
-    matched: Annotated[
-        bool, typer.Option(help="Random sets with the same count in every layer and site.")
-    ] = False,
-    model_class: ModelClass = "auto",
-    dtype: Dtype = "float32",
+    answer_format: Annotated[str | None, _preset("answer_format", _FORMAT_HELP, "--format")] = None,
+    limit: Annotated[int | None, _preset("limit", "Neuron instances at most; 0: all.")] = None,
+    test_limit: Annotated[
+        int | None, _preset("test_limit", "Items of the task's test at most; 0: all.")
+    ] = None,
+    rc_limit: Annotated[
+        int | None, _preset("rc_limit", "CountryRC passages to score at most; 0: all.")
+    ] = None,
+    other_limit: Annotated[
+        int | None, _preset("other_limit", "Items of each other test at most; 0: all.")
+    ] = None,
+    variant: Annotated[str | None, _preset("variant", _VARIANT_HELP)] = None,
+    target: Annotated[str | None, _preset("target", _TARGET_HELP)] = None,
+    top_mlp: Annotated[float | None, _preset("top_mlp", _TOP_MLP_HELP)] = None,
+    top_attention: Annotated[float | None, _preset("top_attention", _TOP_ATTENTION_HELP)] = None,
+    remove: Annotated[float | None, _preset("remove", _REMOVE_HELP)] = None,
+    control: Annotated[
+        bool | None,
+        _preset("control", "Subtract the control's scores.", "--control/--no-control"),
+    ] = None,
+    countryrc: Annotated[
+        bool | None,
+        _preset("countryrc", "Remove country-name neurons.", "--countryrc/--no-countryrc"),
+    ] = None,
+    top: Annotated[float | None, _preset("top", "Share of neurons in a country's set.")] = None,
+    least_z: Annotated[
+        float | None, _preset("least_z", "Least z over countries in a country's set.")
+    ] = None,
+    factor: Annotated[float | None, _preset("factor", _FACTOR_HELP)] = None,
+    seeds: Annotated[int | None, _preset("seeds", "Random sets to compare with.")] = None,
+    matched_seeds: Annotated[
+        int | None,
+        _preset("matched_seeds", "Random sets with the same count in every layer and site."),
+    ] = None,
+    specific: Annotated[
+        bool | None,
+        _preset("specific", "Culture-specific sets too.", "--specific/--no-specific"),
+    ] = None,
+    ablations: Annotated[
+        bool | None,
+        _preset("ablations", "The method without its parts too.", "--ablations/--no-ablations"),
+    ] = None,
+    sweep: Annotated[
+        bool | None, _preset("sweep", "Other shares t and r too.", "--sweep/--no-sweep")
+    ] = None,
+    model_class: Annotated[str | None, _preset("model_class", _CLASS_HELP)] = None,
+    dtype: Annotated[str | None, _preset("dtype", _DTYPE_HELP)] = None,
     device: Device = None,
     revision: Annotated[str | None, typer.Option(help="Branch, tag or commit.")] = None,
-    trust_remote_code: Trust = False,
-    token_budget: Budget = _D.token_budget,
+    trust_remote_code: Annotated[
+        bool | None,
+        _preset("trust_remote_code", _TRUST_HELP, "--trust-remote-code/--no-trust-remote-code"),
+    ] = None,
+    token_budget: Annotated[int | None, _preset("token_budget", _BUDGET_HELP)] = None,
 ) -> None:
     """Everything: score the neurons, select, mask them, compare with random ones, report.
 
     The defaults are a demonstration on a laptop. A run that was interrupted goes on where it
     stopped when the same command is given again.
     """
-    study = Study(
-        model=model,
-        model_class=model_class,
-        dtype=dtype,
-        device=device,
-        revision=revision,
-        trust_remote_code=trust_remote_code,
-        task=task,
-        data=_text(data),
-        countryrc_data=_text(countryrc_data),
-        templates=_text(templates),
-        countries=_country_list(countries),
-        answer_format=answer_format,
-        limit=limit,
-        test_limit=test_limit,
-        rc_limit=rc_limit,
-        other_limit=other_limit,
-        variant=variant,
-        top_mlp=top_mlp,
-        top_attention=top_attention,
-        remove=remove,
-        control=control,
-        countryrc=countryrc,
-        factor=factor,
-        seeds=seeds,
-        matched=matched,
-        token_budget=token_budget,
-    )
-    table = run_study(study, out)
-    _print_comparison(table)
+    options = dict(locals())
+    if preset not in PRESETS:
+        raise CulnigError(f"unknown preset {preset!r}: choose from {', '.join(PRESETS)}")
+    fields = {field.name for field in dataclasses.fields(Study)}
+    given = {k: v for k, v in options.items() if k in fields and v not in (None, [], ())}
+    for name in ("tests", "countries"):
+        if name in given:
+            given[name] = _names(given[name])
+    if templates is not None:
+        given["templates"] = str(templates)
+    study = dataclasses.replace(PRESETS[preset], **given | {"data": {}})
+    study = dataclasses.replace(study, data=_task_paths(data or [], study.task))
+    if dry_run:
+        _print_plan(study)
+        return
+    _print_comparison(run_study(study, out))
     _console.print(f"Report: {(out / 'report.html').resolve()}", soft_wrap=True)
 
 
@@ -176,22 +227,33 @@ def select(
     out: Out,
     control: Annotated[Path | None, typer.Option(help="Scores of the control.")] = None,
     countryrc: Annotated[Path | None, typer.Option(help="Scores of CountryRC.")] = None,
+    country: Annotated[
+        str | None, typer.Option(help="Select the neurons specific to this country instead.")
+    ] = None,
     variant: Variant = _D.variant,
+    target: Target = None,
     top_mlp: TopMlp = _D.top_mlp,
     top_attention: TopAttention = _D.top_attention,
     remove: Remove = _D.remove,
+    top: Annotated[float, typer.Option(help="Share of neurons in a country's set.")] = _D.top,
+    least_z: Annotated[float, typer.Option(help="Least z in a country's set.")] = _D.least_z,
 ) -> None:
-    """Select culture-general neurons from saved scores; writes a .json file. No model needed."""
+    """Select neurons from saved scores; writes a .json file. No model needed.
+
+    Culture-general ones, or with --country those specific to it.
+    """
     cultural = Scores.load(scores)
-    neurons = select_general(
-        cultural,
-        None if control is None else Scores.load(control, cultural.layout),
-        None if countryrc is None else Scores.load(countryrc, cultural.layout),
-        variant,
-        top_mlp,
-        top_attention,
-        remove,
-    )
+    of_control = None if control is None else Scores.load(control, cultural.layout)
+    of_names = None if countryrc is None else Scores.load(countryrc, cultural.layout)
+    if country is None:
+        neurons = select_general(
+            cultural, of_control, of_names, variant, top_mlp, top_attention, remove, target=target
+        )
+    else:
+        name = country_name(country)
+        neurons = select_specific(
+            cultural, of_control, of_names, name, variant, top, remove, least_z, target=target
+        )
     neurons.save(out)
     _console.print(repr(neurons))
     _console.print(f"Saved: {out}")
@@ -336,11 +398,45 @@ def _print_comparison(frame: pd.DataFrame) -> None:
     )
 
 
-def _text(path: Path | None) -> str | None:
-    return None if path is None else str(path)
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(part.strip() for part in text.split(",") if part.strip())
 
 
-def _country_list(countries: str | None) -> Any:
-    if countries is None:
-        return None
-    return tuple(part.strip() for part in countries.split(",") if part.strip())
+def _country_list(countries: str | None) -> tuple[str, ...] | None:
+    return None if countries is None else _names(countries)
+
+
+def _task_paths(given: list[str], task: str) -> dict[str, str]:
+    """`[TASK=]PATH` of each task; without a name the study's own task."""
+    paths: dict[str, str] = {}
+    for text in given:
+        name, mark, path = text.partition("=")
+        if not mark or name not in TASKS:
+            name, path = task, text
+        if name in paths:
+            raise CulnigError(f"--data is given twice for {name!r}: {paths[name]} and {path}")
+        paths[name] = path
+    return paths
+
+
+def _print_plan(study: Study) -> None:
+    plan = plan_study(study)
+    table = Table(_whole("step"), "instances", "tokens")
+    for step in plan.steps:
+        table.add_row(step.name, f"{step.instances:,}", f"{step.tokens:,}")
+    _console.print(table)
+    costs = Table(_whole("model"), "parameters", "memory", "this machine", "one H100")
+    for cost in plan.costs:
+        costs.add_row(
+            cost.model,
+            f"{cost.parameters / 1e9:.1f} B",
+            f"{cost.memory / 2**30:.0f} GiB",
+            _duration(cost.seconds_here),
+            _duration(cost.seconds_h100),
+        )
+    _console.print(costs)
+    _console.print(plan.note, soft_wrap=True)
+
+
+def _duration(seconds: float) -> str:
+    return f"{seconds / 60:,.0f} min" if seconds < 7200 else f"{seconds / 3600:,.0f} h"

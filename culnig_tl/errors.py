@@ -1,4 +1,4 @@
-"""The one exception that a user's input can cause."""
+"""The exception that a user's input can cause."""
 
 
 class CulnigError(ValueError):
@@ -6,3 +6,7 @@ class CulnigError(ValueError):
 
     The command line prints the message alone, without a traceback.
     """
+
+
+class EmptySelection(CulnigError):
+    """A selection that keeps no neuron."""

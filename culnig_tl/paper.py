@@ -10,7 +10,14 @@ from transformers import Gemma3TextConfig, LlamaConfig, Phi3Config, Qwen3Config
 
 
 def _config(
-    kind: Any, layers: int, width: int, mlp: int, heads: int, key_heads: int, d_head: int
+    kind: Any,
+    layers: int,
+    width: int,
+    mlp: int,
+    heads: int,
+    key_heads: int,
+    d_head: int,
+    vocabulary: int,
 ) -> Any:
     # Special tokens out of range of a default vocabulary would only warn: none are needed.
     return kind(
@@ -20,6 +27,8 @@ def _config(
         num_attention_heads=heads,
         num_key_value_heads=key_heads,
         head_dim=d_head,
+        vocab_size=vocabulary,
+        tie_word_embeddings=kind is Gemma3TextConfig,
         pad_token_id=None,
         bos_token_id=None,
         eos_token_id=None,
@@ -27,10 +36,10 @@ def _config(
 
 
 PAPER_MODELS: dict[str, Any] = {
-    "google/gemma-3-12b-it": _config(Gemma3TextConfig, 48, 3840, 15360, 16, 8, 256),
-    "google/gemma-3-27b-it": _config(Gemma3TextConfig, 62, 5376, 21504, 32, 16, 128),
-    "Qwen/Qwen3-14B": _config(Qwen3Config, 40, 5120, 17408, 40, 8, 128),
-    "meta-llama/Llama-3.1-8B-Instruct": _config(LlamaConfig, 32, 4096, 14336, 32, 8, 128),
-    "microsoft/phi-4": _config(Phi3Config, 40, 5120, 17920, 40, 10, 128),
-    "tiiuae/Falcon3-10B-Instruct": _config(LlamaConfig, 40, 3072, 23040, 12, 4, 256),
+    "google/gemma-3-12b-it": _config(Gemma3TextConfig, 48, 3840, 15360, 16, 8, 256, 262208),
+    "google/gemma-3-27b-it": _config(Gemma3TextConfig, 62, 5376, 21504, 32, 16, 128, 262208),
+    "Qwen/Qwen3-14B": _config(Qwen3Config, 40, 5120, 17408, 40, 8, 128, 151936),
+    "meta-llama/Llama-3.1-8B-Instruct": _config(LlamaConfig, 32, 4096, 14336, 32, 8, 128, 128256),
+    "microsoft/phi-4": _config(Phi3Config, 40, 5120, 17920, 40, 10, 128, 100352),
+    "tiiuae/Falcon3-10B-Instruct": _config(LlamaConfig, 40, 3072, 23040, 12, 4, 256, 131072),
 }

@@ -3,6 +3,7 @@
 # (pandas types most results as unions of everything it can return)
 """Figures: each takes a frame or a neuron set and returns matplotlib axes. Needs no model."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -11,9 +12,11 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from culnig_tl.neurons import SITES, NeuronSet
+from culnig_tl.scores import Scores
 
 SITE_COLOURS = {"gate": "#4c72b0", "q": "#dd8452", "k": "#55a868", "v": "#c44e52"}
 _SITE_LABELS = {"gate": "MLP gate", "q": "query", "k": "key", "v": "value"}
+HIGH_Z = 2.5
 _BAR_COLOURS = {"original": "#555555", "masked": "#c44e52", "random": "#9ab6d6"}
 
 
@@ -36,8 +39,16 @@ def plot_distribution(neurons: NeuronSet, axes: Axes | None = None) -> Axes:
     return _finish(axes)
 
 
-def plot_comparison(table: pd.DataFrame, axes: Axes | None = None, title: str = "") -> Axes:
-    """Original, masked and random per row of `compare`'s table, random with its deviation."""
+def plot_comparison(
+    table: pd.DataFrame,
+    axes: Axes | None = None,
+    title: str = "",
+    published: pd.DataFrame | None = None,
+) -> Axes:
+    """Original, masked and random per row of `compare`'s table, random with its deviation.
+
+    With `published` (`published_table`) the paper's own figures are drawn over the bars.
+    """
     axes = axes if axes is not None else _new_axes(8.0, 3.2)
     names = [f"{task}{' *' if row['significant'] else ''}" for task, row in table.iterrows()]
     for offset, column in enumerate(("original", "masked", "random")):
@@ -51,7 +62,19 @@ def plot_comparison(table: pd.DataFrame, axes: Axes | None = None, title: str = 
             yerr=errors,
             capsize=3,
         )
+        if published is not None:
+            there = [i for i, task in enumerate(table.index) if task in published.index]
+            axes.scatter(
+                [i + 0.27 * (offset - 1) for i in there],
+                published.loc[table.index[there], column],
+                marker="_",
+                s=120,
+                color="black",
+                label="as published" if column == "random" else None,
+            )
     axes.set_xticks(range(len(table)), names)
+    if len(table) > 5:
+        axes.tick_params(axis="x", rotation=30)
     axes.set(ylabel="accuracy (%)", title=title or "What masking does (* significant)")
     return _finish(axes)
 
@@ -169,23 +192,76 @@ def plot_interaction(interactions: pd.DataFrame, axes: Axes | None = None) -> Ax
     return _finish(axes)
 
 
-def plot_matrix(matrix: pd.DataFrame, label: str, title: str, axes: Axes | None = None) -> Axes:
+def plot_matrix(
+    matrix: pd.DataFrame, label: str, title: str, axes: Axes | None = None, digits: int = 2
+) -> Axes:
     """A heat map of a table, rows by columns, its values written in."""
-    size = 1.6 + 0.55 * len(matrix)
-    axes = axes if axes is not None else _new_axes(size + 1.2, size)
+    rows, columns = matrix.shape
+    axes = axes if axes is not None else _new_axes(2.8 + 0.55 * columns, 1.6 + 0.55 * rows)
     values = matrix.to_numpy(dtype=float)
     limit = max(float(np.nanmax(np.abs(values))), 1e-12) if np.isfinite(values).any() else 1.0
     image = axes.imshow(values, cmap="RdBu_r", vmin=-limit, vmax=limit)
     for row, column in np.ndindex(values.shape):
         if np.isfinite(values[row, column]):
             shade = "white" if abs(values[row, column]) > 0.6 * limit else "black"
-            text = f"{values[row, column]:.2f}"
+            text = f"{values[row, column]:.{digits}f}"
             axes.text(column, row, text, ha="center", va="center", fontsize=7, color=shade)
     axes.set_xticks(range(matrix.shape[1]), list(matrix.columns), rotation=45, ha="right")
     axes.set_yticks(range(matrix.shape[0]), list(matrix.index))
     axes.set(xlabel=matrix.columns.name or "", ylabel=matrix.index.name or "", title=title)
     plt.colorbar(image, ax=axes, label=label, shrink=0.8)
     return axes
+
+
+def plot_layers(sets: Sequence[NeuronSet], axes: Axes | None = None) -> Axes:
+    """Neurons by layer, all sites together, one line a set, as shares of the set."""
+    axes = axes if axes is not None else _new_axes(8.0, 3.2)
+    for neurons in sets:
+        counts = neurons.counts().sum(axis=1)
+        label = f"{neurons.name} ({len(neurons):,})"
+        axes.plot(counts.index, 100 * counts / counts.sum(), marker="o", markersize=3, label=label)
+    axes.set(xlabel="layer", ylabel="% of the set", title="Where the sets sit")
+    axes.locator_params(axis="x", integer=True)
+    return _finish(axes)
+
+
+def plot_sweep(sweep: pd.DataFrame, axes: Axes | None = None) -> Axes:
+    """Reduction of accuracy against the share t of gate neurons, a line for each r (figure 2)."""
+    axes = axes if axes is not None else _new_axes(6.5, 3.2)
+    for r, rows in sweep.reset_index().groupby("r"):
+        axes.plot(100 * rows["t"], rows["reduction"], marker="o", label=f"r = {100 * r:g}%")
+        for _, row in rows.iterrows():
+            axes.annotate(f"{row['neurons']:,.0f}", (100 * row["t"], row["reduction"]), fontsize=6)
+    axes.set_xscale("log")
+    ticks = sorted(sweep.index.get_level_values("t").unique())
+    axes.set_xticks([100 * t for t in ticks], [f"{100 * t:g}" for t in ticks])
+    axes.minorticks_off()
+    axes.set(
+        xlabel="t: share of gate neurons selected (%)",
+        ylabel="accuracy lost (points)",
+        title="Shares t and r (numbers: neurons masked)",
+    )
+    return _finish(axes)
+
+
+def plot_score_histogram(
+    scores: Scores, target: str | None = None, axes: Axes | None = None
+) -> Axes:
+    """How many neurons have which score, in standard deviations, by variant (figure 30)."""
+    axes = axes if axes is not None else _new_axes(6.5, 3.2)
+    for variant in scores.variants:
+        mean = scores.mean(variant, target=target)
+        z = (mean - mean.mean()) / (mean.std() or 1.0)
+        label = f"{variant} ({(z >= HIGH_Z).sum():,} of z >= {HIGH_Z})"
+        axes.hist(z.clip(-10, 30), bins=np.linspace(-10, 30, 81), histtype="step", label=label)
+    axes.set_yscale("log")
+    axes.axvline(HIGH_Z, color="#bbbbbb", linewidth=0.8, zorder=0)
+    axes.set(
+        xlabel="score (standard deviations from the mean; the ends hold what is beyond)",
+        ylabel="neurons",
+        title="Scores of all neurons",
+    )
+    return _finish(axes)
 
 
 def _new_axes(width: float, height: float) -> Axes:

@@ -2,7 +2,7 @@
 
 import base64
 import io
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +23,12 @@ from culnig_tl.plots import (
     plot_distribution,
     plot_dose_response,
     plot_interaction,
+    plot_layers,
     plot_matrix,
+    plot_score_histogram,
+    plot_sweep,
 )
+from culnig_tl.published import published_table
 from culnig_tl.scores import Scores
 
 CHECKS = ("effects", "interactions", "doses", "patching")
@@ -36,9 +40,8 @@ def write_report(
     run: Mapping[str, Any],
     neurons: NeuronSet,
     scores: Scores,
-    accuracy: pd.DataFrame,
-    probability: pd.DataFrame,
-    countries: pd.DataFrame,
+    tables: Mapping[str, pd.DataFrame],
+    specific: Sequence[NeuronSet] = (),
     checks: Mapping[str, Any] | None = None,
 ) -> None:
     """Write the HTML report of a run.
@@ -48,18 +51,39 @@ def write_report(
         run: what was run: arguments, versions, model, datasets.
         neurons: the culture-general set.
         scores: the cultural scores that it was selected from.
-        accuracy, probability: `compare`'s table for either metric.
-        countries: `by_country`'s table.
+        tables: of `study_tables`; a section for each kind that is there.
+        specific: the culture-specific sets.
         checks: what `verify_run` found (`read_checks`): another section.
     """
+    arguments = neurons.provenance["arguments"]
+    variant, target = arguments["variant"], arguments.get("target")
+    published = published_table(run["model"]["name"])
     figures = {
-        "comparison": plot_comparison(accuracy),
+        "comparison": plot_comparison(tables["table"], published=published),
         "distribution": plot_distribution(neurons),
+        "scores": plot_score_histogram(scores, target),
     }
+    countries = tables["countries"]
     for task in countries.index.get_level_values("task").unique():
         figures[f"countries: {task}"] = plot_countries(countries, task)
-    variant = neurons.provenance["arguments"]["variant"]
-    mean = scores.mean(variant)[neurons.ids]
+    if specific:
+        figures["layers"] = plot_layers([neurons, *specific])
+        figures["reductions"] = plot_matrix(
+            tables["reductions"],
+            "points",
+            "Accuracy lost when a country's neurons are masked",
+            None,
+            1,
+        )
+        figures["ranks"] = plot_matrix(
+            tables["ranks"], "rank", "Ranks of these losses (1: hit hardest)", None, 1
+        )
+        figures["overlap"] = plot_matrix(
+            tables["overlap"], "neurons", "Neurons that two sets share", None, 0
+        )
+    if "sweep" in tables:
+        figures["sweep"] = plot_sweep(tables["sweep"])
+    mean = scores.mean(variant, target=target)[neurons.ids]
     top = neurons.frame().assign(score=mean).nlargest(20, "score")
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
     html = environment.from_string(_TEMPLATE.read_text(encoding="utf-8")).render(
@@ -67,11 +91,11 @@ def write_report(
         neurons=repr(neurons),
         share=f"{100 * len(neurons) / neurons.layout.total:.2f}",
         layout=str(neurons.layout),
-        random_sets=run["arguments"]["seeds"],
-        accuracy=table_rows(accuracy),
-        probability=table_rows(probability),
+        tables={name: table_rows(table) for name, table in tables.items()},
+        published=None if published is None else table_rows(published),
         top=top.to_dict("records"),
         variant=variant,
+        target=target or scores.targets[0],
         figures={name: _as_png(axes) for name, axes in figures.items()},
         checks=None if checks is None else _check_section(checks),
     )

@@ -11,7 +11,7 @@ import pandas as pd
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
-from culnig_tl.errors import CulnigError
+from culnig_tl.errors import CulnigError, EmptySelection
 from culnig_tl.files import Provenance, write_atomically
 from culnig_tl.neurons import SITES, NeuronLayout, NeuronSet
 
@@ -209,10 +209,10 @@ def check_selectable(neurons: NeuronSet) -> None:
     """Refuse an empty selection.
 
     Raises:
-        CulnigError: the set is empty.
+        EmptySelection: the set is empty.
     """
     if not len(neurons):
-        raise CulnigError(
-            f"the selection {neurons.name!r} is empty: raise top_mlp and top_attention, or lower "
-            "remove"
+        raise EmptySelection(
+            f"the selection {neurons.name!r} is empty: raise top_mlp and top_attention (of one "
+            "country: top), or lower remove"
         )

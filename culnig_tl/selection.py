@@ -100,8 +100,8 @@ def select_specific(
     _check_one_model(scores, control, countryrc)
     if len(scores.countries) < 2:
         raise CulnigError(
-            f"these scores hold {scores.countries[0]} only, and what is specific shows beside "
-            "others: score several countries"
+            f"these scores hold {', '.join(scores.countries)} only, and what is specific shows "
+            "beside others: score several countries"
         )
 
     def rank_of(where: str) -> np.ndarray:

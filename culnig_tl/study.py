@@ -1,39 +1,47 @@
-"""A whole run: score, select, ablate, evaluate, report, in a folder that can be resumed."""
+"""What a study is: its arguments, its data, and the sets of neurons that it masks."""
 
-import logging
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-
-from culnig_tl.attribution import attribute
-from culnig_tl.comparison import by_country, compare
 from culnig_tl.embedded import EMBEDDED_NAME
 from culnig_tl.errors import CulnigError
-from culnig_tl.evaluation import evaluate
-from culnig_tl.files import package_versions, read_json, write_atomically, write_json
-from culnig_tl.instances import FOCUS_COUNTRIES, Instance, content_hash, country_name
-from culnig_tl.models import HookedModel, describe_model, layout_of, load_model
+from culnig_tl.files import read_json
+from culnig_tl.instances import FOCUS_COUNTRIES, Instance, country_name
 from culnig_tl.neurons import NeuronSet
-from culnig_tl.report import read_checks, write_report
-from culnig_tl.scores import Scores
-from culnig_tl.selection import select_general, select_random
+from culnig_tl.scores import VARIANTS, Scores
+from culnig_tl.selection import select_general, select_random, select_specific
 from culnig_tl.tasks import load_task
 
 SCORED = ("neuron", "control", "countryrc")
-_log = logging.getLogger(__name__)
+GENERAL = "culture-general"
+SWEEP_TOP = (0.0025, 0.005, 0.01, 0.02)
+SWEEP_REMOVE = (0.0, 0.01, 0.03)
+SWEEP_ITEMS = 400
 
 
 @dataclass(frozen=True)
 class Study:
     """The arguments of `run_study`; the defaults are the demo.
 
-    `limit` caps the neuron (and control) instances, `test_limit` the cultural test, `rc_limit`
-    CountryRC's neuron passages, `other_limit` each of the other tests; 0 takes all.
-    `template_count` is how many of its own templates each test is asked with; a file in
-    `templates` takes their place in `task`.
+    Attributes:
+        task: where neurons are found, and the first test.
+        tests: the other tasks to test on.
+        data: by task, a local file or folder in place of the Hub's.
+        templates: a JSON file of the task's templates.
+        template_count: with how many of its own templates each test is asked.
+        countries: only these; None takes all that a task has.
+        limit: at most so many neuron (and control) instances; 0 takes all, as in all limits.
+        test_limit: of the task's test instances.
+        rc_limit: of CountryRC's neuron passages.
+        other_limit: items of each of the other tests.
+        target: what is differentiated, one of `TARGETS`; None takes the answer format's default.
+        seeds, matched_seeds: random sets, uniform and with the same count per site and layer.
+        specific: also the culture-specific sets of the focus countries (`top`, `least_z`).
+        ablations: also the other score variants, without control, without CountryRC, MLP only,
+            attention only.
+        sweep: also sets of other shares, each on 400 items of the task.
     """
 
     model: str = EMBEDDED_NAME
@@ -43,8 +51,8 @@ class Study:
     revision: str | None = None
     trust_remote_code: bool = False
     task: str = "everyday"
-    data: str | None = None
-    countryrc_data: str | None = None
+    tests: tuple[str, ...] = ("countryrc", "commonsense", "paraphrase")
+    data: Mapping[str, str] = field(default_factory=dict)
     templates: str | None = None
     template_count: int = 1
     countries: tuple[str, ...] | None = None
@@ -54,112 +62,226 @@ class Study:
     rc_limit: int = 96
     other_limit: int = 40
     variant: str = "max"
+    target: str | None = None
     top_mlp: float = 0.01
     top_attention: float = 0.002
     remove: float = 0.01
     control: bool = True
     countryrc: bool = True
+    top: float = 0.003
+    least_z: float = 0.5
     factor: float = 0.0
     seeds: int = 2
-    matched: bool = False
+    matched_seeds: int = 0
+    specific: bool = False
+    ablations: bool = False
+    sweep: bool = False
     token_budget: int = 2048
 
 
-def run_study(study: Study, out: str | Path) -> pd.DataFrame:
-    """Run the study into the folder `out` and return `compare`'s table.
+PRESETS = {
+    "quick": Study(),
+    "paper": Study(
+        model="google/gemma-3-12b-it",
+        dtype="bfloat16",
+        task="blend",
+        tests=(
+            "culturalbench",
+            "normad",
+            "worldvaluesbench",
+            "countryrc",
+            "commonsenseqa",
+            "qnli",
+            "mrpc",
+        ),
+        template_count=4,
+        limit=0,
+        test_limit=0,
+        rc_limit=0,
+        other_limit=0,
+        seeds=10,
+        matched_seeds=10,
+        specific=True,
+        ablations=True,
+        sweep=True,
+    ),
+}
 
-    What the folder holds already is not done again: scores go on from their checkpoint,
-    evaluations that are there are read. `report.html` and `table.csv` come last.
+
+@dataclass(frozen=True)
+class Masking:
+    """One evaluation of a study: a set of neurons by name, and how it comes from the scores.
+
+    Attributes:
+        name: the set's name; `original` for nothing masked.
+        kind: `original`, `general`, `random`, `matched`, `specific`, `ablation` or `sweep`.
+        select: from the scores of `SCORED` and the culture-general set; None masks nothing.
+        about: what distinguishes it within its kind (a sweep's shares).
+    """
+
+    name: str
+    kind: str
+    select: Callable[[Mapping[str, Scores], NeuronSet | None], NeuronSet] | None
+    about: Mapping[str, float] = field(default_factory=dict)
+
+
+def maskings(study: Study) -> list[Masking]:
+    """All evaluations of the study, in the order in which they are made.
 
     Raises:
-        CulnigError: bad input of any kind, or the folder holds another study.
+        CulnigError: no random set to compare with.
     """
-    out = Path(out)
-    if study.seeds < 1:
-        raise CulnigError(f"seeds is {study.seeds}: give 1 or more random sets to compare with")
-    data = _load_data(study)
-    arguments = asdict(study) | {"countries": list(study.countries or []) or "all"}
-    datasets = {
-        name: {"instances": len(instances), "hash": content_hash(instances)}
-        for name, instances in data.items()
-    }
-    before = read_json(out / "run.json") if (out / "run.json").exists() else None
-    if before is not None:
-        _check_same(before, arguments, datasets, out)
-    else:
-        _check_writable(out)
-    model = load_study_model(study)
-    run = {
-        "arguments": arguments,
-        "datasets": datasets,
-        "versions": package_versions(),
-        "model": describe_model(model),
-    }
-    write_json(out / "run.json", run)
-    scores = {name: _scored(model, study, data[name], name, out) for name in SCORED}
-    neurons = select_general(
-        scores["neuron"],
-        scores["control"] if study.control else None,
-        scores["countryrc"] if study.countryrc else None,
-        study.variant,
-        study.top_mlp,
-        study.top_attention,
-        study.remove,
-    )
-    neurons.save(out / "culture-general.json")
-    tests = data["test"] + data["countryrc test"] + data["other tests"]
-    random_sets = random_sets_of(neurons, arguments)
-    for random_set in random_sets:
-        random_set.save(out / f"{random_set.name}.json")
-    sets = [None, neurons, *random_sets]
-    frames = []
-    for number, chosen in enumerate(sets):
-        label = "original" if chosen is None else f"{chosen.name} masked"
-        _log.info("evaluating %s (%d of %d)", label, number + 1, len(sets))
-        frames.append(_evaluated(model, study, tests, chosen, out))
-    return report_run(out, run, neurons, scores["neuron"], frames)
-
-
-def read_run(out: str | Path) -> pd.DataFrame:
-    """Write the table and the report of a finished run again, from its files alone.
-
-    Raises:
-        CulnigError: the folder holds no finished run.
-    """
-    out = Path(out)
-    run = read_json(out / "run.json")
-    neurons = NeuronSet.load(out / "culture-general.json")
-    scores = Scores.load(_scores_file(out, "neuron"), neurons.layout)
-    sets = [None, neurons, *random_sets_of(neurons, run["arguments"])]
-    files = [_evaluation_file(out, chosen) for chosen in sets]
-    missing = [file.stem for file in files if not file.exists()]
-    if missing:
+    if study.seeds < 1 and study.matched_seeds < 1:
         raise CulnigError(
-            f"{out} holds no evaluation of {missing[0]!r}: finish it with culnig run --out {out}"
+            f"seeds is {study.seeds}: give 1 or more random sets to compare with (seeds or "
+            "matched_seeds)"
         )
-    frames = [read_evaluation(file) for file in files]
-    return report_run(out, run, neurons, scores, frames)
+    chosen: dict[str, Any] = {
+        "variant": study.variant,
+        "top_mlp": study.top_mlp,
+        "top_attention": study.top_attention,
+        "remove": study.remove,
+        "control": study.control,
+        "countryrc": study.countryrc,
+    }
+
+    def general(name: str, kind: str, about: Mapping[str, float], **changes: Any) -> Masking:
+        now = chosen | changes
+
+        def select(scores: Mapping[str, Scores], _: NeuronSet | None) -> NeuronSet:
+            return select_general(
+                scores["neuron"],
+                scores["control"] if now["control"] else None,
+                scores["countryrc"] if now["countryrc"] else None,
+                now["variant"],
+                now["top_mlp"],
+                now["top_attention"],
+                now["remove"],
+                name,
+                study.target,
+            )
+
+        return Masking(name, kind, select, about)
+
+    def random(seed: int, matched: bool) -> Masking:
+        def select(_: Mapping[str, Scores], like: NeuronSet | None) -> NeuronSet:
+            assert like is not None
+            return select_random(like, seed, matched)
+
+        kind = "matched" if matched else "random"
+        return Masking(f"random-{'matched-' if matched else ''}{seed}", kind, select)
+
+    def specific(country: str) -> Masking:
+        def select(scores: Mapping[str, Scores], _: NeuronSet | None) -> NeuronSet:
+            return select_specific(
+                scores["neuron"],
+                scores["control"] if study.control else None,
+                scores["countryrc"] if study.countryrc else None,
+                country,
+                study.variant,
+                study.top,
+                study.remove,
+                study.least_z,
+                target=study.target,
+            )
+
+        return Masking(country, "specific", select)
+
+    made = [Masking("original", "original", None), general(GENERAL, "general", {})]
+    made += [random(seed, False) for seed in range(study.seeds)]
+    if study.specific:
+        made += [specific(country) for country in passage_countries(study)]
+    if study.ablations:
+        made += [
+            general(f"score {variant}", "ablation", {}, variant=variant)
+            for variant in VARIANTS
+            if variant != study.variant
+        ]
+        made += [
+            general("without control", "ablation", {}, control=False),
+            general("without CountryRC", "ablation", {}, countryrc=False),
+            general("MLP only", "ablation", {}, top_attention=0.0),
+            general("attention only", "ablation", {}, top_mlp=0.0),
+        ]
+    made += [random(seed, True) for seed in range(study.matched_seeds)]
+    if study.sweep:
+        ratio = study.top_attention / study.top_mlp if study.top_mlp else 1.0
+        made += [
+            general(
+                f"sweep t={top} r={remove}",
+                "sweep",
+                {"t": top, "r": remove},
+                top_mlp=top,
+                top_attention=min(1.0, top * ratio),
+                remove=remove,
+            )
+            for top in SWEEP_TOP
+            for remove in SWEEP_REMOVE
+        ]
+    return made
 
 
-def report_run(
-    out: Path, run: dict[str, Any], neurons: NeuronSet, scores: Scores, frames: list[pd.DataFrame]
-) -> pd.DataFrame:
-    """Write table.csv, countries.csv and report.html; returns `compare`'s table."""
-    original, masked, *random = frames
-    table = compare(original, masked, random)
-    probability = compare(original, masked, random, metric="probability")
-    countries = by_country(original, masked, random)
-    write_atomically(out / "table.csv", table.to_csv)
-    write_atomically(out / "countries.csv", countries.to_csv)
-    checks = read_checks(out / "verify")
-    write_report(out / "report.html", run, neurons, scores, table, probability, countries, checks)
-    return table
+def asked(masking: Masking, data: Mapping[str, list[Instance]]) -> list[Instance]:
+    """What is asked with a set masked: all tests; a country's set, only what has countries; a
+    sweep's set, a part of the task itself."""
+    tests = [i for name, part in data.items() if name not in SCORED for i in part]
+    if masking.kind == "specific":
+        return [instance for instance in tests if instance.country is not None]
+    if masking.kind == "sweep":
+        # Every so many, as instances come in the order of their file.
+        own = next(part for name, part in data.items() if name not in SCORED)
+        return own[:: max(1, -(-len(own) // SWEEP_ITEMS))]
+    return tests
 
 
-def cultural_instances(study: Study, split: str, limit: int) -> list[Instance]:
-    """Instances of the study's own task; limit 0 takes all."""
-    templates = study.templates or (study.template_count if split == "test" else None)
-    return load_task(study.task, split, study.countries, limit or None, study.data, templates)
+def study_data(study: Study) -> dict[str, list[Instance]]:
+    """The instances by use: `neuron`, `control`, `countryrc`, then `TASK test` for each test.
+
+    Raises:
+        CulnigError: as `load_task`; no `neuron` split; a task that is tested twice, or data for a
+            task that this study does not have.
+    """
+    names = [study.task, *study.tests]
+    twice = [name for name in names if names.count(name) > 1]
+    if twice:
+        raise CulnigError(f"task {twice[0]!r} is named twice: name each test once")
+    strange = [name for name in study.data if name not in {*names, "countryrc"}]
+    if strange:
+        raise CulnigError(
+            f"data is given for {strange[0]!r}, which this run does not ask: it has "
+            f"{', '.join(names)}"
+        )
+    passages = passage_countries(study)
+
+    def load(task: str, split: str, limit: int, templates: int | str | None) -> list[Instance]:
+        countries = passages if task == "countryrc" else study.countries
+        return load_task(task, split, countries, limit or None, study.data.get(task), templates)
+
+    data = {
+        "neuron": load(study.task, "neuron", study.limit, study.templates),
+        "control": load(study.task, "control", study.limit, study.templates),
+        "countryrc": load("countryrc", "neuron", study.rc_limit, None),
+    }
+    own = study.templates or study.template_count
+    data[f"{study.task} test"] = load(study.task, "test", study.test_limit, own)
+    for test in study.tests:
+        data[f"{test} test"] = load(test, "test", study.other_limit, study.template_count)
+    return data
+
+
+def cultural_instances(study: Study, countries: tuple[str, ...] | None, limit: int) -> list:
+    """Test instances of the study's own task; limit 0 takes all."""
+    templates = study.templates or study.template_count
+    data = study.data.get(study.task)
+    return load_task(study.task, "test", countries, limit or None, data, templates)
+
+
+def passage_countries(study: Study) -> tuple[str, ...]:
+    """The countries of CountryRC and of the specific sets: the focus countries of the study."""
+    if study.countries is None:
+        return FOCUS_COUNTRIES
+    countries = tuple(map(country_name, study.countries))
+    return tuple(c for c in FOCUS_COUNTRIES if c in countries) or countries
 
 
 def study_of(out: Path) -> Study:
@@ -169,135 +291,10 @@ def study_of(out: Path) -> Study:
         CulnigError: the folder holds no run of this version.
     """
     arguments = dict(read_json(out / "run.json")["arguments"])
-    countries = arguments.pop("countries")
+    for key in ("countries", "tests"):
+        if arguments.get(key) is not None:
+            arguments[key] = tuple(arguments[key])
     try:
-        return Study(**arguments, countries=None if countries == "all" else tuple(countries))
+        return Study(**arguments)
     except TypeError as error:
         raise CulnigError(f"{out} is a run of another version ({error}): run it again") from error
-
-
-def load_study_model(study: Study) -> HookedModel:
-    """The study's model, hooked."""
-    return load_model(
-        study.model,
-        study.model_class,
-        study.dtype,
-        study.device,
-        study.revision,
-        study.trust_remote_code,
-    )
-
-
-def random_sets_of(neurons: NeuronSet, arguments: Mapping[str, Any]) -> list[NeuronSet]:
-    """The run's random sets: seeds 0, 1, ..., so that they need not be read back."""
-    seeds, matched = range(arguments["seeds"]), arguments["matched"]
-    return [select_random(neurons, seed, matched) for seed in seeds]
-
-
-def write_evaluation(frame: pd.DataFrame, path: Path) -> None:
-    """Save a frame of `evaluate` as CSV, atomically."""
-    write_atomically(path, lambda name: frame.to_csv(name, index=False))
-
-
-def read_evaluation(path: Path) -> pd.DataFrame:
-    """Read what `write_evaluation` wrote.
-
-    Raises:
-        CulnigError: the file cannot be read as such.
-    """
-    text = dict.fromkeys(("id", "task", "country", "answer", "predicted"), str)
-    try:
-        return pd.read_csv(path, dtype=text, keep_default_na=False)  # type: ignore[arg-type]
-    except (OSError, ValueError) as error:
-        raise CulnigError(f"cannot read evaluation {path}: {error}; delete it") from error
-
-
-def _load_data(study: Study) -> dict[str, list[Instance]]:
-    countries = None if study.countries is None else list(map(country_name, study.countries))
-    targets = [c for c in FOCUS_COUNTRIES if countries is None or c in countries] or countries
-
-    def load(task: str, split: str, limit: int, **options: Any) -> list[Instance]:
-        return load_task(task, split, limit=limit or None, **options)
-
-    passages = {"countries": targets, "data": study.countryrc_data}
-    wording = {"templates": study.template_count}
-    return {
-        "neuron": cultural_instances(study, "neuron", study.limit),
-        "control": cultural_instances(study, "control", study.limit),
-        "countryrc": load("countryrc", "neuron", study.rc_limit, **passages),
-        "test": cultural_instances(study, "test", study.test_limit),
-        "countryrc test": load("countryrc", "test", study.other_limit, **passages, **wording),
-        "other tests": load("commonsense", "test", study.other_limit, **wording)
-        + load("paraphrase", "test", study.other_limit, **wording),
-    }
-
-
-def _check_writable(out: Path) -> None:
-    probe = out / ".writable"
-    write_atomically(probe, lambda name: name.write_text(""))
-    probe.unlink()
-
-
-def _check_same(before: dict, arguments: dict, datasets: dict, out: Path) -> None:
-    """Refuse to go on in a folder that holds another study; a later argument has its default."""
-    for key, value in arguments.items():
-        held = before["arguments"].get(key, getattr(Study, key))
-        if held != value:
-            raise CulnigError(
-                f"{out} holds a run with {key} = {held!r}, this one has "
-                f"{value!r}: choose another folder with --out, or delete it"
-            )
-    for key, value in datasets.items():
-        if before["datasets"].get(key) != value:
-            raise CulnigError(
-                f"{out} holds a run on other data ({key}: {before['datasets'].get(key)}, now "
-                f"{value}): choose another folder with --out, or delete it"
-            )
-
-
-def _scores_file(out: Path, name: str) -> Path:
-    return out / "scores" / f"{name}.safetensors"
-
-
-def _evaluation_file(out: Path, neurons: NeuronSet | None) -> Path:
-    name = "original" if neurons is None else neurons.name
-    return out / "evaluations" / f"{name}.csv"
-
-
-def _scored(
-    model: HookedModel, study: Study, instances: Sequence[Instance], name: str, out: Path
-) -> Scores:
-    file = _scores_file(out, name)
-    if file.exists():
-        return Scores.load(
-            file, layout_of(model), describe_model(model)["name"], content_hash(list(instances))
-        )
-    _log.info("scoring %d instances: %s", len(instances), name)
-    checkpoint = file.with_suffix(".checkpoint")
-    scores = attribute(
-        model,
-        instances,
-        study.answer_format,
-        token_budget=study.token_budget,
-        checkpoint=checkpoint,
-    )
-    scores.save(file)
-    checkpoint.unlink(missing_ok=True)
-    return scores
-
-
-def _evaluated(
-    model: HookedModel,
-    study: Study,
-    instances: Sequence[Instance],
-    neurons: NeuronSet | None,
-    out: Path,
-) -> pd.DataFrame:
-    file = _evaluation_file(out, neurons)
-    if not file.exists():
-        # Without gradients twice the tokens fit.
-        budget = 2 * study.token_budget
-        frame = evaluate(model, instances, neurons, study.factor, study.answer_format, budget)
-        write_evaluation(frame, file)
-    # Read back also when it was just made, so that a resumed run sees the same numbers.
-    return read_evaluation(file)

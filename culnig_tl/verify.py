@@ -5,7 +5,6 @@
 
 import logging
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,16 +16,12 @@ from culnig_tl.errors import CulnigError
 from culnig_tl.files import read_json, write_atomically, write_json
 from culnig_tl.neurons import NeuronSet
 from culnig_tl.patching import patching_effects
-from culnig_tl.study import (
-    cultural_instances,
-    load_study_model,
-    random_sets_of,
-    read_run,
-    study_of,
-)
+from culnig_tl.runs import load_study_model, read_run, run_sets
+from culnig_tl.study import cultural_instances, study_of
 from culnig_tl.tokens import token_attribution
 
 DOSES = (0.0, 0.5, 1.0, 1.5, 2.0)
+RANDOM_SETS = 3
 FEW_COUNTRIES = ("China", "Iran", "Mexico", "USA")
 _log = logging.getLogger(__name__)
 
@@ -37,7 +32,7 @@ def verify_run(
     """Check the gradient of a finished run against true interventions, on its test questions.
 
     Into `out/verify` go: effects.csv (`taylor_check` of the culture-general set and of `sample`
-    random neurons), interactions.csv and doses.csv (the set and the run's random sets),
+    random neurons), interactions.csv and doses.csv (the set and the run's first random sets),
     patching.csv (countries' prompts against each other) and tokens.html. What is there is not
     done again. Then the report is written anew, with a section on them.
 
@@ -64,14 +59,15 @@ def verify_run(
         raise CulnigError(f"{out} holds no finished run: finish it with culnig run --out {out}")
     study, folder = study_of(out), out / "verify"
     _check_arguments(folder, {"prompts": prompts, "sample": sample, "steps": steps, "pairs": pairs})
-    culture = NeuronSet.load(out / "culture-general.json")
+    (culture,) = run_sets(out, "general")
+    random = run_sets(out, "random") or run_sets(out, "matched")
+    sets = [culture, *random[:RANDOM_SETS]]
     model = load_study_model(study)
-    sets = [culture, *random_sets_of(culture, {"seeds": study.seeds, "matched": study.matched})]
-    questions = cultural_instances(study, "test", prompts)
-    many = cultural_instances(study, "test", min(8 * prompts, 64))
+    questions = cultural_instances(study, study.countries, prompts)
+    many = cultural_instances(study, study.countries, min(8 * prompts, 64))
     others = np.setdiff1d(np.arange(culture.layout.total), culture.ids)
-    random = np.random.default_rng(0).choice(others, min(sample, len(others)), replace=False)
-    checked = NeuronSet(culture.layout, np.concatenate([culture.ids, random]), "checked")
+    drawn = np.random.default_rng(0).choice(others, min(sample, len(others)), replace=False)
+    checked = NeuronSet(culture.layout, np.concatenate([culture.ids, drawn]), "checked")
     answer_format, budget = study.answer_format, 2 * study.token_budget
 
     def effects() -> pd.DataFrame:
@@ -102,8 +98,7 @@ def verify_run(
     def patching() -> pd.DataFrame:
         # Few countries, so that every pair of them is asked several questions.
         few = (study.countries or FEW_COUNTRIES)[: len(FEW_COUNTRIES)]
-        asked = cultural_instances(replace(study, countries=few), "test", 0)
-        return patching_effects(model, asked, culture, limit=pairs)
+        return patching_effects(model, cultural_instances(study, few, 0), culture, limit=pairs)
 
     steps_to_do: dict[str, Callable[[], pd.DataFrame]] = {
         "effects": effects,

@@ -19,7 +19,8 @@ from benchmark_rows import (
 )
 
 from culnig_tl.errors import CulnigError
-from culnig_tl.study import Study, _check_same, _load_data
+from culnig_tl.runs import _check_same
+from culnig_tl.study import Study, study_data
 from culnig_tl.tasks import TASKS, Item, Task, Template, load_task
 
 
@@ -92,7 +93,7 @@ def test_templates_by_number():
 
 def test_the_study_asks_with_as_many_templates_as_it_is_told():
     one, two = (
-        _load_data(Study(limit=16, test_limit=16, rc_limit=8, other_limit=8, template_count=count))
+        study_data(Study(limit=16, test_limit=16, rc_limit=8, other_limit=8, template_count=count))
         for count in (1, 2)
     )
     assert {i.template for name in one for i in one[name]} == {0}

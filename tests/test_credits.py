@@ -9,7 +9,7 @@ from culnig_tl.errors import CulnigError
 from culnig_tl.evaluation import _row
 from culnig_tl.instances import Instance
 from culnig_tl.prompts import Prompt
-from culnig_tl.study import read_evaluation, write_evaluation
+from culnig_tl.runs import read_evaluation, write_evaluation
 from culnig_tl.tasks.templates import Item, Template, render
 
 

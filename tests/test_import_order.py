@@ -8,11 +8,11 @@ import pytest
 PACKAGE = Path(__file__).resolve().parents[1] / "culnig_tl"
 ORDER = (
     "errors files instances tasks neurons embedded models prompts batches scores attribution "
-    "selection ablation evaluation effects patching tokens agreement comparison plots report study "
-    "verify paper cli __main__"
+    "selection ablation evaluation effects patching tokens agreement comparison study results "
+    "published plots report runs verify paper plan cli __main__"
 ).split()
 DATA = "data"  # the folder of bundled data: a package without code
-MAY_BE_ABSENT = {"report", "study", "cli", "__main__"}
+MAY_BE_ABSENT = {"__main__"}
 MODEL_FREE = ("selection", "agreement", "comparison", "plots", "report")
 MODEL_PACKAGES = {"torch", "transformers", "transformer_lens"}
 

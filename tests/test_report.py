@@ -63,15 +63,24 @@ def test_an_axes_can_be_given():
 def test_report_stands_alone_and_escapes(tmp_path):
     accuracy, countries = table()
     run = {
-        "arguments": {"seeds": 1, "factor": 0.0, "model": "<script>", "variant": "max"},
+        "arguments": {
+            "seeds": 1,
+            "matched_seeds": 0,
+            "factor": 0.0,
+            "model": "<script>",
+            "variant": "max",
+        },
         "datasets": {"test": {"instances": 40, "hash": "abc"}},
         "versions": {"torch": "2"},
         "model": {"name": "tiny"},
     }
     path = tmp_path / "report.html"
-    write_report(path, run, NEURONS, scores(), accuracy, accuracy, countries)
+    tables = {"table": accuracy, "probability": accuracy, "countries": countries}
+    tables["sets"] = pd.DataFrame({"set": ["mine <b>"], "neurons": [3]}).set_index("set")
+    write_report(path, run, NEURONS, scores(), tables)
     html = path.read_text(encoding="utf-8")
-    assert html.count("data:image/png;base64,") == 4  # comparison, distribution, two tasks
+    # comparison, distribution, scores, two tasks
+    assert html.count("data:image/png;base64,") == 5
     assert "http" not in html
     assert "<script" not in html
     assert "mine <b>" not in html

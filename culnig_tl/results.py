@@ -1,0 +1,118 @@
+# pyright: reportArgumentType=false, reportAttributeAccessIssue=false, reportCallIssue=false
+# pyright: reportGeneralTypeIssues=false, reportOperatorIssue=false, reportReturnType=false
+# (pandas types most results as unions of everything it can return)
+"""Results: the tables of a study, from its evaluations and sets. Needs no model."""
+
+from collections.abc import Mapping, Sequence
+
+import pandas as pd
+
+from culnig_tl.comparison import (
+    by_country,
+    compare,
+    compare_countries,
+    own_ranks,
+    rank_countries,
+)
+from culnig_tl.neurons import SITES, NeuronSet
+from culnig_tl.selection import overlap
+from culnig_tl.study import GENERAL, Masking
+
+
+def study_tables(
+    made: Sequence[Masking], sets: Mapping[str, NeuronSet], frames: Mapping[str, pd.DataFrame]
+) -> dict[str, pd.DataFrame]:
+    """All tables of a study by name, each as it is saved as CSV.
+
+    - `table`: Table 2's counterpart, `compare` with the uniform random sets (with the matched ones
+      if there are no others); `probability`: the same of P(y|x); `matched`: with the matched ones.
+    - `countries`: `by_country`; `sets`: how many neurons each set has, by site.
+    - `ablations`: accuracy on each test for each ablation of the method (Tables 18 to 20).
+    - `sweep`: t, r, neurons, accuracy, reduction (Figure 2).
+    - `reductions`, `ranks`, `own`: `compare_countries`, `rank_countries`, `own_ranks` on the
+      study's own task (Table 15); `overlap` of the general and the specific sets.
+
+    Args:
+        made: the study's maskings, those without a set left out.
+        sets: by name; there is none for `original`.
+        frames: of `evaluate`, by name.
+    """
+    kinds: dict[str, list[Masking]] = {}
+    for masking in made:
+        kinds.setdefault(masking.kind, []).append(masking)
+    original, general = frames["original"], frames[GENERAL]
+    uniform, matched = (
+        [frames[m.name] for m in kinds.get(kind, [])] for kind in ("random", "matched")
+    )
+    random = uniform or matched
+    tables = {
+        "table": compare(original, general, random),
+        "probability": compare(original, general, random, metric="probability"),
+        "countries": by_country(original, general, random),
+        "sets": _set_sizes(made, sets),
+    }
+    if uniform and matched:
+        tables["matched"] = compare(original, general, matched)
+    if "ablation" in kinds:
+        names = ["original", GENERAL, *(m.name for m in kinds["ablation"])]
+        tables["ablations"] = _accuracies(names, sets, frames)
+    if "sweep" in kinds:
+        tables["sweep"] = _sweep(kinds["sweep"], sets, frames)
+    if "specific" in kinds:
+        own = original["task"] == original["task"].iloc[0]
+        before = original[own].reset_index(drop=True)
+        masked = {m.name: _same_rows(before, frames[m.name]) for m in kinds["specific"]}
+        tables["reductions"] = compare_countries(before, masked)
+        tables["ranks"] = rank_countries(tables["reductions"])
+        tables["own"] = own_ranks(before, masked)
+        tables["overlap"] = overlap([sets[name] for name in (GENERAL, *masked)])
+    return tables
+
+
+def _same_rows(wanted: pd.DataFrame, frame: pd.DataFrame) -> pd.DataFrame:
+    """The rows of `frame` for the instances of `wanted`, in their order."""
+    key = ["task", "id"]
+    return wanted[key].merge(frame, on=key, validate="one_to_one")
+
+
+def _set_sizes(made: Sequence[Masking], sets: Mapping[str, NeuronSet]) -> pd.DataFrame:
+    rows = [
+        {"set": m.name, "kind": m.kind, "neurons": len(sets[m.name])}
+        | sets[m.name].counts()[list(SITES)].sum().to_dict()
+        for m in made
+        if m.name in sets
+    ]
+    return pd.DataFrame(rows).set_index("set")
+
+
+def _accuracies(
+    names: Sequence[str], sets: Mapping[str, NeuronSet], frames: Mapping[str, pd.DataFrame]
+) -> pd.DataFrame:
+    rows = [
+        {"set": name, "neurons": len(sets[name]) if name in sets else 0}
+        | (100 * frames[name].groupby("task", sort=False)["correct"].mean()).to_dict()
+        for name in names
+    ]
+    return pd.DataFrame(rows).set_index("set")
+
+
+def _sweep(
+    maskings: Sequence[Masking],
+    sets: Mapping[str, NeuronSet],
+    frames: Mapping[str, pd.DataFrame],
+) -> pd.DataFrame:
+    rows = []
+    for masking in maskings:
+        frame = frames[masking.name]
+        before = _same_rows(frame, frames["original"])["correct"].mean()
+        accuracy = frame["correct"].mean()
+        rows.append(
+            {
+                **masking.about,
+                "neurons": len(sets[masking.name]),
+                "items": len(frame),
+                "accuracy": 100 * accuracy,
+                "reduction": 100 * (before - accuracy),
+            }
+        )
+    return pd.DataFrame(rows).set_index(["t", "r"])

@@ -1,0 +1,226 @@
+"""A whole run: score, select, ablate, evaluate, report, in a folder that can be resumed."""
+
+import json
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from culnig_tl.attribution import attribute
+from culnig_tl.errors import CulnigError, EmptySelection
+from culnig_tl.evaluation import evaluate
+from culnig_tl.files import package_versions, read_json, write_atomically, write_json
+from culnig_tl.instances import Instance, content_hash
+from culnig_tl.models import HookedModel, describe_model, layout_of, load_model
+from culnig_tl.neurons import NeuronSet
+from culnig_tl.report import read_checks, write_report
+from culnig_tl.results import study_tables
+from culnig_tl.scores import Scores
+from culnig_tl.study import (
+    GENERAL,
+    SCORED,
+    Masking,
+    Study,
+    asked,
+    maskings,
+    study_data,
+    study_of,
+)
+
+_log = logging.getLogger(__name__)
+
+
+def run_study(study: Study, out: str | Path) -> pd.DataFrame:
+    """Run the study into the folder `out` and return `compare`'s table.
+
+    What the folder holds already is not done again: scores go on from their checkpoint,
+    evaluations that are there are read. A set without neurons is left out, with a warning. The
+    tables (`study_tables`, CSV) and `report.html` come last.
+
+    Raises:
+        CulnigError: bad input of any kind, or the folder holds another study.
+    """
+    out = Path(out)
+    made = maskings(study)
+    data = study_data(study)
+    arguments = json.loads(json.dumps(asdict(study)))  # as they come back from the file
+    datasets = {
+        name: {"instances": len(instances), "hash": content_hash(instances)}
+        for name, instances in data.items()
+    }
+    if (out / "run.json").exists():
+        _check_same(read_json(out / "run.json"), arguments, datasets, out)
+    else:
+        _check_writable(out)
+    model = load_study_model(study)
+    run = {
+        "arguments": arguments,
+        "datasets": datasets,
+        "versions": package_versions(),
+        "model": describe_model(model),
+    }
+    write_json(out / "run.json", run)
+    scores = {name: _scored(model, study, data[name], name, out) for name in SCORED}
+    sets = _selected(made, scores)
+    for neurons in sets.values():
+        neurons.save(_set_file(out, neurons.name))
+    made = [masking for masking in made if masking.select is None or masking.name in sets]
+    for number, masking in enumerate(made):
+        file = _evaluation_file(out, masking.name)
+        if file.exists():
+            continue
+        _log.info("evaluating %s (%d of %d)", masking.name, number + 1, len(made))
+        # Without gradients twice the tokens fit.
+        frame = evaluate(
+            model,
+            asked(masking, data),
+            sets.get(masking.name),
+            study.factor,
+            study.answer_format,
+            2 * study.token_budget,
+        )
+        write_evaluation(frame, file)
+    # Read back also what was just made, so that a resumed run sees the same numbers.
+    return read_run(out)
+
+
+def read_run(out: str | Path) -> pd.DataFrame:
+    """Write the tables and the report of a finished run again, from its files alone.
+
+    Returns:
+        `compare`'s table.
+
+    Raises:
+        CulnigError: the folder holds no finished run.
+    """
+    out = Path(out)
+    run, study = read_json(out / "run.json"), study_of(out)
+    scores = Scores.load(_scores_file(out, "neuron"))
+    made, sets = [], {}
+    for masking in maskings(study):
+        if masking.select is not None and not _set_file(out, masking.name).exists():
+            continue  # it had no neurons; or the run is not finished, which its evaluation tells
+        made.append(masking)
+        if masking.select is not None:
+            sets[masking.name] = NeuronSet.load(_set_file(out, masking.name), scores.layout)
+    missing = [m.name for m in made if not _evaluation_file(out, m.name).exists()]
+    if missing or GENERAL not in sets:
+        raise CulnigError(
+            f"{out} holds no evaluation of {(missing or [GENERAL])[0]!r}: finish it with culnig "
+            f"run --out {out}"
+        )
+    frames = {m.name: read_evaluation(_evaluation_file(out, m.name)) for m in made}
+    tables = study_tables(made, sets, frames)
+    for name, table in tables.items():
+        write_atomically(out / f"{name}.csv", table.to_csv)
+    specific = [sets[m.name] for m in made if m.kind == "specific"]
+    checks = read_checks(out / "verify")
+    write_report(out / "report.html", run, sets[GENERAL], scores, tables, specific, checks)
+    return tables["table"]
+
+
+def load_study_model(study: Study) -> HookedModel:
+    """The study's model, hooked."""
+    return load_model(
+        study.model,
+        study.model_class,
+        study.dtype,
+        study.device,
+        study.revision,
+        study.trust_remote_code,
+    )
+
+
+def run_sets(out: Path, kind: str) -> list[NeuronSet]:
+    """The sets of one kind of a finished run (`Masking.kind`)."""
+    files = [_set_file(out, m.name) for m in maskings(study_of(out)) if m.kind == kind]
+    return [NeuronSet.load(file) for file in files if file.exists()]
+
+
+def write_evaluation(frame: pd.DataFrame, path: Path) -> None:
+    """Save a frame of `evaluate` as CSV, atomically."""
+    write_atomically(path, lambda name: frame.to_csv(name, index=False))
+
+
+def read_evaluation(path: Path) -> pd.DataFrame:
+    """Read what `write_evaluation` wrote.
+
+    Raises:
+        CulnigError: the file cannot be read as such.
+    """
+    text = dict.fromkeys(("id", "task", "country", "answer", "predicted"), str)
+    try:
+        return pd.read_csv(path, dtype=text, keep_default_na=False)  # type: ignore[arg-type]
+    except (OSError, ValueError) as error:
+        raise CulnigError(f"cannot read evaluation {path}: {error}; delete it") from error
+
+
+def _selected(made: Sequence[Masking], scores: Mapping[str, Scores]) -> dict[str, NeuronSet]:
+    """The sets by name; those without neurons are left out, the culture-general one may not be."""
+    sets: dict[str, NeuronSet] = {}
+    for masking in made:
+        if masking.select is None:
+            continue
+        try:
+            sets[masking.name] = masking.select(scores, sets.get(GENERAL))
+        except EmptySelection as error:
+            if masking.kind == "general":
+                raise
+            _log.warning("left out: %s", error)
+    return sets
+
+
+def _check_writable(out: Path) -> None:
+    probe = out / ".writable"
+    write_atomically(probe, lambda name: name.write_text(""))
+    probe.unlink()
+
+
+def _check_same(before: dict, arguments: dict, datasets: dict, out: Path) -> None:
+    """Refuse to go on in a folder that holds another study; a later argument has its default."""
+    defaults = json.loads(json.dumps(asdict(Study())))
+    for key, value in arguments.items():
+        held = before["arguments"].get(key, defaults[key])
+        if held != value:
+            raise CulnigError(
+                f"{out} holds a run with {key} = {held!r}, this one has "
+                f"{value!r}: choose another folder with --out, or delete it"
+            )
+    for key, value in datasets.items():
+        if before["datasets"].get(key) != value:
+            raise CulnigError(
+                f"{out} holds a run on other data ({key}: {before['datasets'].get(key)}, now "
+                f"{value}): choose another folder with --out, or delete it"
+            )
+
+
+def _scores_file(out: Path, name: str) -> Path:
+    return out / "scores" / f"{name}.safetensors"
+
+
+def _set_file(out: Path, name: str) -> Path:
+    return out / "sets" / f"{name}.json"
+
+
+def _evaluation_file(out: Path, name: str) -> Path:
+    return out / "evaluations" / f"{name}.csv"
+
+
+def _scored(
+    model: HookedModel, study: Study, instances: Sequence[Instance], name: str, out: Path
+) -> Scores:
+    file = _scores_file(out, name)
+    if file.exists():
+        return Scores.load(
+            file, layout_of(model), describe_model(model)["name"], content_hash(list(instances))
+        )
+    _log.info("scoring %d instances: %s", len(instances), name)
+    checkpoint = file.with_suffix(".checkpoint")
+    options: dict[str, Any] = {"token_budget": study.token_budget, "checkpoint": checkpoint}
+    scores = attribute(model, instances, study.answer_format, **options)
+    scores.save(file)
+    checkpoint.unlink(missing_ok=True)
+    return scores

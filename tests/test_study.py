@@ -1,0 +1,193 @@
+"""Studies: what a study masks and asks, its plan, and its tables from made-up evaluations."""
+
+import dataclasses
+
+import numpy as np
+import pandas as pd
+import pytest
+import tiny
+from test_selection import CULTURE, LAYOUT
+
+from culnig_tl.errors import CulnigError, EmptySelection
+from culnig_tl.instances import FOCUS_COUNTRIES
+from culnig_tl.neurons import NeuronSet
+from culnig_tl.published import published_table
+from culnig_tl.results import study_tables
+from culnig_tl.study import GENERAL, PRESETS, SCORED, Study, asked, maskings, study_data
+
+SMALL = Study(limit=16, test_limit=32, rc_limit=8, other_limit=4, countries=("Iran", "Spain"))
+WHOLE = dataclasses.replace(SMALL, specific=True, ablations=True, sweep=True, matched_seeds=1)
+
+
+def test_what_is_masked():
+    names = [(m.kind, m.name) for m in maskings(WHOLE)]
+    assert names[:6] == [
+        ("original", "original"),
+        ("general", GENERAL),
+        ("random", "random-0"),
+        ("random", "random-1"),
+        ("specific", "Iran"),
+        ("specific", "Spain"),
+    ]
+    assert [name for kind, name in names if kind == "ablation"] == [
+        "score mean",
+        "score norm",
+        "without control",
+        "without CountryRC",
+        "MLP only",
+        "attention only",
+    ]
+    assert [name for kind, name in names if kind == "matched"] == ["random-matched-0"]
+    assert sum(kind == "sweep" for kind, _ in names) == 12
+    assert len({name for _, name in names}) == len(names)
+    assert [m.kind for m in maskings(SMALL)] == ["original", "general", "random", "random"]
+
+
+def test_each_set_is_selected_as_its_name_says():
+    culture = dataclasses.replace(CULTURE, variants=("max",))
+    scores = {"neuron": culture, "control": culture, "countryrc": culture}
+    study = dataclasses.replace(
+        WHOLE, control=False, countryrc=False, top_mlp=0.1, top_attention=0.13, top=5 / 36
+    )
+    made = {m.name: m for m in maskings(study)}
+    general = made[GENERAL].select(scores, None)
+    assert general.ids.tolist() == [10, 16, 20, 27]
+    assert made["MLP only"].select(scores, None).ids.tolist() == [20, 27]
+    assert made["attention only"].select(scores, None).ids.tolist() == [10, 16]
+    assert made["Iran"].select(scores, general).ids.tolist() == [0, 10, 16]
+    assert len(made["random-0"].select(scores, general)) == 4
+    matched = made["random-matched-0"].select(scores, general)
+    assert matched.counts().equals(general.counts())
+    # The control is the same scores, so nothing is left of the rank: the first ids of each pool.
+    with_control = maskings(dataclasses.replace(study, control=True))[1].select(scores, None)
+    assert with_control.ids.tolist() == [0, 1, 10, 11]
+    with pytest.raises(EmptySelection, match="of one country: top"):
+        next(m for m in maskings(dataclasses.replace(study, top=0.0)) if m.name == "Iran").select(
+            scores, general
+        )
+
+
+def test_what_is_asked():
+    data = study_data(WHOLE)
+    assert list(data) == [
+        *SCORED,
+        "everyday test",
+        "countryrc test",
+        "commonsense test",
+        "paraphrase test",
+    ]
+    assert {i.country for i in data["countryrc"]} == {"Iran", "Spain"}
+    kinds = {m.kind: asked(m, data) for m in maskings(WHOLE)}
+    everything = [i for name in data if name not in SCORED for i in data[name]]
+    assert kinds["original"] == kinds["random"] == kinds["ablation"] == everything
+    assert {i.task for i in kinds["specific"]} == {"everyday", "countryrc"}
+    assert kinds["sweep"] == data["everyday test"]
+
+
+def test_the_sweep_asks_a_part_of_a_long_test():
+    data = study_data(dataclasses.replace(WHOLE, test_limit=0, countries=None))
+    data["everyday test"] = 2 * data["everyday test"]
+    sweep = next(m for m in maskings(WHOLE) if m.kind == "sweep")
+    assert 300 < len(asked(sweep, data)) <= 400
+    assert {i.country for i in asked(sweep, data)} >= set(FOCUS_COUNTRIES)
+
+
+def test_the_paper_preset_is_the_papers():
+    paper = PRESETS["paper"]
+    assert {paper.task, *paper.tests} >= {"blend", "culturalbench", "normad", "worldvaluesbench"}
+    assert (paper.top_mlp, paper.top_attention, paper.remove, paper.top, paper.least_z) == (
+        *(0.01, 0.002, 0.01, 0.003, 0.5),
+    )
+    assert (paper.seeds, paper.variant, paper.template_count) == (10, "max", 4)
+
+
+def test_study_errors():
+    with pytest.raises(CulnigError, match="task 'qnli' is named twice: name each test once"):
+        study_data(Study(tests=("qnli", "qnli")))
+    with pytest.raises(CulnigError, match="data is given for 'mrpc', which this run does not as"):
+        study_data(Study(data={"mrpc": "x.csv"}))
+    with pytest.raises(CulnigError, match="seeds is 0: give 1 or more random sets"):
+        maskings(Study(seeds=0))
+    assert maskings(Study(seeds=0, matched_seeds=1))
+
+
+def answers(data, right) -> pd.DataFrame:
+    """A frame as `evaluate` gives it; `right` says for an instance whether it is answered."""
+    return pd.DataFrame(
+        {
+            "id": [i.id for i in data],
+            "task": [i.task for i in data],
+            "country": [i.country or "" for i in data],
+            "correct": [right(i) for i in data],
+            "probability": 0.5,
+        }
+    )
+
+
+def test_tables_of_a_whole_study():
+    """Masking a set takes its own country's answers, the culture-general one all with a country."""
+    data, made = study_data(WHOLE), maskings(WHOLE)
+    sets = {
+        m.name: NeuronSet(LAYOUT, np.arange(number + 1), m.name)
+        for number, m in enumerate(made)
+        if m.select is not None
+    }
+
+    def right(masking):
+        if masking.kind in ("general", "sweep"):
+            return lambda i: i.country is None
+        return lambda i: i.country != masking.name
+
+    frames = {m.name: answers(asked(m, data), right(m)) for m in made}
+    tables = study_tables(made, sets, frames)
+    assert list(tables["table"]["masked"]) == [0.0, 0.0, 100.0, 100.0]
+    assert list(tables["matched"]["random"]) == [100.0] * 4
+    assert tables["reductions"].to_numpy().tolist() == [[100.0, 0.0], [0.0, 100.0]]
+    assert list(tables["own"]["rank"]) == [1.0, 1.0]
+    assert tables["overlap"].loc[GENERAL].tolist() == [2, 2, 2]
+    ablations = tables["ablations"]
+    assert list(ablations.index[:2]) == ["original", GENERAL]
+    assert ablations.loc[GENERAL, "neurons"] == 2
+    assert ablations.loc[GENERAL, "commonsense"] == 100.0
+    assert ablations.loc[GENERAL, "everyday"] == 0.0
+    assert len(tables["sweep"]) == 12
+    assert set(tables["sweep"]["reduction"]) == {100.0}
+    assert tables["sets"].loc["random-0", "gate"] == 3
+    # Without the optional parts there are no such tables.
+    few = [m for m in made if m.kind in ("original", "general", "random")]
+    assert set(study_tables(few, sets, frames)) == {"table", "probability", "countries", "sets"}
+
+
+def test_published():
+    table = published_table("google/gemma-3-12b-it")
+    assert table.loc["blend", ["original", "masked", "random"]].tolist() == [64.22, 37.93, 63.57]
+    assert len(table) == 7
+    assert published_table("gemma-3-270m") is None
+
+
+@pytest.mark.model
+@tiny.needs_gemma
+def test_plan():
+    from culnig_tl.plan import plan_study
+
+    plan = plan_study(WHOLE)
+    steps = {step.name: step for step in plan.steps}
+    assert steps["score neuron"].instances == 16
+    assert steps["score neuron"].backward
+    assert steps["mask original"].instances == 32 + 4 * 3
+    assert steps["mask Iran"].instances == 32 + 4
+    assert steps["mask original"].tokens > 10 * steps["mask original"].instances
+    costs = {cost.model: cost for cost in plan.costs}
+    assert len(costs) == 7
+    # Published sizes: 0.27, 11.8 (text part), 8.0 and 14.7 billion.
+    for name, billions in (
+        ("gemma-3-270m", 0.268),
+        ("google/gemma-3-12b-it", 11.8),
+        ("meta-llama/Llama-3.1-8B-Instruct", 8.03),
+        ("microsoft/phi-4", 14.66),
+        ("tiiuae/Falcon3-10B-Instruct", 10.3),
+    ):
+        assert costs[name].parameters / 1e9 == pytest.approx(billions, rel=0.02)
+    small, large = costs["gemma-3-270m"], costs["google/gemma-3-27b-it"]
+    assert large.seconds_here > 50 * small.seconds_here
+    assert large.memory > 27e9 * 4
