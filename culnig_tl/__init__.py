@@ -3,7 +3,7 @@
 from culnig_tl.ablation import ablate
 from culnig_tl.agreement import agreement, patching_matrix
 from culnig_tl.attribution import attribute
-from culnig_tl.comparison import compare
+from culnig_tl.comparison import compare, compare_countries, own_ranks, rank_countries
 from culnig_tl.effects import dose_response, exact_effects, interaction, taylor_check
 from culnig_tl.errors import CulnigError
 from culnig_tl.evaluation import evaluate
@@ -17,10 +17,13 @@ from culnig_tl.plots import (
     plot_distribution,
     plot_dose_response,
     plot_interaction,
+    plot_layers,
     plot_matrix,
+    plot_score_histogram,
+    plot_sweep,
 )
 from culnig_tl.scores import Scores
-from culnig_tl.selection import select_general, select_random
+from culnig_tl.selection import overlap, select_general, select_random, select_specific
 from culnig_tl.tasks import load_task
 from culnig_tl.tokens import token_attribution
 from culnig_tl.verify import verify_run
@@ -37,6 +40,7 @@ __all__ = [
     "attribute",
     "attribution_patch",
     "compare",
+    "compare_countries",
     "count_neurons",
     "dose_response",
     "evaluate",
@@ -44,6 +48,8 @@ __all__ = [
     "interaction",
     "load_model",
     "load_task",
+    "overlap",
+    "own_ranks",
     "patching_effects",
     "patching_matrix",
     "plot_agreement",
@@ -51,9 +57,14 @@ __all__ = [
     "plot_distribution",
     "plot_dose_response",
     "plot_interaction",
+    "plot_layers",
     "plot_matrix",
+    "plot_score_histogram",
+    "plot_sweep",
+    "rank_countries",
     "select_general",
     "select_random",
+    "select_specific",
     "taylor_check",
     "token_attribution",
     "verify_run",

@@ -421,11 +421,11 @@ def _task_paths(given: list[str], task: str) -> dict[str, str]:
 
 def _print_plan(study: Study) -> None:
     plan = plan_study(study)
-    table = Table(_whole("step"), "instances", "tokens")
-    for step in plan.steps:
-        table.add_row(step.name, f"{step.instances:,}", f"{step.tokens:,}")
+    table = Table(_whole("step"), "passes", "instances each", "tokens each")
+    for name, steps in plan.by_name().items():
+        table.add_row(name, str(len(steps)), f"{steps[0].instances:,}", f"{steps[0].tokens:,}")
     _console.print(table)
-    costs = Table(_whole("model"), "parameters", "memory", "this machine", "one H100")
+    costs = Table(_whole("model"), "weights", "memory", "here", "one H100")
     for cost in plan.costs:
         costs.add_row(
             cost.model,

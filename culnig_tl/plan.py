@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -54,6 +54,13 @@ class Plan:
     costs: tuple[Cost, ...]
     note: str
 
+    def by_name(self) -> dict[str, list[Step]]:
+        """Steps of the same name together, such as all random sets."""
+        groups: dict[str, list[Step]] = {}
+        for step in self.steps:
+            groups.setdefault(step.name, []).append(step)
+        return groups
+
 
 def plan_study(study: Study) -> Plan:
     """What `run_study` would do, estimated; loads the data, and of the model its tokenizer.
@@ -74,9 +81,7 @@ def plan_study(study: Study) -> Plan:
         if key not in same:
             same[key] = _step("", asked(masking, data), study, tokenizer, False)
         once = same[key]
-        steps.append(
-            Step(f"mask {masking.name}", once.instances, once.tokens, once.rows, once.backward)
-        )
+        steps.append(replace(once, name=f"evaluate {masking.kind}"))
     countries = len({instance.country for instance in data["neuron"]})
     rate = SHARE_HERE * _matrix_flops(study)
     models: dict[str, Any] = {}
@@ -89,8 +94,8 @@ def plan_study(study: Study) -> Plan:
     note = (
         f"Tokens: {how}, the same for every model. This machine: half of the "
         f"{rate / SHARE_HERE / 1e9:,.0f} GFLOP/s that a {study.dtype} matrix product reached just "
-        "now. One H100: 40% of its 989 TFLOP/s. Memory: weights in the run's dtype, score sums, "
-        f"activations of {study.token_budget:,} tokens."
+        "now (here). One H100: 40% of its 989 TFLOP/s. Memory: weights in the run's dtype, score "
+        f"sums, activations of {study.token_budget:,} tokens."
     )
     return Plan(tuple(steps), tuple(costs), note)
 

@@ -171,12 +171,19 @@ def test_plan():
     from culnig_tl.plan import plan_study
 
     plan = plan_study(WHOLE)
-    steps = {step.name: step for step in plan.steps}
+    groups = plan.by_name()
+    assert {name: len(steps) for name, steps in groups.items()} == {
+        **dict.fromkeys(("score neuron", "score control", "score countryrc"), 1),
+        **{"evaluate original": 1, "evaluate general": 1, "evaluate random": 2},
+        **{"evaluate specific": 2, "evaluate ablation": 6, "evaluate matched": 1},
+        "evaluate sweep": 12,
+    }
+    steps = {name: same[0] for name, same in groups.items()}
     assert steps["score neuron"].instances == 16
     assert steps["score neuron"].backward
-    assert steps["mask original"].instances == 32 + 4 * 3
-    assert steps["mask Iran"].instances == 32 + 4
-    assert steps["mask original"].tokens > 10 * steps["mask original"].instances
+    assert steps["evaluate original"].instances == 32 + 4 * 3
+    assert steps["evaluate specific"].instances == 32 + 4
+    assert steps["evaluate original"].tokens > 10 * steps["evaluate original"].instances
     costs = {cost.model: cost for cost in plan.costs}
     assert len(costs) == 7
     # Published sizes: 0.27, 11.8 (text part), 8.0 and 14.7 billion.

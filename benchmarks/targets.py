@@ -1,0 +1,104 @@
+"""Which target makes a country's own neurons hit that country first?
+
+For each target of the scores of a run (`culnig run`, which must have come as far as its scores)
+the culture-specific sets of the focus countries are selected and masked, one by one, and the test
+questions of all focus countries are asked. Questions are halved by a stable hash of their id: the
+target is chosen on one half and confirmed on the other. Goes on where it stopped.
+
+    python benchmarks/targets.py --run runs/study
+"""
+
+import argparse
+from pathlib import Path
+
+import pandas as pd
+from common import RESULTS
+
+from culnig_tl.comparison import own_ranks
+from culnig_tl.evaluation import evaluate
+from culnig_tl.instances import FOCUS_COUNTRIES, Instance, stable_random
+from culnig_tl.models import HookedModel
+from culnig_tl.neurons import NeuronSet
+from culnig_tl.runs import load_study_model, read_evaluation, write_evaluation
+from culnig_tl.scores import TARGETS, Scores
+from culnig_tl.selection import select_specific
+from culnig_tl.study import cultural_instances, study_of
+
+HALVES = ("choose", "confirm")
+
+
+def half_of(identifier: str) -> str:
+    """In which half a question is: all countries' forms of one question are in the same."""
+    question = identifier.rsplit("/", 1)[0].rsplit("_", 1)[0]
+    return stable_random("half", question).choice(HALVES)
+
+
+def evaluated(
+    model: HookedModel, asked: list[Instance], neurons: NeuronSet | None, file: Path, form: str
+) -> pd.DataFrame:
+    """The evaluation in `file`, made if it is not there."""
+    if not file.exists():
+        write_evaluation(evaluate(model, asked, neurons, answer_format=form), file)
+    return read_evaluation(file)
+
+
+def main() -> None:
+    options = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    options.add_argument("--run", type=Path, required=True)
+    options.add_argument("--limit", type=int, default=0, help="test questions at most; 0: all")
+    options.add_argument("--out", type=Path, default=RESULTS / "targets.csv")
+    arguments = options.parse_args()
+    folder = arguments.run / "targets"
+    study = study_of(arguments.run)
+    names = ("neuron", "control", "countryrc")
+    scores = [Scores.load(arguments.run / "scores" / f"{name}.safetensors") for name in names]
+    asked = cultural_instances(study, FOCUS_COUNTRIES, arguments.limit)
+    model = load_study_model(study)
+    original = evaluated(model, asked, None, folder / "original.csv", study.answer_format)
+    halves = original["id"].map(half_of)
+    rows = []
+    for target in TARGETS:
+        sets = {
+            country: select_specific(
+                scores[0],
+                scores[1],
+                scores[2],
+                country,
+                study.variant,
+                study.top,
+                study.remove,
+                study.least_z,
+                target=target,
+            )
+            for country in FOCUS_COUNTRIES
+        }
+        masked = {
+            country: evaluated(
+                model, asked, neurons, folder / f"{target}-{country}.csv", study.answer_format
+            )
+            for country, neurons in sets.items()
+        }
+        for half in (*HALVES, "all"):
+            here = halves.eq(half) | (half == "all")
+            part = {country: frame[here] for country, frame in masked.items()}
+            for metric in ("correct", "probability"):
+                table = own_ranks(original[here], part, metric=metric).reset_index()
+                table["size"] = table["neurons"].map({c: len(sets[c]) for c in sets})
+                rows.append(table.assign(target=target, half=half, metric=metric))
+    result = pd.concat(rows, ignore_index=True)
+    result.to_csv(arguments.out, index=False, float_format="%.3f")
+    accuracy = result[result["metric"] == "correct"]
+    summary = accuracy.groupby(["half", "target"], sort=False).agg(
+        items=("items", "mean"),
+        neurons=("size", "mean"),
+        own=("reduction", "mean"),
+        others=("others", "mean"),
+        rank=("rank", "mean"),
+        first=("rank", lambda ranks: int((ranks == 1).sum())),
+    )
+    print(summary.round(2).to_string())
+    print(f"written to {arguments.out}")
+
+
+if __name__ == "__main__":
+    main()
