@@ -164,7 +164,9 @@ def interaction(
     Returns:
         One row an instance: instance, country, set, neurons (how many), probability P(n),
         first_order (the sum of the scores), singles (the sum of the exact single effects), joint
-        (P(n) minus P with the whole set at 0). Additive: singles = joint.
+        (P(n) minus P with the whole set at 0). Additive: singles = joint. As a set cannot take
+        more than all of P, also in nats, where there is no such end: singles_nats and joint_nats,
+        the same of log P.
 
     Raises:
         CulnigError: as `taylor_check`; neurons that `effects` does not hold.
@@ -180,17 +182,20 @@ def interaction(
                 f"these effects do not hold all of {neurons.name!r} on all {len(instances)} "
                 "instances: leave them out"
             )
+    frame["nats"] = -np.log1p(-frame["exact"] / frame["probability"])
     sums = frame.groupby("instance", sort=False).agg(
         country=("country", "first"),
         probability=("probability", "first"),
         first_order=("first_order", "sum"),
         singles=("exact", "sum"),
+        singles_nats=("nats", "sum"),
     )
     joint = []
     with frozen(model), torch.no_grad(), ablate(model, neurons):
         for prompt in make_prompts(tokenizer_of(model), instances, answer_format):
-            joint.append(float(log_probability(model, prompt).exp()))
-    sums["joint"] = sums["probability"] - np.array(joint)
+            joint.append(float(log_probability(model, prompt)))
+    sums["joint"] = sums["probability"] - np.exp(joint)
+    sums["joint_nats"] = np.log(sums["probability"]) - joint
     return sums.reset_index().assign(set=neurons.name, neurons=len(neurons))
 
 

@@ -173,20 +173,15 @@ def plot_dose_response(doses: pd.DataFrame, axes: Axes | None = None) -> Axes:
 
 
 def plot_interaction(interactions: pd.DataFrame, axes: Axes | None = None) -> Axes:
-    """Joint effect against the sum of single effects, shares of P(n), from `interaction`."""
+    """Joint effect against the sum of single effects on log P, from `interaction`, in nats."""
     axes = axes if axes is not None else _new_axes(6.0, 4.0)
     for name, rows in interactions.groupby("set", sort=False):
-        axes.scatter(
-            rows["singles"] / rows["probability"],
-            rows["joint"] / rows["probability"],
-            s=18,
-            label=name,
-        )
+        axes.scatter(rows["singles_nats"], rows["joint_nats"], s=18, label=name)
     low, high = axes.get_xlim()
     axes.plot([low, high], [low, high], color="#999999", linewidth=0.8, zorder=0, label="additive")
     axes.set(
-        xlabel="sum of single effects / P(n)",
-        ylabel="effect of the whole set / P(n)",
+        xlabel="sum of the single effects on log P (nats)",
+        ylabel="effect of the whole set on log P (nats)",
         title="How far from additive",
     )
     return _finish(axes)

@@ -146,7 +146,9 @@ def _check_section(checks: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "agreement": table_rows(tables),
         "additivity": table_rows(
-            additive.groupby("set", sort=False)[["first_order", "singles", "joint"]].mean()
+            additive.groupby("set", sort=False)[
+                ["first_order", "singles", "joint", "singles_nats", "joint_nats"]
+            ].mean()
         ),
         "patching": table_rows(agreement(patching, "estimated", "set", "moved")),
         "pairs": len(patching),

@@ -179,6 +179,7 @@ def test_interaction_of_one_neuron_is_additive():
     frame = interaction(model, instances, one)
     assert list(frame["instance"]) == [i.id for i in instances]
     np.testing.assert_allclose(frame["singles"], frame["joint"], atol=1e-6)
+    np.testing.assert_allclose(frame["singles_nats"], frame["joint_nats"], atol=1e-5)
     many = interaction(model, instances, some(model))
     assert (many["singles"] - many["joint"]).abs().max() > 1e-5
     known = taylor_check(model, instances, some(model), steps=0)
@@ -189,6 +190,8 @@ def test_interaction_of_one_neuron_is_additive():
     with torch.no_grad(), ablate(model, some(model)):
         masked = float(log_probability(model, prompt).exp())
     assert many["joint"][0] == pytest.approx(many["probability"][0] - masked, abs=1e-6)
+    in_nats = np.log(many["probability"][0] / masked)
+    assert many["joint_nats"][0] == pytest.approx(in_nats, abs=1e-5)
 
 
 def test_dose_of_one_changes_nothing():
