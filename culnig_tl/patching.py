@@ -126,19 +126,21 @@ def patching_effects(
 def country_pairs(instances: Sequence[Instance]) -> list[tuple[int, Instance, Instance]]:
     """(question, source, target) of all ordered pairs asked the same with different answers.
 
-    Two instances ask the same question if their text is the same but for the country's name.
+    Two instances ask the same question if their text is the same but for the country's name. Of
+    those that ask the same question of the same country (BLEnD has up to five, with other wrong
+    options) the first is taken.
     """
-    groups: dict[str, list[Instance]] = {}
+    groups: dict[str, dict[str, Instance]] = {}
     for instance in instances:
         if instance.country is not None:
             name = country_in_text(instance.country)
             key = instance.cloze.replace(name, "{country}") + f"#{instance.template}"
-            groups.setdefault(key, []).append(instance)
+            groups.setdefault(key, {}).setdefault(instance.country, instance)
     return [
         (number, source, target)
         for number, group in enumerate(groups.values())
-        for source in group
-        for target in group
+        for source in group.values()
+        for target in group.values()
         if source.country != target.country
         and source.answer_text.strip().lower() != target.answer_text.strip().lower()
     ]
@@ -266,7 +268,7 @@ def _estimated(
     with frozen(model), gradient_hooks(model, list(by_site), use):
         side = _side(model, pair.target)
         side.backward()
-    return sum(parts), float(side)
+    return sum(parts), float(side.detach())
 
 
 def _distances(before: float, after: float, in_source: float) -> dict[str, float]:

@@ -139,7 +139,8 @@ def test_pairs_ask_the_same_question():
     uk = replace(
         spain, id="q/UK", country="UK", cloze="Question: what is eaten in the UK ? Answer:"
     )
-    found = country_pairs([iran, spain, other, uk])
+    again = replace(iran, id="q/Iran/2", options=iran.options[:2])
+    found = country_pairs([iran, spain, other, uk, again])
     assert {(a.id, b.id) for _, a, b in found} == {
         ("q/Iran", "q/Spain"),
         ("q/Spain", "q/Iran"),
