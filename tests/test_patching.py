@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import tiny
+import torch
 
 from culnig_tl import CulnigError, Neuron, NeuronSet
 from culnig_tl.agreement import patching_matrix
@@ -96,7 +97,8 @@ def test_both_answers_in_one_pass_equal_one_pass_an_answer(kind, model_class):
     model = tiny.model(kind, model_class)
     made = patching._Pair.of(model, *pair(), everything(model), "end", "cloze")
     assert [len(prompt.label) for prompt in made.target] == [2, 1]
-    first, second = (float(log_probability(model, prompt)) for prompt in made.target)
+    with torch.no_grad():
+        first, second = (float(log_probability(model, prompt)) for prompt in made.target)
     found = activation_patch(model, *pair(), everything(model))
     assert found["before"] == pytest.approx(first - second, abs=1e-5)
     values, _ = patching._in_source(model, made, everything(model))
@@ -139,7 +141,7 @@ def test_pairs_ask_the_same_question():
     uk = replace(
         spain, id="q/UK", country="UK", cloze="Question: what is eaten in the UK ? Answer:"
     )
-    again = replace(iran, id="q/Iran/2", options=iran.options[:2])
+    again = replace(iran, id="q/Iran/2", options=iran.options[:2], labels=("A", "B"))
     found = country_pairs([iran, spain, other, uk, again])
     assert {(a.id, b.id) for _, a, b in found} == {
         ("q/Iran", "q/Spain"),
