@@ -1,5 +1,5 @@
 # make demo   the paper's finding on a laptop: a table and an HTML report
-# make test   the whole test suite (make test PYTEST="-m 'not slow'" leaves out some minutes)
+# make test   the whole test suite (make test PYTEST="-m 'not slow'" leaves out some of it)
 # make test4  the model-facing tests with TransformerLens 4 (TransformerBridge only)
 # make lint   ruff and pyright
 
@@ -14,11 +14,14 @@ INSTALL := -m pip install --quiet --disable-pip-version-check
 demo: $(VENV)/.demo
 	$(VENV)/bin/culnig run --out $(OUT)
 
+# Two workers of one thread each: most tests are too small for a thread more to help.
+PYTEST_FLAGS := -q -n 2 --dist worksteal
+
 test: $(VENV)/.test
-	$(VENV)/bin/python -m pytest -q $(PYTEST)
+	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest $(PYTEST_FLAGS) $(PYTEST)
 
 test4: $(VENV4)/.test
-	$(VENV4)/bin/python -m pytest -q -m "model and not slow"
+	OMP_NUM_THREADS=1 $(VENV4)/bin/python -m pytest $(PYTEST_FLAGS) -m "model and not slow"
 
 lint: $(VENV)/.dev
 	$(VENV)/bin/ruff check .

@@ -181,7 +181,7 @@ def run(
         if name in given:
             given[name] = _names(given[name])
     if templates is not None:
-        given["templates"] = str(templates)
+        given["templates"] = str(templates.resolve())
     study = dataclasses.replace(PRESETS[preset], **given | {"data": {}})
     study = dataclasses.replace(study, data=_task_paths(data or [], study.task))
     if dry_run:
@@ -407,7 +407,10 @@ def _country_list(countries: str | None) -> tuple[str, ...] | None:
 
 
 def _task_paths(given: list[str], task: str) -> dict[str, str]:
-    """`[TASK=]PATH` of each task; without a name the study's own task."""
+    """`[TASK=]PATH` of each task; without a name the study's own task.
+
+    Absolute, so that a run can be verified from any folder.
+    """
     paths: dict[str, str] = {}
     for text in given:
         name, mark, path = text.partition("=")
@@ -415,7 +418,7 @@ def _task_paths(given: list[str], task: str) -> dict[str, str]:
             name, path = task, text
         if name in paths:
             raise CulnigError(f"--data is given twice for {name!r}: {paths[name]} and {path}")
-        paths[name] = path
+        paths[name] = str(Path(path).resolve())
     return paths
 
 

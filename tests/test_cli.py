@@ -7,13 +7,15 @@ import sys
 import pandas as pd
 import pytest
 import tiny
+from rich.console import Console
 
 from culnig_tl import cli, embedded
 
 
 def culnig(monkeypatch, capsys, *arguments):
     monkeypatch.setattr(sys, "argv", ["culnig", *map(str, arguments)])
-    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setattr(cli, "_console", Console(width=200))
+    monkeypatch.setenv("COLUMNS", "200")  # of the consoles for errors and progress
     try:
         cli.main()
     except SystemExit as stop:
@@ -32,7 +34,7 @@ def culnig(monkeypatch, capsys, *arguments):
         (("--preset", "large"), "unknown preset 'large': choose from quick, paper"),
         (("--tests", "qnli,qnli"), "task 'qnli' is named twice"),
         (("--tests", "nope"), "unknown task 'nope'"),
-        (("--data", "nowhere.csv"), "no file nowhere.csv"),
+        (("--data", "nowhere.csv"), "/nowhere.csv: check the path given as data"),
         (("--data", "qnli=q.csv"), "data is given for 'qnli', which this run does not ask"),
         (("--data", "a.csv", "--data", "everyday=b.csv"), "--data is given twice for 'everyday'"),
         (("--task", "blend", "--data", "."), "no multiple_choice.parquet"),
@@ -93,7 +95,7 @@ def test_small_study(monkeypatch, capsys, tmp_path):
     table = pd.read_csv(out / "table.csv", index_col="task")
     assert list(table["items"]) == [8, 4, 4, 4]
     html = (out / "report.html").read_text()
-    assert html.count("data:image/png;base64,") == 4
+    assert html.count("data:image/png;base64,") == 5
     assert "http" not in html
     assert json.loads((out / "run.json").read_text())["model"]["name"] == "gemma-3-270m"
     # Again: everything is there. Another limit: refused. The report alone: no model needed.
@@ -114,7 +116,7 @@ def test_small_study(monkeypatch, capsys, tmp_path):
     assert "Spearman" in printed
     html = (out / "report.html").read_text()
     assert "Is the gradient right?" in html
-    assert html.count("data:image/png;base64,") == 9
+    assert html.count("data:image/png;base64,") == 10
     assert "unpkg" not in html
     assert len(pd.read_csv(out / "verify/patching.csv")) == 2
     code, again, _ = culnig(monkeypatch, capsys, "verify", "--run", out, *fast)
