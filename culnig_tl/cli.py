@@ -117,6 +117,10 @@ def run(
     test_limit: Annotated[
         int | None, _preset("test_limit", "Items of the task's test at most; 0: all.")
     ] = None,
+    focus_limit: Annotated[
+        int | None,
+        _preset("focus_limit", "Of the focus countries so many, and --test-limit of the others."),
+    ] = None,
     rc_limit: Annotated[
         int | None, _preset("rc_limit", "CountryRC passages to score at most; 0: all.")
     ] = None,

@@ -188,21 +188,33 @@ def plot_interaction(interactions: pd.DataFrame, axes: Axes | None = None) -> Ax
 
 
 def plot_matrix(
-    matrix: pd.DataFrame, label: str, title: str, axes: Axes | None = None, digits: int = 2
+    matrix: pd.DataFrame,
+    label: str,
+    title: str,
+    axes: Axes | None = None,
+    digits: int = 2,
+    colours: str | None = None,
 ) -> Axes:
-    """A heat map of a table, rows by columns, its values written in."""
+    """A heat map of a table, rows by columns, its values written in.
+
+    `colours` is matplotlib's name of a colour map; None takes one with its middle at 0 where
+    there are negative values, else one that begins at 0.
+    """
     rows, columns = matrix.shape
     axes = axes if axes is not None else _new_axes(2.8 + 0.55 * columns, 1.6 + 0.55 * rows)
     values = matrix.to_numpy(dtype=float)
-    limit = max(float(np.nanmax(np.abs(values))), 1e-12) if np.isfinite(values).any() else 1.0
-    image = axes.imshow(values, cmap="RdBu_r", vmin=-limit, vmax=limit)
+    finite = values[np.isfinite(values)]
+    high = max(float(np.abs(finite).max()), 1e-12) if len(finite) else 1.0
+    low = -high if len(finite) and finite.min() < 0 else 0.0
+    image = axes.imshow(values, cmap=colours or ("RdBu_r" if low else "Reds"), vmin=low, vmax=high)
     for row, column in np.ndindex(values.shape):
         if np.isfinite(values[row, column]):
-            shade = "white" if abs(values[row, column]) > 0.6 * limit else "black"
+            red, green, blue, _ = image.to_rgba(values[row, column])
+            shade = "white" if 0.3 * red + 0.6 * green + 0.1 * blue < 0.5 else "black"
             text = f"{values[row, column]:.{digits}f}"
             axes.text(column, row, text, ha="center", va="center", fontsize=7, color=shade)
-    axes.set_xticks(range(matrix.shape[1]), list(matrix.columns), rotation=45, ha="right")
-    axes.set_yticks(range(matrix.shape[0]), list(matrix.index))
+    axes.set_xticks(range(columns), list(matrix.columns), rotation=45, ha="right")
+    axes.set_yticks(range(rows), list(matrix.index))
     axes.set(xlabel=matrix.columns.name or "", ylabel=matrix.index.name or "", title=title)
     plt.colorbar(image, ax=axes, label=label, shrink=0.8)
     return axes

@@ -76,13 +76,15 @@ def write_report(
             1,
         )
         figures["ranks"] = plot_matrix(
-            tables["ranks"], "rank", "Ranks of these losses (1: hit hardest)", None, 1
+            tables["ranks"], "rank", "Ranks of these losses (1: hit hardest)", None, 1, "Reds_r"
         )
         figures["overlap"] = plot_matrix(
             tables["overlap"], "neurons", "Neurons that two sets share", None, 0
         )
     if "sweep" in tables:
         figures["sweep"] = plot_sweep(tables["sweep"])
+    sizes = tables["sets"]
+    shown = {**tables, "sets": sizes[~sizes["kind"].isin(("random", "matched", "sweep"))]}
     mean = scores.mean(variant, target=target)[neurons.ids]
     top = neurons.frame().assign(score=mean).nlargest(20, "score")
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
@@ -91,7 +93,7 @@ def write_report(
         neurons=repr(neurons),
         share=f"{100 * len(neurons) / neurons.layout.total:.2f}",
         layout=str(neurons.layout),
-        tables={name: table_rows(table) for name, table in tables.items()},
+        tables={name: table_rows(table) for name, table in shown.items()},
         published=None if published is None else table_rows(published),
         top=top.to_dict("records"),
         variant=variant,

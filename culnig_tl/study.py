@@ -8,7 +8,7 @@ from typing import Any
 from culnig_tl.embedded import EMBEDDED_NAME
 from culnig_tl.errors import CulnigError
 from culnig_tl.files import read_json
-from culnig_tl.instances import FOCUS_COUNTRIES, Instance, country_name
+from culnig_tl.instances import COUNTRIES, FOCUS_COUNTRIES, Instance, country_name
 from culnig_tl.neurons import NeuronSet
 from culnig_tl.scores import VARIANTS, Scores
 from culnig_tl.selection import select_general, select_random, select_specific
@@ -34,6 +34,8 @@ class Study:
         countries: only these; None takes all that a task has.
         limit: at most so many neuron (and control) instances; 0 takes all, as in all limits.
         test_limit: of the task's test instances.
+        focus_limit: of those of the focus countries; `test_limit` is then for the others. 0 does
+            not tell them apart.
         rc_limit: of CountryRC's neuron passages.
         other_limit: items of each of the other tests.
         target: what is differentiated, one of `TARGETS`; None takes the answer format's default.
@@ -59,6 +61,7 @@ class Study:
     answer_format: str = "auto"
     limit: int = 256
     test_limit: int = 256
+    focus_limit: int = 0
     rc_limit: int = 96
     other_limit: int = 40
     variant: str = "max"
@@ -253,9 +256,15 @@ def study_data(study: Study) -> dict[str, list[Instance]]:
         )
     passages = passage_countries(study)
 
-    def load(task: str, split: str, limit: int, templates: int | str | None) -> list[Instance]:
-        countries = passages if task == "countryrc" else study.countries
-        return load_task(task, split, countries, limit or None, study.data.get(task), templates)
+    def load(
+        task: str,
+        split: str,
+        limit: int,
+        templates: int | str | None,
+        countries: tuple[str, ...] | None = study.countries,
+    ) -> list[Instance]:
+        where = passages if task == "countryrc" else countries
+        return load_task(task, split, where, limit or None, study.data.get(task), templates)
 
     data = {
         "neuron": load(study.task, "neuron", study.limit, study.templates),
@@ -263,7 +272,17 @@ def study_data(study: Study) -> dict[str, list[Instance]]:
         "countryrc": load("countryrc", "neuron", study.rc_limit, None),
     }
     own = study.templates or study.template_count
-    data[f"{study.task} test"] = load(study.task, "test", study.test_limit, own)
+    groups: list[tuple[int, tuple[str, ...] | None]] = [(study.test_limit, study.countries)]
+    if study.focus_limit:
+        among = COUNTRIES if study.countries is None else map(country_name, study.countries)
+        others = tuple(country for country in among if country not in passages)
+        groups = [(study.focus_limit, passages), (study.test_limit, others)]
+    data[f"{study.task} test"] = [
+        instance
+        for limit, countries in groups
+        if countries != ()
+        for instance in load(study.task, "test", limit, own, countries)
+    ]
     for test in study.tests:
         data[f"{test} test"] = load(test, "test", study.other_limit, study.template_count)
     return data

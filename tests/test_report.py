@@ -76,7 +76,7 @@ def test_report_stands_alone_and_escapes(tmp_path):
     }
     path = tmp_path / "report.html"
     tables = {"table": accuracy, "probability": accuracy, "countries": countries}
-    tables["sets"] = pd.DataFrame({"set": ["mine <b>"], "neurons": [3]}).set_index("set")
+    tables["sets"] = pd.DataFrame({"set": ["mine <b>"], "kind": ["general"]}).set_index("set")
     write_report(path, run, NEURONS, scores(), tables)
     html = path.read_text(encoding="utf-8")
     # comparison, distribution, scores, two tasks

@@ -92,6 +92,16 @@ def test_the_sweep_asks_a_part_of_a_long_test():
     assert {i.country for i in asked(sweep, data)} >= set(FOCUS_COUNTRIES)
 
 
+def test_more_of_the_focus_countries():
+    data = study_data(dataclasses.replace(SMALL, countries=None, focus_limit=40, test_limit=16))
+    counts = pd.Series([i.country for i in data["everyday test"]]).value_counts()
+    assert set(counts[list(FOCUS_COUNTRIES)]) == {5}
+    assert set(counts.drop(list(FOCUS_COUNTRIES))) == {2}
+    only = study_data(dataclasses.replace(SMALL, focus_limit=10))["everyday test"]
+    assert len(only) == 10
+    assert {i.country for i in only} == {"Iran", "Spain"}
+
+
 def test_the_paper_preset_is_the_papers():
     paper = PRESETS["paper"]
     assert {paper.task, *paper.tests} >= {"blend", "culturalbench", "normad", "worldvaluesbench"}
