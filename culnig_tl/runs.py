@@ -53,6 +53,8 @@ def run_study(study: Study, out: str | Path) -> pd.DataFrame:
     }
     if (out / "run.json").exists():
         _check_same(read_json(out / "run.json"), arguments, datasets, out)
+        if (out / "report.html").exists():  # it comes last: everything is there
+            return read_run(out)
     else:
         _check_writable(out)
     model = load_study_model(study)
