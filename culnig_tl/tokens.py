@@ -3,7 +3,8 @@
 import torch
 from circuitsvis.tokens import colored_tokens_multi
 
-from culnig_tl.effects import position_scores
+from culnig_tl.attribution import frozen
+from culnig_tl.effects import log_probability, position_scores
 from culnig_tl.errors import CulnigError
 from culnig_tl.instances import Instance
 from culnig_tl.models import HookedModel, tokenizer_of
@@ -21,7 +22,9 @@ class LocalHTML(str):
 def token_attribution(
     model: HookedModel, instance: Instance, neurons: NeuronSet, answer_format: str = "auto"
 ) -> LocalHTML:
-    """Each token coloured by the set's score there (the sum of n dP/dn over its neurons), x 1000.
+    """Each token coloured by the set's score there: the sum of n dP/dn over its neurons, over P.
+
+    So 0.1 at a token says, by first order, that a tenth of P(y|x) hangs on the set there.
 
     The layer is chosen from a list that begins with all layers together and has those in which
     the set has neurons. Drawn by circuitsvis from its own bundled script: about 1.3 MB.
@@ -33,7 +36,9 @@ def token_attribution(
         raise CulnigError(f"the set {neurons.name!r} is empty: there is nothing to colour")
     tokenizer = tokenizer_of(model)
     (prompt,) = make_prompts(tokenizer, [instance], answer_format)
-    scores = 1000 * torch.from_numpy(position_scores(model, prompt, neurons))
+    with frozen(model), torch.no_grad():
+        probability = log_probability(model, prompt).double().exp().cpu()
+    scores = torch.from_numpy(position_scores(model, prompt, neurons)) / probability
     layers = torch.tensor(neurons.frame()["layer"].to_list())
     found = sorted(set(layers.tolist()))
     columns = [scores.sum(dim=0)] + [scores[layers == layer].sum(dim=0) for layer in found]

@@ -6,9 +6,10 @@ import re
 import numpy as np
 import pytest
 import tiny
+import torch
 
 from culnig_tl import CulnigError, Neuron, NeuronSet
-from culnig_tl.effects import position_scores
+from culnig_tl.effects import log_probability, position_scores
 from culnig_tl.models import layout_of, tokenizer_of
 from culnig_tl.prompts import make_prompts
 from culnig_tl.tokens import token_attribution
@@ -30,7 +31,9 @@ def test_tokens_and_layers():
     assert values is not None
     found = np.array(json.loads(values[1]))
     (prompt,) = make_prompts(tokenizer_of(model), [instance])
-    scores = 1000 * position_scores(model, prompt, neurons)
+    with torch.no_grad():
+        probability = float(log_probability(model, prompt).exp())
+    scores = position_scores(model, prompt, neurons) / probability
     np.testing.assert_allclose(found[:, 0], scores.sum(axis=0), rtol=1e-4, atol=1e-6)
     np.testing.assert_allclose(found[:, 1], scores[0], rtol=1e-4, atol=1e-6)
     np.testing.assert_allclose(found[:, 2], scores[1:].sum(axis=0), rtol=1e-4, atol=1e-6)
