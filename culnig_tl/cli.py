@@ -446,4 +446,6 @@ def _print_plan(study: Study) -> None:
 
 
 def _duration(seconds: float) -> str:
+    if seconds > 1000 * 3600:
+        return "> 1,000 h"
     return f"{seconds / 60:,.0f} min" if seconds < 7200 else f"{seconds / 3600:,.0f} h"
