@@ -15,12 +15,9 @@ import pandas as pd
 from common import RESULTS
 
 from culnig_tl.comparison import own_ranks
-from culnig_tl.evaluation import evaluate
-from culnig_tl.instances import FOCUS_COUNTRIES, Instance, stable_random
-from culnig_tl.models import HookedModel
-from culnig_tl.neurons import NeuronSet
-from culnig_tl.runs import load_study_model, read_evaluation, write_evaluation
-from culnig_tl.scores import TARGETS, Scores
+from culnig_tl.instances import FOCUS_COUNTRIES, stable_random
+from culnig_tl.runs import evaluate_once, load_study_model, run_scores
+from culnig_tl.scores import TARGETS
 from culnig_tl.selection import select_specific
 from culnig_tl.study import cultural_instances, study_of
 
@@ -33,15 +30,6 @@ def half_of(identifier: str) -> str:
     return stable_random("half", question).choice(HALVES)
 
 
-def evaluated(
-    model: HookedModel, asked: list[Instance], neurons: NeuronSet | None, file: Path, form: str
-) -> pd.DataFrame:
-    """The evaluation in `file`, made if it is not there."""
-    if not file.exists():
-        write_evaluation(evaluate(model, asked, neurons, answer_format=form), file)
-    return read_evaluation(file)
-
-
 def main() -> None:
     options = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     options.add_argument("--run", type=Path, required=True)
@@ -50,19 +38,18 @@ def main() -> None:
     arguments = options.parse_args()
     folder = arguments.run / "targets"
     study = study_of(arguments.run)
-    names = ("neuron", "control", "countryrc")
-    scores = [Scores.load(arguments.run / "scores" / f"{name}.safetensors") for name in names]
+    scores = run_scores(arguments.run)
     asked = cultural_instances(study, FOCUS_COUNTRIES, arguments.limit)
     model = load_study_model(study)
-    original = evaluated(model, asked, None, folder / "original.csv", study.answer_format)
+    original = evaluate_once(model, study, asked, None, folder / "original.csv")
     halves = original["id"].map(half_of)
     rows = []
     for target in TARGETS:
         sets = {
             country: select_specific(
-                scores[0],
-                scores[1],
-                scores[2],
+                scores["neuron"],
+                scores["control"],
+                scores["countryrc"],
                 country,
                 study.variant,
                 study.top,
@@ -73,9 +60,7 @@ def main() -> None:
             for country in FOCUS_COUNTRIES
         }
         masked = {
-            country: evaluated(
-                model, asked, neurons, folder / f"{target}-{country}.csv", study.answer_format
-            )
+            country: evaluate_once(model, study, asked, neurons, folder / f"{target}-{country}.csv")
             for country, neurons in sets.items()
         }
         for half in (*HALVES, "all"):

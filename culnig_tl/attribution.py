@@ -40,7 +40,7 @@ def attribute(
     token_budget: int = 2048,
     checkpoint: str | Path | None = None,
     checkpoint_seconds: float = 30.0,
-    targets: Sequence[str] | None = None,
+    targets: Sequence[str] = TARGETS,
 ) -> Scores:
     """Score every neuron of the model on the instances (equations 6, 7 and 10).
 
@@ -61,9 +61,8 @@ def attribute(
         token_budget: tokens in a batch, padding included; lower it when memory runs out.
         checkpoint: a file that keeps the sums every `checkpoint_seconds`; a run that died goes on
             from it and ends with the same scores, bit for bit.
-        targets: some of `TARGETS`, the default one first; None takes all, first
-            `default_target(answer_format)`. The sums take targets x 3 x countries x neurons x 8
-            bytes while scoring: name one where that is too much.
+        targets: some of `TARGETS`, the scores' default first. The sums take targets x 3 x
+            countries x neurons x 8 bytes while scoring: name one where that is too much.
 
     Returns:
         Scores with all three variants.
@@ -76,7 +75,7 @@ def attribute(
     answer_format = resolve_format(tokenizer, answer_format)
     prompts = make_prompts(tokenizer, instances, answer_format)
     layout = layout_of(model)
-    targets = _check_targets(targets, answer_format)
+    targets = _check_targets(targets)
     provenance = {
         "versions": package_versions(),
         "model": describe_model(model),
@@ -192,21 +191,12 @@ def _score_batch(
         )
 
 
-def default_target(answer_format: str) -> str:
-    """The target of an answer format: the paper's for letters."""
-    return "product"
-
-
-def _check_targets(targets: Sequence[str] | None, answer_format: str) -> tuple[str, ...]:
-    if targets is None:
-        return tuple(dict.fromkeys([default_target(answer_format), *TARGETS]))
+def _check_targets(targets: Sequence[str]) -> tuple[str, ...]:
+    if not targets:
+        raise CulnigError(f"no target: choose from {', '.join(TARGETS)}")
     unknown = [target for target in targets if target not in TARGETS]
-    if unknown or not targets:
-        raise CulnigError(
-            f"unknown target {unknown[0]!r}: choose from {', '.join(TARGETS)}"
-            if unknown
-            else f"no target: choose from {', '.join(TARGETS)}"
-        )
+    if unknown:
+        raise CulnigError(f"unknown target {unknown[0]!r}: choose from {', '.join(TARGETS)}")
     return tuple(dict.fromkeys(targets))
 
 

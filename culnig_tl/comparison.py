@@ -51,9 +51,7 @@ def compare(
     """
     if not len(random):
         raise CulnigError("no random evaluation to compare with: give one or more")
-    for other in (masked, *random):
-        if not original[_KEY].equals(other[_KEY]):
-            raise _other_instances()
+    _check_same_instances(original, [masked, *random])
     rng = np.random.default_rng(seed)
     rows = []
     for task, part in original.groupby("task", sort=False):
@@ -106,7 +104,7 @@ def compare_countries(
     Raises:
         CulnigError: no masked evaluation, frames over different instances, or no countries.
     """
-    _check_same_instances(original, masked.values())
+    _check_countries(original, masked)
     return 100 * pd.DataFrame(
         {country: _reductions(original, frame, metric).mean() for country, frame in masked.items()}
     ).T.rename_axis(index="neurons", columns="question")
@@ -136,7 +134,7 @@ def own_ranks(
     Raises:
         CulnigError: as `compare_countries`.
     """
-    _check_same_instances(original, masked.values())
+    _check_countries(original, masked)
     rng = np.random.default_rng(seed)
     rows = []
     for country, frame in masked.items():
@@ -175,21 +173,20 @@ def _reductions(original: pd.DataFrame, masked: pd.DataFrame, metric: str) -> An
     return reduction[original["country"] != ""].groupby(original["country"])
 
 
-def _check_same_instances(original: pd.DataFrame, others: Iterable[pd.DataFrame]) -> None:
-    others = list(others)
-    if not others:
+def _check_countries(original: pd.DataFrame, masked: Mapping[str, pd.DataFrame]) -> None:
+    if not masked:
         raise CulnigError("no masked evaluation to compare with: give one or more")
     if (original["country"] == "").all():
         raise CulnigError("no instance has a country: evaluate a cultural task")
+    _check_same_instances(original, masked.values())
+
+
+def _check_same_instances(original: pd.DataFrame, others: Iterable[pd.DataFrame]) -> None:
     for other in others:
         if not original[_KEY].equals(other[_KEY]):
-            raise _other_instances()
-
-
-def _other_instances() -> CulnigError:
-    return CulnigError(
-        "the evaluations are of different instances: evaluate the same list each time"
-    )
+            raise CulnigError(
+                "the evaluations are of different instances: evaluate the same list each time"
+            )
 
 
 def _p_values(

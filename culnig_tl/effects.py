@@ -236,6 +236,14 @@ def position_scores(
     model: HookedModel, prompt: Prompt, neurons: NeuronSet
 ) -> Float[np.ndarray, "neuron pos"]:
     """n dP/dn of each neuron at each position (equation 6); neurons in the order of their ids."""
+    scores, probability = position_shares(model, prompt, neurons)
+    return scores * probability
+
+
+def position_shares(
+    model: HookedModel, prompt: Prompt, neurons: NeuronSet
+) -> tuple[Float[np.ndarray, "neuron pos"], float]:
+    """`position_scores` as shares of P(y|x), n dlogP/dn, and P(y|x)."""
     parts: dict[Key, Tensor] = {}
     by_site = neurons.by_site()
 
@@ -246,8 +254,8 @@ def position_scores(
     with frozen(model), gradient_hooks(model, list(by_site), use):
         total = log_probability(model, prompt)
         total.sum().backward()
-    scores = torch.cat([parts[key] for key in by_site]) * total.detach().exp()
-    return scores.cpu().numpy().astype(np.float64)
+    scores = torch.cat([parts[key] for key in by_site]).cpu().numpy().astype(np.float64)
+    return scores, float(total.detach().double().exp())
 
 
 def log_probability(

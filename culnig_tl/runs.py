@@ -5,7 +5,6 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
@@ -72,20 +71,9 @@ def run_study(study: Study, out: str | Path) -> pd.DataFrame:
     made = [masking for masking in made if masking.select is None or masking.name in sets]
     for number, masking in enumerate(made):
         file = _evaluation_file(out, masking.name)
-        if file.exists():
-            continue
-        _log.info("evaluating %s (%d of %d)", masking.name, number + 1, len(made))
-        # Without gradients twice the tokens fit.
-        frame = evaluate(
-            model,
-            asked(masking, data),
-            sets.get(masking.name),
-            study.factor,
-            study.answer_format,
-            2 * study.token_budget,
-        )
-        write_evaluation(frame, file)
-    # Read back also what was just made, so that a resumed run sees the same numbers.
+        if not file.exists():
+            _log.info("evaluating %s (%d of %d)", masking.name, number + 1, len(made))
+            evaluate_once(model, study, asked(masking, data), sets.get(masking.name), file)
     return read_run(out)
 
 
@@ -140,6 +128,34 @@ def run_sets(out: Path, kind: str) -> list[NeuronSet]:
     """The sets of one kind of a finished run (`Masking.kind`)."""
     files = [_set_file(out, m.name) for m in maskings(study_of(out)) if m.kind == kind]
     return [NeuronSet.load(file) for file in files if file.exists()]
+
+
+def run_scores(out: Path) -> dict[str, Scores]:
+    """The scores of a run by name (`SCORED`).
+
+    Raises:
+        CulnigError: it has not come as far.
+    """
+    return {name: Scores.load(_scores_file(out, name)) for name in SCORED}
+
+
+def evaluate_once(
+    model: HookedModel,
+    study: Study,
+    instances: Sequence[Instance],
+    neurons: NeuronSet | None,
+    file: Path,
+) -> pd.DataFrame:
+    """The evaluation in `file`, made as the study says if it is not there.
+
+    Read back also when it was just made, so that a resumed run sees the same numbers.
+    """
+    if not file.exists():
+        # Without gradients twice the tokens fit.
+        budget = 2 * study.token_budget
+        frame = evaluate(model, instances, neurons, study.factor, study.answer_format, budget)
+        write_evaluation(frame, file)
+    return read_evaluation(file)
 
 
 def write_evaluation(frame: pd.DataFrame, path: Path) -> None:
@@ -221,8 +237,13 @@ def _scored(
         )
     _log.info("scoring %d instances: %s", len(instances), name)
     checkpoint = file.with_suffix(".checkpoint")
-    options: dict[str, Any] = {"token_budget": study.token_budget, "checkpoint": checkpoint}
-    scores = attribute(model, instances, study.answer_format, **options)
+    scores = attribute(
+        model,
+        instances,
+        study.answer_format,
+        token_budget=study.token_budget,
+        checkpoint=checkpoint,
+    )
     scores.save(file)
     checkpoint.unlink(missing_ok=True)
     return scores

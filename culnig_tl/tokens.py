@@ -3,8 +3,7 @@
 import torch
 from circuitsvis.tokens import colored_tokens_multi
 
-from culnig_tl.attribution import frozen
-from culnig_tl.effects import log_probability, position_scores
+from culnig_tl.effects import position_shares
 from culnig_tl.errors import CulnigError
 from culnig_tl.instances import Instance
 from culnig_tl.models import HookedModel, tokenizer_of
@@ -36,9 +35,8 @@ def token_attribution(
         raise CulnigError(f"the set {neurons.name!r} is empty: there is nothing to colour")
     tokenizer = tokenizer_of(model)
     (prompt,) = make_prompts(tokenizer, [instance], answer_format)
-    with frozen(model), torch.no_grad():
-        probability = log_probability(model, prompt).double().exp().cpu()
-    scores = torch.from_numpy(position_scores(model, prompt, neurons)) / probability
+    shares, _ = position_shares(model, prompt, neurons)
+    scores = torch.from_numpy(shares)
     layers = torch.tensor(neurons.frame()["layer"].to_list())
     found = sorted(set(layers.tolist()))
     columns = [scores.sum(dim=0)] + [scores[layers == layer].sum(dim=0) for layer in found]
