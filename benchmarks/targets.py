@@ -3,14 +3,15 @@
 For each target of the scores of a run (`culnig run`, which must have come as far as its scores)
 the culture-specific sets of the focus countries are selected and masked, one by one, and the test
 questions of all focus countries are asked. Questions are halved by a stable hash of their id: the
-target is chosen on one half and confirmed on the other. Goes on where it stopped.
+target is chosen on one half (`--half choose`) and confirmed on the other. Goes on where it stopped.
 
-    python benchmarks/targets.py --run runs/study
+    python benchmarks/targets.py --run runs/study --half choose
 """
 
 import argparse
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 from common import RESULTS
 
@@ -22,6 +23,7 @@ from culnig_tl.selection import select_specific
 from culnig_tl.study import cultural_instances, study_of
 
 HALVES = ("choose", "confirm")
+METRICS = ("correct", "nats")
 
 
 def half_of(identifier: str) -> str:
@@ -30,19 +32,27 @@ def half_of(identifier: str) -> str:
     return stable_random("half", question).choice(HALVES)
 
 
+def with_nats(frame: pd.DataFrame) -> pd.DataFrame:
+    """With ln P(y|x) of the answer: it falls on every question, where `correct` seldom changes."""
+    return frame.assign(nats=np.log(frame["probability"].clip(lower=1e-30)))
+
+
 def main() -> None:
     options = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     options.add_argument("--run", type=Path, required=True)
     options.add_argument("--limit", type=int, default=0, help="test questions at most; 0: all")
-    options.add_argument("--out", type=Path, default=RESULTS / "targets.csv")
+    options.add_argument("--half", choices=HALVES, required=True)
     arguments = options.parse_args()
-    folder = arguments.run / "targets"
+    folder = arguments.run / "targets" / arguments.half
     study = study_of(arguments.run)
     scores = run_scores(arguments.run)
-    asked = cultural_instances(study, FOCUS_COUNTRIES, arguments.limit)
+    asked = [
+        instance
+        for instance in cultural_instances(study, FOCUS_COUNTRIES, arguments.limit)
+        if half_of(instance.id) == arguments.half
+    ]
     model = load_study_model(study)
-    original = evaluate_once(model, study, asked, None, folder / "original.csv")
-    halves = original["id"].map(half_of)
+    original = with_nats(evaluate_once(model, study, asked, None, folder / "original.csv"))
     rows = []
     for target in TARGETS:
         sets = {
@@ -60,20 +70,19 @@ def main() -> None:
             for country in FOCUS_COUNTRIES
         }
         masked = {
-            country: evaluate_once(model, study, asked, neurons, folder / f"{target}-{country}.csv")
+            country: with_nats(
+                evaluate_once(model, study, asked, neurons, folder / f"{target}-{country}.csv")
+            )
             for country, neurons in sets.items()
         }
-        for half in (*HALVES, "all"):
-            here = halves.eq(half) | (half == "all")
-            part = {country: frame[here] for country, frame in masked.items()}
-            for metric in ("correct", "probability"):
-                table = own_ranks(original[here], part, metric=metric).reset_index()
-                table["size"] = table["neurons"].map({c: len(sets[c]) for c in sets})
-                rows.append(table.assign(target=target, half=half, metric=metric))
+        for metric in METRICS:
+            table = own_ranks(original, masked, metric=metric).reset_index()
+            table["size"] = table["neurons"].map({c: len(sets[c]) for c in sets})
+            rows.append(table.assign(target=target, half=arguments.half, metric=metric))
     result = pd.concat(rows, ignore_index=True)
-    result.to_csv(arguments.out, index=False, float_format="%.3f")
-    accuracy = result[result["metric"] == "correct"]
-    summary = accuracy.groupby(["half", "target"], sort=False).agg(
+    out = RESULTS / f"targets-{arguments.half}.csv"
+    result.to_csv(out, index=False, float_format="%.3f")
+    summary = result.groupby(["metric", "target"], sort=False).agg(
         items=("items", "mean"),
         neurons=("size", "mean"),
         own=("reduction", "mean"),
@@ -82,7 +91,7 @@ def main() -> None:
         first=("rank", lambda ranks: int((ranks == 1).sum())),
     )
     print(summary.round(2).to_string())
-    print(f"written to {arguments.out}")
+    print(f"written to {out}")
 
 
 if __name__ == "__main__":

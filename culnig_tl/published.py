@@ -1,19 +1,34 @@
-"""The paper's own figures (arXiv 2510.08284, Table 2), to stand beside a run of the same model."""
+"""The paper's own figures (arXiv 2510.08284), to stand beside a run."""
 
 from pathlib import Path
 
 import pandas as pd
 
+_ROWS = {"table": "task", "scores": "variant", "ranks": "neurons"}
 _FILE = Path(__file__).parent / "data" / "published.csv"
 
 
-def published_table(model: str) -> pd.DataFrame | None:
-    """Accuracy in percent as published for one of the six models, by its name on the Hub.
+def published(table: str, model: str) -> pd.DataFrame | None:
+    """A table as published, in the form of the run's table of that name (`study_tables`).
+
+    - `table` (Table 2): task by original, masked (culture-general), random, random_sd; percent.
+    - `ablations` (Tables 18 to 20): set by neurons and task, percent; most are of one model.
+    - `specific` (Table 14): country by neurons.
+    - `ranks` (Table 15): neurons' country by question's; means over the six models, so they stand
+      beside any model.
+    - `scores` (Table 20): variant by `z>=2.5`, neurons.
+
+    Args:
+        model: a name on the Hub, its owner included or not.
 
     Returns:
-        One row a task, as `compare` names it: original, masked (culture-general), random,
-        random_sd; None for any other model.
+        None if the paper has no such table of the model.
     """
-    table = pd.read_csv(_FILE)
-    rows = table[table["model"] == model.rsplit("/", 1)[-1]]
-    return None if rows.empty else rows.drop(columns="model").set_index("task")
+    rows = pd.read_csv(_FILE, keep_default_na=False)
+    own = rows["model"].isin((model.rsplit("/", 1)[-1], ""))
+    rows = rows[(rows["table"] == table) & own]
+    if rows.empty:
+        return None
+    wide = rows.pivot(index="row", columns="column", values="value")
+    order = (rows["row"].unique(), rows["column"].unique())
+    return wide.loc[order].rename_axis(index=_ROWS.get(table, "set"), columns=None)

@@ -28,7 +28,7 @@ from culnig_tl.plots import (
     plot_score_histogram,
     plot_sweep,
 )
-from culnig_tl.published import published_table
+from culnig_tl.published import published
 from culnig_tl.scores import Scores
 
 CHECKS = ("effects", "interactions", "doses", "patching")
@@ -57,9 +57,12 @@ def write_report(
     """
     arguments = neurons.provenance["arguments"]
     variant, target = arguments["variant"], arguments.get("target")
-    published = published_table(run["model"]["name"])
+    found = {
+        name: published(name, run["model"]["name"])
+        for name in ("table", "ablations", "specific", "ranks", "scores")
+    }
     figures = {
-        "comparison": plot_comparison(tables["table"], published=published),
+        "comparison": plot_comparison(tables["table"], published=found["table"]),
         "distribution": plot_distribution(neurons),
         "scores": plot_score_histogram(scores, target),
     }
@@ -81,10 +84,16 @@ def write_report(
         figures["overlap"] = plot_matrix(
             tables["overlap"], "neurons", "Neurons that two sets share", None, 0
         )
+        if found["ranks"] is not None:
+            figures["published ranks"] = plot_matrix(
+                found["ranks"], "rank", "As published: mean ranks, six models", None, 1, "Reds_r"
+            )
     if "sweep" in tables:
         figures["sweep"] = plot_sweep(tables["sweep"])
     sizes = tables["sets"]
     shown = {**tables, "sets": sizes[~sizes["kind"].isin(("random", "matched", "sweep"))]}
+    if specific:
+        shown["own"] = _with_published(tables["own"], found)
     mean = scores.mean(variant, target=target)[neurons.ids]
     top = neurons.frame().assign(score=mean).nlargest(20, "score")
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
@@ -94,7 +103,7 @@ def write_report(
         share=f"{100 * len(neurons) / neurons.layout.total:.2f}",
         layout=str(neurons.layout),
         tables={name: table_rows(table) for name, table in shown.items()},
-        published=None if published is None else table_rows(published),
+        published={k: [] if v is None else table_rows(v) for k, v in found.items()},
         top=top.to_dict("records"),
         variant=variant,
         target=target or scores.targets[0],
@@ -102,6 +111,21 @@ def write_report(
         checks=None if checks is None else _check_section(checks),
     )
     write_atomically(path, lambda name: name.write_text(html, encoding="utf-8"))
+
+
+def _with_published(own: pd.DataFrame, found: Mapping[str, pd.DataFrame | None]) -> pd.DataFrame:
+    """`own_ranks`' table with the rank and the number of neurons as published, where there are."""
+    ranks, counts = found["ranks"], found["specific"]
+    table = own.copy()
+    if ranks is not None:
+        table["published_rank"] = [
+            ranks.loc[c, c] if c in ranks.index else float("nan") for c in own.index
+        ]
+    if counts is not None:
+        table["published_neurons"] = [
+            int(counts.loc[c, "neurons"]) if c in counts.index else "-" for c in own.index
+        ]
+    return table
 
 
 def read_checks(folder: Path) -> dict[str, Any] | None:

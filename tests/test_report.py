@@ -1,5 +1,9 @@
 """Figures and report from made-up results: what they show, and that they stand alone."""
 
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
@@ -7,10 +11,17 @@ import pytest
 from test_comparison import both, frame
 from test_scores import LAYOUT, scores
 
-from culnig_tl.comparison import by_country, compare
+from culnig_tl.comparison import (
+    by_country,
+    compare,
+    compare_countries,
+    own_ranks,
+    rank_countries,
+)
 from culnig_tl.neurons import Neuron, NeuronSet
 from culnig_tl.plots import plot_comparison, plot_countries, plot_distribution
 from culnig_tl.report import write_report
+from culnig_tl.selection import overlap
 
 IDS = [LAYOUT.flat_id(n) for n in (Neuron(0, "gate", 1), Neuron(0, "gate", 2), Neuron(1, "q", 0))]
 NEURONS = NeuronSet(LAYOUT, np.array(IDS), "mine <b>", {"arguments": {"variant": "max"}})
@@ -60,7 +71,7 @@ def test_an_axes_can_be_given():
     assert plot_distribution(NEURONS, axes) is axes
 
 
-def test_report_stands_alone_and_escapes(tmp_path):
+def report(path: Path, model: str, specific: Sequence[NeuronSet] = ()) -> str:
     accuracy, countries = table()
     run = {
         "arguments": {
@@ -72,13 +83,35 @@ def test_report_stands_alone_and_escapes(tmp_path):
         },
         "datasets": {"test": {"instances": 40, "hash": "abc"}},
         "versions": {"torch": "2"},
-        "model": {"name": "tiny"},
+        "model": {"name": model},
     }
-    path = tmp_path / "report.html"
     tables = {"table": accuracy, "probability": accuracy, "countries": countries}
     tables["sets"] = pd.DataFrame({"set": ["mine <b>"], "kind": ["general"]}).set_index("set")
-    write_report(path, run, NEURONS, scores(), tables)
-    html = path.read_text(encoding="utf-8")
+    if specific:
+        original = frame([1] * 40)
+        masked = {neurons.name: frame([0, 1] * 20) for neurons in specific}
+        tables["reductions"] = compare_countries(original, masked)
+        tables["ranks"] = rank_countries(tables["reductions"])
+        tables["own"] = own_ranks(original, masked)
+        tables["overlap"] = overlap([NEURONS, *specific])
+        tables["ablations"] = accuracy
+    write_report(path, run, NEURONS, scores(), tables, specific)
+    return path.read_text(encoding="utf-8")
+
+
+def test_the_papers_figures_stand_beside(tmp_path):
+    specific = [dataclasses.replace(NEURONS, name=country) for country in ("Iran", "Spain")]
+    html = report(tmp_path / "a.html", "microsoft/phi-4", specific)
+    # Tables 2, 14, 15 (the same for every model) and 18.
+    for figure in ("63.9", "1373", "3.5", "0.13"):
+        assert f"<td>{figure}</td>" in html, figure
+    other = report(tmp_path / "b.html", "tiny", specific)
+    assert "<td>3.5</td>" in other
+    assert "As published for this model" not in other
+
+
+def test_report_stands_alone_and_escapes(tmp_path):
+    html = report(tmp_path / "report.html", "tiny")
     # comparison, distribution, scores, two tasks
     assert html.count("data:image/png;base64,") == 5
     assert "http" not in html

@@ -11,7 +11,7 @@ from test_selection import CULTURE, LAYOUT
 from culnig_tl.errors import CulnigError, EmptySelection
 from culnig_tl.instances import FOCUS_COUNTRIES
 from culnig_tl.neurons import NeuronSet
-from culnig_tl.published import published_table
+from culnig_tl.published import published
 from culnig_tl.results import study_tables
 from culnig_tl.study import GENERAL, PRESETS, SCORED, Study, asked, maskings, study_data
 
@@ -169,10 +169,17 @@ def test_tables_of_a_whole_study():
 
 
 def test_published():
-    table = published_table("google/gemma-3-12b-it")
+    table = published("table", "google/gemma-3-12b-it")
     assert table.loc["blend", ["original", "masked", "random"]].tolist() == [64.22, 37.93, 63.57]
     assert len(table) == 7
-    assert published_table("gemma-3-270m") is None
+    assert published("table", "gemma-3-270m") is None
+    assert published("ranks", "gemma-3-270m").loc["China", "China"] == 1
+    assert published("ranks", "gemma-3-270m").shape == (8, 16)
+    assert published("specific", "microsoft/phi-4").loc["Iran", "neurons"] == 1373
+    ablations = published("ablations", "google/gemma-3-12b-it")
+    assert ablations.loc["without control", "commonsenseqa"] == 70.13
+    assert ablations.loc["score mean", "neurons"] == 8151
+    assert published("ablations", "phi-4").loc["without CountryRC", "countryrc"] == 0.13
 
 
 @pytest.mark.model
