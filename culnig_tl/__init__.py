@@ -4,7 +4,7 @@ from culnig_tl.ablation import ablate
 from culnig_tl.agreement import agreement, patching_matrix
 from culnig_tl.attribution import attribute
 from culnig_tl.comparison import compare, compare_countries, own_ranks, rank_countries
-from culnig_tl.effects import dose_response, exact_effects, interaction, taylor_check
+from culnig_tl.effects import exact_effects, taylor_check
 from culnig_tl.errors import CulnigError
 from culnig_tl.evaluation import evaluate
 from culnig_tl.instances import Instance
@@ -24,6 +24,7 @@ from culnig_tl.plots import (
 )
 from culnig_tl.scores import Scores
 from culnig_tl.selection import overlap, select_general, select_random, select_specific
+from culnig_tl.set_effects import dose_response, interaction
 from culnig_tl.tasks import load_task
 from culnig_tl.tokens import token_attribution
 from culnig_tl.verify import verify_run

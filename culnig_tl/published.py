@@ -30,5 +30,5 @@ def published(table: str, model: str) -> pd.DataFrame | None:
     if rows.empty:
         return None
     wide = rows.pivot(index="row", columns="column", values="value")
-    order = (rows["row"].unique(), rows["column"].unique())
-    return wide.loc[order].rename_axis(index=_ROWS.get(table, "set"), columns=None)
+    order = [list(dict.fromkeys(rows[name])) for name in ("row", "column")]
+    return wide.loc[order[0], order[1]].rename_axis(index=_ROWS.get(table, "set"), columns=None)

@@ -11,12 +11,13 @@ import numpy as np
 import pandas as pd
 
 from culnig_tl.agreement import agreement
-from culnig_tl.effects import dose_response, interaction, taylor_check
+from culnig_tl.effects import taylor_check
 from culnig_tl.errors import CulnigError
 from culnig_tl.files import read_json, write_atomically, write_json
 from culnig_tl.neurons import NeuronSet
 from culnig_tl.patching import patching_effects
 from culnig_tl.runs import load_study_model, read_run, run_sets
+from culnig_tl.set_effects import dose_response, interaction
 from culnig_tl.study import cultural_instances, study_of
 from culnig_tl.tokens import token_attribution
 

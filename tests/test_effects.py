@@ -9,9 +9,7 @@ import torch
 from culnig_tl import CulnigError, Neuron, NeuronSet, attribute, effects, load_model, load_task
 from culnig_tl.ablation import ablate
 from culnig_tl.effects import (
-    dose_response,
     exact_effects,
-    interaction,
     log_probability,
     position_scores,
     taylor_check,
@@ -19,6 +17,7 @@ from culnig_tl.effects import (
 from culnig_tl.models import layout_of, tokenizer_of
 from culnig_tl.neurons import SITES, NeuronLayout, hook_name
 from culnig_tl.prompts import Prompt, make_prompts
+from culnig_tl.set_effects import dose_response, interaction
 
 pytestmark = pytest.mark.model
 MULTI_TOKEN = 1  # this tiny instance's answer has two tokens
