@@ -26,7 +26,14 @@ from culnig_tl.models import (
 )
 from culnig_tl.neurons import ATTENTION_SITES, SITES, NeuronLayout, hook_name
 from culnig_tl.prompts import Prompt, make_prompts, resolve_format
-from culnig_tl.scores import TARGETS, VARIANTS, Scores, read_tensors, write_tensors
+from culnig_tl.scores import (
+    DEFAULT_TARGETS,
+    TARGETS,
+    VARIANTS,
+    Scores,
+    read_tensors,
+    write_tensors,
+)
 
 NO_COUNTRY = "(none)"
 _CHECKPOINT = "culnig_tl attribution checkpoint, version 2"
@@ -40,7 +47,7 @@ def attribute(
     token_budget: int = 2048,
     checkpoint: str | Path | None = None,
     checkpoint_seconds: float = 30.0,
-    targets: Sequence[str] = TARGETS,
+    targets: Sequence[str] | None = None,
 ) -> Scores:
     """Score every neuron of the model on the instances (equations 6, 7 and 10).
 
@@ -61,8 +68,9 @@ def attribute(
         token_budget: tokens in a batch, padding included; lower it when memory runs out.
         checkpoint: a file that keeps the sums every `checkpoint_seconds`; a run that died goes on
             from it and ends with the same scores, bit for bit.
-        targets: some of `TARGETS`, the scores' default first. The sums take targets x 3 x
-            countries x neurons x 8 bytes while scoring: name one where that is too much.
+        targets: some of `TARGETS`, the scores' default first; None takes all, first that of the
+            answer format (`DEFAULT_TARGETS`). The sums take targets x 3 x countries x neurons x 8
+            bytes while scoring: name one where that is too much.
 
     Returns:
         Scores with all three variants.
@@ -75,6 +83,8 @@ def attribute(
     answer_format = resolve_format(tokenizer, answer_format)
     prompts = make_prompts(tokenizer, instances, answer_format)
     layout = layout_of(model)
+    if targets is None:
+        targets = (DEFAULT_TARGETS[answer_format], *TARGETS)
     targets = _check_targets(targets)
     provenance = {
         "versions": package_versions(),

@@ -52,7 +52,7 @@ _TOP_MLP_HELP = "Share of gate neurons to keep (t_MLP)."
 _TOP_ATTENTION_HELP = "Share of q, k, v neurons to keep (t_attn)."
 _REMOVE_HELP = "Share removed by CountryRC score (r)."
 _VARIANT_HELP = "Reduction over positions: max, mean or norm."
-_TARGET_HELP = f"What is differentiated: {', '.join(TARGETS)}; None: the first."
+_TARGET_HELP = f"What is differentiated: {', '.join(TARGETS)}; by default the scores' first."
 _FACTOR_HELP = "Multiply the neurons' activations: 0 masks."
 _TRUST_HELP = "Run code that comes with the model."
 

@@ -38,7 +38,8 @@ class Study:
             not tell them apart.
         rc_limit: of CountryRC's neuron passages.
         other_limit: items of each of the other tests.
-        target: what is differentiated, one of `TARGETS`; None takes the first.
+        target: what is differentiated, one of `TARGETS`; None takes that of the answer format
+            (`DEFAULT_TARGETS`).
         seeds, matched_seeds: random sets, uniform and with the same count per site and layer.
         specific: also the culture-specific sets of the focus countries (`top`, `least_z`).
         ablations: also the other score variants, without control, without CountryRC, MLP only,

@@ -179,7 +179,8 @@ def test_control_scores_are_clamped_per_instance():
 def test_targets_by_argument():
     model, instances = tiny.bridge("llama"), tiny.instances()
     whole = attribute(model, instances)
-    assert whole.targets[0] == "product"
+    assert whole.targets == ("log", "product", "geometric")  # the default of cloze first
+    assert attribute(model, instances, "letter").targets[0] == "product"
     some = attribute(model, instances, targets=["geometric"])
     assert some.targets == ("geometric",)
     assert np.array_equal(some.mean(), whole.mean(target="geometric"))

@@ -151,7 +151,7 @@ def test_first_order_is_what_attribute_sums(kind, model_class):
     neurons = some(model)
     for instance in instances:
         frame = taylor_check(model, [instance], neurons, steps=0)
-        scores = attribute(model, [instance])
+        scores = attribute(model, [instance], targets=["product"])
         found = frame["first_order"] * frame["probability"]
         expected = scores.mean("norm")[neurons.ids]
         np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-5 * abs(expected).max())
