@@ -40,7 +40,7 @@ def select_general(
         top_attention: share of q, k, v neurons together (the paper's t_attn).
         remove: share by CountryRC (the paper's r).
         name: the set's name.
-        target: one of the scores' targets; None takes their default.
+        target: one of the scores' targets; None takes the default of `scores` for all.
 
     Raises:
         CulnigError: a share outside 0..1, scores of different models, or an empty selection.
@@ -48,7 +48,7 @@ def select_general(
     shares = {"top_mlp": top_mlp, "top_attention": top_attention, "remove": remove}
     _check_shares(shares)
     _check_one_model(scores, control, countryrc)
-    layout = scores.layout
+    layout, target = scores.layout, target or scores.targets[0]
     rank = scores.mean(variant, target=target)
     if control is not None:
         rank = rank - control.mean(variant, target=target)
@@ -56,7 +56,7 @@ def select_general(
     if countryrc is not None:
         names = _top_of_pools(layout, countryrc.mean(variant, target=target), remove, remove)
         chosen = np.setdiff1d(chosen, names)
-    arguments = {"variant": variant, "target": target or scores.targets[0], **shares}
+    arguments = {"variant": variant, "target": target, **shares}
     about = _provenance("select_general", arguments, scores, control, countryrc)
     neurons = NeuronSet(layout, chosen, name, about)
     check_selectable(neurons)
@@ -104,6 +104,8 @@ def select_specific(
             "beside others: score several countries"
         )
 
+    target = target or scores.targets[0]
+
     def rank_of(where: str) -> np.ndarray:
         mean = scores.mean(variant, [where], target)
         return mean if control is None else mean - control.mean(variant, [where], target)
@@ -117,7 +119,7 @@ def select_specific(
     deviation = values.std(axis=0)
     centred = values[scores.countries.index(country)] - values.mean(axis=0)
     z = np.divide(centred, deviation, out=np.zeros_like(centred), where=deviation > 0)
-    arguments = {"country": country, "variant": variant, "target": target or scores.targets[0]}
+    arguments = {"country": country, "variant": variant, "target": target}
     arguments |= {**shares, "least_z": least_z}
     about = _provenance("select_specific", arguments, scores, control, countryrc)
     neurons = NeuronSet(scores.layout, chosen[z >= least_z], name or country, about)

@@ -1,3 +1,6 @@
+import dataclasses
+from functools import partial
+
 import numpy as np
 import pytest
 
@@ -321,6 +324,13 @@ def test_the_target_is_an_argument():
     assert of_log.provenance["arguments"]["target"] == "log"
     general = select_general(CULTURE, None, None, top_mlp=0.05, target="log")
     assert general.provenance["arguments"]["target"] == "log"
+    # The default of the first is the target of all, though a file has them in another order.
+    other = dataclasses.replace(CULTURE, targets=("log", "product"), sums=CULTURE.sums[::-1])
+    for select in (
+        partial(select_general, top_mlp=0.2, top_attention=0.2, remove=0.05),
+        partial(select_specific, country="Iran", least_z=-np.inf, **FEW),
+    ):
+        assert select(CULTURE, other, other) == select(CULTURE, CULTURE, CULTURE)
     with pytest.raises(CulnigError, match="no target 'x': these scores hold product, log"):
         select_general(CULTURE, None, None, target="x")
 
