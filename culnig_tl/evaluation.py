@@ -113,7 +113,7 @@ def answer_log_probabilities(
             n_rows += steps
     flat_rows = torch.tensor([row for chain in rows.values() for row in chain], device=device)
     flat_tokens = torch.tensor([token for p in prompts for o in p.options for token in o])
-    chosen, best = _token_log_probabilities(
+    chosen, best = token_log_probabilities(
         model, torch.cat(residuals), flat_rows, flat_tokens.to(device)
     )
     lengths = [len(chain) for chain in rows.values()]
@@ -125,7 +125,7 @@ def answer_log_probabilities(
     return answers
 
 
-def _token_log_probabilities(
+def token_log_probabilities(
     model: HookedModel,
     residuals: Float[Tensor, "row d_model"],
     rows: Int[Tensor, "token"],

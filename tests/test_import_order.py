@@ -8,12 +8,12 @@ import pytest
 PACKAGE = Path(__file__).resolve().parents[1] / "culnig_tl"
 ORDER = (
     "errors files instances tasks neurons embedded models prompts batches scores attribution "
-    "selection ablation evaluation effects set_effects patching tokens agreement comparison study results "
-    "published plots report runs verify paper plan cli __main__"
+    "lape selection ablation evaluation texts effects set_effects patching tokens agreement "
+    "comparison study results published plots report runs verify paper plan cli __main__"
 ).split()
 DATA = "data"  # the folder of bundled data: a package without code
 MAY_BE_ABSENT = {"__main__"}
-MODEL_FREE = ("selection", "agreement", "comparison", "plots", "report")
+MODEL_FREE = ("lape", "selection", "agreement", "comparison", "plots", "report")
 MODEL_PACKAGES = {"torch", "transformers", "transformer_lens"}
 
 

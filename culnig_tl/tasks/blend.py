@@ -22,6 +22,26 @@ TEMPLATE = Template(
     control="{instruction}",
     prefill='{"answer_choice":"',
 )
+# In which language a country's questions are asked.
+LANGUAGES = {
+    "Algeria": "ar",
+    "Assam": "as",
+    "Azerbaijan": "az",
+    "China": "zh",
+    "Ethiopia": "am",
+    "Greece": "el",
+    "Indonesia": "id",
+    "Iran": "fa",
+    "Mexico": "es",
+    "North Korea": "ko",
+    "Northern Nigeria": "ha",
+    "South Korea": "ko",
+    "Spain": "es",
+    "UK": "en",
+    "USA": "en",
+    "West Java": "su",
+}
+_FILES = {"USA": "US"}
 _HUB = "nayeon212/BLEnD"
 _COLUMNS = ("MCQID", "ID", "country", "prompt", "choices", "answer_idx")
 _INSTRUCTION = "Without any explanation"
@@ -113,3 +133,33 @@ def _item(row: dict, country: str, where: str) -> Item:
         answer=letters.index(row["answer_idx"]),
         shuffle=False,
     )
+
+
+def load_questions(data: str | Path | None = None) -> pd.DataFrame:
+    """BLEnD's short-answer questions: in each country's own language, and in English.
+
+    Args:
+        data: a folder with `questions/US_questions.csv` and so on, in the schema of the Hub's
+            configuration `short-answer-questions`; without it the Hub.
+
+    Returns:
+        One row a country and question: country, language (ISO 639-1 code), id, topic, local (the
+        question in that language), english.
+
+    Raises:
+        CulnigError: a missing file or column, an empty question.
+    """
+    columns = ("ID", "Topic", "Question", "Translation")
+    parts = []
+    for country, language in LANGUAGES.items():
+        split = _FILES.get(country, country.replace(" ", "_"))
+        if data is None:
+            table = read_hub(_HUB, "short-answer-questions", split, columns)
+        else:
+            table = read_table(Path(data) / "questions" / f"{split}_questions.csv", columns)
+        table = table.rename(
+            columns={"ID": "id", "Topic": "topic", "Question": "local", "Translation": "english"}
+        )
+        parts.append(table.assign(country=country, language=language))
+    every = pd.concat(parts, ignore_index=True)
+    return every[["country", "language", "id", "topic", "local", "english"]]

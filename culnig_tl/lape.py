@@ -1,0 +1,178 @@
+"""LAPE and CAPE: gate neurons by the texts on which they are active. Needs no model."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from culnig_tl.errors import CulnigError
+from culnig_tl.files import Provenance, package_versions, write_atomically
+from culnig_tl.neurons import SITES, NeuronLayout, NeuronSet
+from culnig_tl.scores import read_tensors, write_tensors
+
+_FORMAT = "culnig_tl activation shares, version 1"
+
+
+@dataclass(frozen=True)
+class Shares:
+    """On how many tokens of each group of texts each gate neuron is active.
+
+    Attributes:
+        layout: the model's neurons.
+        groups: languages, or cultures.
+        tokens: real tokens of each group.
+        active: [group, gate neuron], tokens with an activation above 0; neurons in the order of
+            their flat ids.
+        provenance: model, versions, the texts' hash, arguments.
+    """
+
+    layout: NeuronLayout
+    groups: tuple[str, ...]
+    tokens: tuple[int, ...]
+    active: np.ndarray
+    provenance: Provenance
+
+    def frame(self) -> pd.DataFrame:
+        """The share of tokens, group (rows) by flat id of the gate neuron (columns)."""
+        shares = self.active / np.array(self.tokens)[:, None]
+        ids = self.layout.ids_of(["gate"])
+        return pd.DataFrame(shares, index=list(self.groups), columns=ids)  # type: ignore[arg-type]
+
+    def save(self, path: str | Path) -> None:
+        """Write as safetensors with everything else in its metadata, atomically."""
+        about = {
+            "format": _FORMAT,
+            "layout": {"n_layers": self.layout.n_layers}
+            | {site: self.layout.size(site) for site in SITES},
+            "groups": self.groups,
+            "tokens": self.tokens,
+            "provenance": self.provenance,
+        }
+        write_atomically(
+            Path(path), lambda name: write_tensors(name, {"active": self.active}, about)
+        )
+
+    @classmethod
+    def load(cls, path: str | Path) -> "Shares":
+        """Read saved shares.
+
+        Raises:
+            CulnigError: no such file, not shares, or damaged.
+        """
+        tensors, about = read_tensors(Path(path), _FORMAT)
+        try:
+            shares = cls(
+                NeuronLayout(**about["layout"]),
+                tuple(about["groups"]),
+                tuple(map(int, about["tokens"])),
+                tensors["active"],
+                about["provenance"],
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise CulnigError(f"{path} is damaged ({error!r}): count again") from error
+        shape = (len(shares.groups), shares.layout.counts()["gate"])
+        if shares.active.shape != shape or len(shares.tokens) != len(shares.groups):
+            raise CulnigError(
+                f"{path} is damaged (counts {shares.active.shape}, expected {shape}): count again"
+            )
+        return shares
+
+    def __repr__(self) -> str:
+        return (
+            f"Activation shares of {self.active.shape[1]:,} gate neurons on "
+            f"{sum(self.tokens):,} tokens of {len(self.groups)} groups: {', '.join(self.groups)}"
+        )
+
+
+def select_lape(
+    shares: Shares, quantile: float = 0.95, top: float = 0.01, name: str = "LAPE"
+) -> dict[str, NeuronSet]:
+    """Language-specific neurons by the entropy of their activation shares (Tang et al. 2024).
+
+    A neuron whose highest share is not above the `quantile` of all shares is left out. Of the
+    others the lowest entropies of the shares over the groups, normalised to 1, are kept:
+    floor(gate neurons x `top`) of them, ties by layer and index. A kept neuron belongs to every
+    group in which its share is above the quantile.
+
+    Returns:
+        A set for each group, possibly empty, named `NAME GROUP`.
+
+    Raises:
+        CulnigError: a share outside 0 to 1, or fewer than two groups.
+    """
+    for what, share in (("quantile", quantile), ("top", top)):
+        if not 0 <= share <= 1:
+            raise CulnigError(f"{what} is {share}: give a share between 0 and 1")
+    if len(shares.groups) < 2:
+        raise CulnigError(
+            f"these shares hold {', '.join(shares.groups)} only, and entropy compares groups: "
+            "give texts of two or more"
+        )
+    values = shares.frame().to_numpy()
+    threshold = np.quantile(values, quantile)
+    total = values.sum(axis=0)
+    normalised = np.divide(values, total, out=np.zeros_like(values), where=total > 0)
+    logs = np.log(normalised, out=np.zeros_like(values), where=normalised > 0)
+    entropy = -(normalised * logs).sum(axis=0)
+    # A neuron that is never active has no entropy; its highest share, 0, is above no quantile.
+    entropy[values.max(axis=0) <= threshold] = np.inf
+    # 0.29 * 100 is 28.999...: the tolerance keeps floor() from losing a neuron to that.
+    count = min(math.floor(values.shape[1] * top + 1e-9), int(np.isfinite(entropy).sum()))
+    kept = np.argsort(entropy, kind="stable")[:count]
+    ids = shares.layout.ids_of(["gate"])
+    about = {
+        "versions": package_versions(),
+        "model": shares.provenance["model"],
+        "method": "select_lape",
+        "arguments": {"quantile": quantile, "top": top},
+        "texts": shares.provenance["texts"],
+    }
+    return {
+        group: NeuronSet(
+            shares.layout, ids[kept[values[row, kept] > threshold]], f"{name} {group}", about
+        )
+        for row, group in enumerate(shares.groups)
+    }
+
+
+def select_cape(
+    shares: Shares,
+    lape: Mapping[str, NeuronSet],
+    languages: Mapping[str, str],
+    quantile: float = 0.95,
+    top: float = 0.01,
+    name: str = "CAPE",
+) -> dict[str, NeuronSet]:
+    """Culture-specific neurons: `select_lape` on texts by culture, without the language's own.
+
+    Args:
+        shares: the groups are cultures.
+        lape: `select_lape` on texts by language.
+        languages: the language of each culture.
+        quantile, top, name: as `select_lape`.
+
+    Raises:
+        CulnigError: as `select_lape`; a culture without a language, or with one that `lape` has
+            no set of; sets of another model.
+    """
+    found = select_lape(shares, quantile, top, name)
+    pure = {}
+    for culture, neurons in found.items():
+        language = languages.get(culture)
+        if language not in lape:
+            raise CulnigError(
+                f"culture {culture!r} has language {language!r}, of which there is no LAPE set: "
+                f"there are {', '.join(lape)}"
+            )
+        if lape[language].layout != neurons.layout:
+            raise CulnigError(
+                f"the LAPE sets are of a model with {lape[language].layout}, the shares of one "
+                f"with {neurons.layout}: use one model"
+            )
+        about = neurons.provenance | {"method": "select_cape", "without": lape[language].name}
+        ids = np.setdiff1d(neurons.ids, lape[language].ids)
+        pure[culture] = NeuronSet(neurons.layout, ids, neurons.name, about)
+    return pure

@@ -1,0 +1,237 @@
+"""Plain texts by group: on which tokens neurons are active, and perplexity with some masked."""
+
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from jaxtyping import Int
+from torch import Tensor
+
+from culnig_tl.ablation import ablate
+from culnig_tl.attribution import frozen
+from culnig_tl.batches import flat_positions, memory_errors, pad_batch, plan_batches
+from culnig_tl.errors import CulnigError
+from culnig_tl.evaluation import token_log_probabilities
+from culnig_tl.files import package_versions, progress, sha256_of, write_atomically
+from culnig_tl.lape import Shares
+from culnig_tl.models import (
+    HookedModel,
+    describe_model,
+    kept_residuals,
+    layout_of,
+    tokenizer_of,
+)
+from culnig_tl.neurons import NeuronSet, hook_name
+from culnig_tl.scores import read_tensors, write_tensors
+
+_CHECKPOINT = "culnig_tl activation shares checkpoint, version 1"
+
+
+def activation_shares(
+    model: HookedModel,
+    texts: Mapping[str, Sequence[str]],
+    context: int = 128,
+    token_budget: int = 4096,
+    checkpoint: str | Path | None = None,
+    checkpoint_seconds: float = 30.0,
+) -> Shares:
+    """The share of real tokens on which each gate neuron is active, by group of texts.
+
+    Active: the gate's activation after its non-linearity is above 0, which for SiLU and GELU is
+    where the gate itself (`mlp.hook_pre`) is. A group's texts are joined by line breaks and cut
+    into windows of `context` tokens, each behind the model's token for the beginning of a text;
+    that token and padding do not count.
+
+    Args:
+        model: from `load_model` or `wrap_model`.
+        texts: by language or culture.
+        context: tokens of text in a window.
+        token_budget: tokens in a batch, padding included; lower it when memory runs out.
+        checkpoint: a file that keeps the counts every `checkpoint_seconds`; a run that died goes
+            on from it.
+
+    Raises:
+        CulnigError: no group, a group without text, a context below 1, a checkpoint of another
+            run, a hook that never fired, or not enough memory.
+    """
+    windows = _windows(model, texts, context)
+    layout = layout_of(model)
+    provenance = {
+        "versions": package_versions(),
+        "model": describe_model(model),
+        "texts": {"groups": list(texts), "hash": _hash(texts)},
+        "arguments": {"context": context, "token_budget": token_budget},
+    }
+    tokens = tuple(sum(len(w.text) for w in windows if w.group == row) for row in range(len(texts)))
+    run, path = sha256_of(provenance), None if checkpoint is None else Path(checkpoint)
+    width = layout.size("gate")
+    active = torch.zeros(
+        len(texts), layout.n_layers, width, dtype=torch.int64, device=model.cfg.device
+    )
+    lengths = [len(w.tokens) for w in windows]
+    plan = plan_batches(lengths, token_budget)
+    done = 0
+    if path is not None and path.exists():
+        tensors, about = read_tensors(path, _CHECKPOINT)
+        if about["run"] != run:
+            raise CulnigError(
+                f"checkpoint {path} belongs to another run: other model, texts, arguments or "
+                "versions; delete it or name another"
+            )
+        active.copy_(torch.from_numpy(tensors["active"]))
+        done = int(about["done"])
+    saved = time.monotonic()
+    with frozen(model), torch.no_grad():
+        for number in progress(range(done, len(plan)), "Activation shares", len(plan) - done):
+            with memory_errors(plan[number], lengths, token_budget):
+                _count(model, [windows[row] for row in plan[number]], active)
+            last = number == len(plan) - 1
+            if path is not None and (last or time.monotonic() - saved >= checkpoint_seconds):
+                counts, about = active.cpu().numpy(), {"format": _CHECKPOINT, "run": run}
+                about |= {"done": number + 1}
+                write_atomically(
+                    path, lambda name, c=counts, a=about: write_tensors(name, {"active": c}, a)
+                )
+                saved = time.monotonic()
+    return Shares(layout, tuple(texts), tokens, active.flatten(1).cpu().numpy(), provenance)
+
+
+def perplexity(
+    model: HookedModel,
+    texts: Mapping[str, Sequence[str]],
+    neurons: NeuronSet | None = None,
+    context: int = 128,
+    token_budget: int = 4096,
+) -> pd.DataFrame:
+    """Perplexity of each group's texts, with `neurons` masked: e to the mean of -ln P(token).
+
+    Texts are cut into windows as in `activation_shares`; a window's first token is predicted from
+    the beginning of the text, or not at all by a model that has no token for it.
+
+    Returns:
+        One row a group: tokens (predicted ones), nats (mean -ln P a token), perplexity.
+
+    Raises:
+        CulnigError: as `activation_shares`, or a set of another model.
+    """
+    windows = _windows(model, texts, context)
+    lengths = [len(w.tokens) for w in windows]
+    sums, counts = np.zeros(len(texts)), np.zeros(len(texts), dtype=int)
+    plan = plan_batches(lengths, token_budget)
+    with frozen(model), torch.no_grad(), ablate(model, neurons):
+        for rows in progress(plan, "Perplexity", len(plan)):
+            here = [windows[row] for row in rows if len(windows[row].tokens) > 1]
+            if not here:
+                continue
+            with memory_errors(rows, lengths, token_budget):
+                batch = pad_batch(
+                    [w.tokens for w in here], range(len(here)), tokenizer_of(model),
+                    model.cfg.device,
+                )  # fmt: skip
+                width = batch.tokens.shape[1]
+                steps = [len(w.tokens) - 1 for w in here]
+                ends = [(width - 1, n) for n in steps]
+                keep = flat_positions(ends, width, batch.tokens.device)
+                residuals = kept_residuals(model, batch.tokens, batch.mask, keep)
+                next_tokens = batch.tokens.flatten()[keep + 1]
+                every = torch.arange(len(keep), device=keep.device)
+                chosen, _ = token_log_probabilities(model, residuals, every, next_tokens)
+            for window, part in zip(here, chosen.split(steps), strict=True):
+                sums[window.group] -= float(part.double().sum())
+                counts[window.group] += len(part)
+    nats = sums / counts
+    return pd.DataFrame(
+        {"tokens": counts, "nats": nats, "perplexity": np.exp(nats)}, index=list(texts)
+    ).rename_axis("group")
+
+
+def perplexity_increase(
+    model: HookedModel,
+    texts: Mapping[str, Sequence[str]],
+    sets: Mapping[str, NeuronSet],
+    context: int = 128,
+    token_budget: int = 4096,
+) -> pd.DataFrame:
+    """How far perplexity rises: neurons' group (rows) by text's group (columns), in nats a token.
+
+    In nats, the logarithm of perplexity's ratio, as groups differ by far in perplexity itself
+    (figures 23 to 26 of the paper).
+    """
+    before = perplexity(model, texts, None, context, token_budget)["nats"]
+    rows = {
+        group: perplexity(model, texts, neurons, context, token_budget)["nats"] - before
+        for group, neurons in sets.items()
+        if len(neurons)
+    }
+    return pd.DataFrame(rows).T.rename_axis(index="neurons", columns="texts")
+
+
+class _Window:
+    """Some tokens of one group's text behind those that begin a text."""
+
+    def __init__(self, group: int, begin: list[int], text: list[int]) -> None:
+        self.group, self.text, self.tokens = group, text, begin + text
+
+
+def _windows(model: HookedModel, texts: Mapping[str, Sequence[str]], context: int) -> list[_Window]:
+    if context < 1:
+        raise CulnigError(f"context is {context}: give 1 or more tokens")
+    if not texts:
+        raise CulnigError("no texts: give one group or more")
+    tokenizer = tokenizer_of(model)
+    begin = [t for t in tokenizer("")["input_ids"] if t == tokenizer.bos_token_id]
+    windows = []
+    for group, (name, parts) in enumerate(texts.items()):
+        lines = [f"{part}\n" for part in parts if part.strip()]
+        if not lines:
+            raise CulnigError(f"group {name!r} has no text: give some, or leave it out")
+        tokenised = tokenizer(lines, add_special_tokens=False)["input_ids"]
+        flat = [token for line in tokenised for token in line]
+        windows += [
+            _Window(group, begin, flat[start : start + context])
+            for start in range(0, len(flat), context)
+        ]
+    return windows
+
+
+def _count(
+    model: HookedModel,
+    windows: Sequence[_Window],
+    active: Int[Tensor, "group layer gate"],
+) -> None:
+    """Add one batch's active tokens to the counts."""
+    device = active.device
+    batch = pad_batch([w.tokens for w in windows], range(len(windows)), tokenizer_of(model), device)
+    width = batch.tokens.shape[1]
+    real = torch.zeros_like(batch.mask, dtype=torch.bool)
+    for row, window in enumerate(windows):
+        real[row, width - len(window.text) :] = True
+    groups = torch.tensor([w.group for w in windows], device=device)
+
+    def counter(layer: int) -> Any:
+        def hook_function(activation: Tensor, hook: Any) -> None:
+            found = ((activation > 0) & real[:, :, None]).sum(dim=1)
+            active[:, layer].index_add_(0, groups, found)
+            fired.add(layer)
+
+        return hook_function
+
+    fired: set[int] = set()
+    layers = range(active.shape[1])
+    nothing = torch.empty(0, dtype=torch.long, device=device)
+    with model.hooks(fwd_hooks=[(hook_name(layer, "gate"), counter(layer)) for layer in layers]):
+        kept_residuals(model, batch.tokens, batch.mask, nothing)
+    silent = [layer for layer in layers if layer not in fired]
+    if silent:
+        raise CulnigError(
+            f"hook {hook_name(silent[0], 'gate')} never fired: this model class and version of "
+            "transformer-lens cannot be counted"
+        )
+
+
+def _hash(texts: Mapping[str, Sequence[str]]) -> str:
+    return sha256_of({group: list(parts) for group, parts in texts.items()})
