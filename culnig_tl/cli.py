@@ -21,6 +21,7 @@ from culnig_tl.attribution import attribute
 from culnig_tl.errors import CulnigError
 from culnig_tl.evaluation import evaluate as evaluate_instances
 from culnig_tl.instances import country_name
+from culnig_tl.methods import compare_methods
 from culnig_tl.models import count_neurons, load_model
 from culnig_tl.neurons import SITES, NeuronSet
 from culnig_tl.paper import PAPER_MODELS
@@ -29,7 +30,7 @@ from culnig_tl.report import table_rows
 from culnig_tl.runs import read_run, run_study, write_evaluation
 from culnig_tl.scores import TARGETS, Scores
 from culnig_tl.selection import select_general, select_random, select_specific
-from culnig_tl.study import PRESETS, Study
+from culnig_tl.study import GENERAL, PRESETS, Study
 from culnig_tl.tasks import TASKS, load_task
 from culnig_tl.verify import verify_run
 
@@ -336,6 +337,24 @@ def verify(
     _console.print(f"Report: {(run_folder / 'report.html').resolve()}", soft_wrap=True)
 
 
+@app.command("compare-methods")
+def methods(
+    run_folder: Annotated[Path, typer.Option("--run", help="A finished run with --task blend.")],
+    context: Annotated[int, typer.Option(help="Tokens of text in a window.")] = 128,
+    quantile: Annotated[float, typer.Option(help="Above which a neuron is active.")] = 0.95,
+    top: Annotated[float, typer.Option(help="Share of the gate neurons to keep.")] = 0.01,
+    seeds: Annotated[int, typer.Option(help="Random sets beside each method's.")] = 1,
+) -> None:
+    """Find the neurons of LAPE and CAPE beside a run's own, and mask them as the run did.
+
+    Counts on BLEnD's questions, by language and by culture; adds a section to the run's report.
+    """
+    table = compare_methods(run_folder, context, quantile, top, seeds)
+    for name, part in table.groupby(level="set", sort=False):
+        _print_comparison(part.droplevel("set"), str(name))
+    _console.print(f"Report: {(run_folder / 'report.html').resolve()}", soft_wrap=True)
+
+
 @app.command()
 def models(
     name: Annotated[str | None, typer.Argument(help="A model to count instead.")] = None,
@@ -382,7 +401,7 @@ def _whole(header: str) -> Column:
     return Column(header, no_wrap=True, min_width=max(12, len(header)))
 
 
-def _print_comparison(frame: pd.DataFrame) -> None:
+def _print_comparison(frame: pd.DataFrame, name: str = GENERAL) -> None:
     table = Table(_whole("accuracy %"), "items", "original", "masked", "random", "p", "p one", "")
     for row in table_rows(frame):
         table.add_row(
@@ -397,7 +416,7 @@ def _print_comparison(frame: pd.DataFrame) -> None:
         )
     _console.print(table)
     _console.print(
-        "masked: culture-general neurons; random: as many random ones (mean ± sd)\n"
+        f"masked: {name} neurons; random: as many random ones (mean ± sd)\n"
         "p, p one: bootstrap against the random sets' mean, against one; *: both < 0.05"
     )
 

@@ -32,6 +32,7 @@ from culnig_tl.published import published
 from culnig_tl.scores import Scores
 
 CHECKS = ("effects", "interactions", "doses", "patching")
+METHODS = ("table", "sizes", "overlap", "perplexity-languages", "perplexity-cultures")
 _TEMPLATE = Path(__file__).parent / "data" / "report.html"
 
 
@@ -43,6 +44,7 @@ def write_report(
     tables: Mapping[str, pd.DataFrame],
     specific: Sequence[NeuronSet] = (),
     checks: Mapping[str, Any] | None = None,
+    methods: Mapping[str, Any] | None = None,
 ) -> None:
     """Write the HTML report of a run.
 
@@ -54,6 +56,7 @@ def write_report(
         tables: of `study_tables`; a section for each kind that is there.
         specific: the culture-specific sets.
         checks: what `verify_run` found (`read_checks`): another section.
+        methods: what `compare_methods` found (`read_methods`): another section.
     """
     arguments = neurons.provenance["arguments"]
     variant, target = arguments["variant"], arguments.get("target")
@@ -109,6 +112,7 @@ def write_report(
         target=target or scores.targets[0],
         figures={name: _as_png(axes) for name, axes in figures.items()},
         checks=None if checks is None else _check_section(checks),
+        methods=None if methods is None else _method_section(methods),
     )
     write_atomically(path, lambda name: name.write_text(html, encoding="utf-8"))
 
@@ -136,18 +140,61 @@ def read_checks(folder: Path) -> dict[str, Any] | None:
     Raises:
         CulnigError: a file cannot be read.
     """
-    if not all((folder / f"{name}.csv").exists() for name in CHECKS):
+    found = _read_frames(folder, CHECKS)
+    if found is None:
         return None
-    found: dict[str, Any] = {}
-    for name in CHECKS:
-        try:
-            found[name] = pd.read_csv(folder / f"{name}.csv", keep_default_na=True)
-        except (OSError, ValueError) as error:
-            raise CulnigError(
-                f"cannot read {folder / name}.csv: {error}; delete it and verify again"
-            ) from error
     found["tokens"] = (folder / "tokens.html").read_text(encoding="utf-8")
     return found
+
+
+def read_methods(folder: Path) -> dict[str, Any] | None:
+    """What `compare_methods` left in `folder`, or None if it has not run to its end.
+
+    Frames `table`, `sizes`, `overlap`, `perplexity-languages`, `perplexity-cultures`, and `sets`,
+    one for each method.
+
+    Raises:
+        CulnigError: a file cannot be read.
+    """
+    found = _read_frames(folder, METHODS, index=0)
+    if found is not None:
+        names = found["overlap"].index
+        found["sets"] = [NeuronSet.load(folder / "sets" / f"{name}.json") for name in names]
+    return found
+
+
+def _read_frames(
+    folder: Path, names: Sequence[str], index: int | None = None
+) -> dict[str, Any] | None:
+    """The frames of these names in the folder, or None if one is missing."""
+    if not all((folder / f"{name}.csv").exists() for name in names):
+        return None
+    found: dict[str, Any] = {}
+    for name in names:
+        try:
+            found[name] = pd.read_csv(folder / f"{name}.csv", index_col=index)
+        except (OSError, ValueError) as error:
+            raise CulnigError(
+                f"cannot read {folder / name}.csv: {error}; delete it and run the command again"
+            ) from error
+    return found
+
+
+def _method_section(methods: Mapping[str, Any]) -> dict[str, Any]:
+    """The figures and tables of the section on the rival methods."""
+    figures = {
+        "layers": plot_layers(methods["sets"]),
+        "overlap": plot_matrix(methods["overlap"], "neurons", "Neurons shared", None, 0),
+    }
+    for kind in ("languages", "cultures"):
+        matrix = methods[f"perplexity-{kind}"].rename_axis(index="neurons", columns="texts")
+        title = f"Rise of ln perplexity, {kind}"
+        figures[kind] = plot_matrix(matrix, "nats a token", title)
+    return {
+        "table": table_rows(methods["table"]),
+        "sizes": table_rows(methods["sizes"]),
+        "figures": {name: _as_png(axes) for name, axes in figures.items()},
+    }
 
 
 def _check_section(checks: Mapping[str, Any]) -> dict[str, Any]:

@@ -5,6 +5,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -15,7 +16,7 @@ from culnig_tl.files import package_versions, read_json, write_atomically, write
 from culnig_tl.instances import Instance, content_hash
 from culnig_tl.models import HookedModel, describe_model, layout_of, load_model
 from culnig_tl.neurons import NeuronSet
-from culnig_tl.report import read_checks, write_report
+from culnig_tl.report import read_checks, read_methods, write_report
 from culnig_tl.results import study_tables
 from culnig_tl.scores import Scores
 from culnig_tl.study import (
@@ -107,8 +108,16 @@ def read_run(out: str | Path) -> pd.DataFrame:
     for name, table in tables.items():
         write_atomically(out / f"{name}.csv", table.to_csv)
     specific = [sets[m.name] for m in made if m.kind == "specific"]
-    checks = read_checks(out / "verify")
-    write_report(out / "report.html", run, sets[GENERAL], scores, tables, specific, checks)
+    write_report(
+        out / "report.html",
+        run,
+        sets[GENERAL],
+        scores,
+        tables,
+        specific,
+        read_checks(out / "verify"),
+        read_methods(out / "methods"),
+    )
     return tables["table"]
 
 
@@ -156,6 +165,23 @@ def evaluate_once(
         frame = evaluate(model, instances, neurons, study.factor, study.answer_format, budget)
         write_evaluation(frame, file)
     return read_evaluation(file)
+
+
+def check_arguments(file: Path, arguments: Mapping[str, Any]) -> None:
+    """Refuse to go on where `file` notes other arguments, else note these in it.
+
+    Raises:
+        CulnigError: they differ; the message has both.
+    """
+    if file.exists():
+        before = read_json(file)
+        for key, value in arguments.items():
+            if before.get(key) != value:
+                raise CulnigError(
+                    f"{file.parent} was made with {key} = {before.get(key)}, this asks for "
+                    f"{value}: give the same, or delete that folder"
+                )
+    write_json(file, dict(arguments))
 
 
 def write_evaluation(frame: pd.DataFrame, path: Path) -> None:

@@ -13,10 +13,10 @@ import pandas as pd
 from culnig_tl.agreement import agreement
 from culnig_tl.effects import taylor_check
 from culnig_tl.errors import CulnigError
-from culnig_tl.files import read_json, write_atomically, write_json
+from culnig_tl.files import write_atomically
 from culnig_tl.neurons import NeuronSet
 from culnig_tl.patching import patching_effects
-from culnig_tl.runs import load_study_model, read_run, run_sets
+from culnig_tl.runs import check_arguments, load_study_model, read_run, run_sets
 from culnig_tl.set_effects import dose_response, interaction
 from culnig_tl.study import cultural_instances, study_of
 from culnig_tl.tokens import token_attribution
@@ -59,7 +59,8 @@ def verify_run(
     if not (out / "table.csv").exists():
         raise CulnigError(f"{out} holds no finished run: finish it with culnig run --out {out}")
     study, folder = study_of(out), out / "verify"
-    _check_arguments(folder, {"prompts": prompts, "sample": sample, "steps": steps, "pairs": pairs})
+    arguments = {"prompts": prompts, "sample": sample, "steps": steps, "pairs": pairs}
+    check_arguments(folder / "verify.json", arguments)
     (culture,) = run_sets(out, "general")
     random = run_sets(out, "random") or run_sets(out, "matched")
     sets = [culture, *random[:RANDOM_SETS]]
@@ -119,17 +120,3 @@ def verify_run(
             write_atomically(file, lambda path, frame=frame: frame.to_csv(path, index=False))
     read_run(out)
     return agreement(pd.read_csv(folder / "effects.csv"))
-
-
-def _check_arguments(folder: Path, arguments: dict[str, int]) -> None:
-    """Refuse a folder of other arguments, else note these in it."""
-    file = folder / "verify.json"
-    if file.exists():
-        before = read_json(file)
-        for key, value in arguments.items():
-            if before.get(key) != value:
-                raise CulnigError(
-                    f"{folder} was made with {key} = {before.get(key)}, this asks for {value}: "
-                    "give the same, or delete that folder"
-                )
-    write_json(file, arguments)

@@ -4,9 +4,7 @@ import json
 from pathlib import Path
 
 import pandas as pd
-import pytest
 
-SHARED = Path(__file__).resolve().parents[2] / "shared"
 FOUR_TEMPLATES = (
     "countryrc",
     "culturalbench",
@@ -135,9 +133,3 @@ def data_of(name: str, folder: Path) -> Path | None:
     if name == "worldvaluesbench":
         return some_survey(folder)
     return table_file(folder / f"{name}.jsonl", [ROWS[name](i) for i in range(3)])
-
-
-def real_data() -> Path:
-    if not (SHARED / "data").is_dir():
-        pytest.skip(f"no real data in {SHARED}")
-    return SHARED

@@ -14,7 +14,6 @@ from benchmark_rows import (
     culturalbench_row,
     data_of,
     normad_row,
-    real_data,
     table_file,
 )
 
@@ -22,12 +21,6 @@ from culnig_tl.errors import CulnigError
 from culnig_tl.runs import _check_same
 from culnig_tl.study import Study, study_data
 from culnig_tl.tasks import TASKS, Item, Task, Template, load_task
-
-
-@pytest.fixture(scope="module")
-def shared() -> Path:
-    return real_data()
-
 
 # Templates
 

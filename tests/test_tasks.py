@@ -14,7 +14,6 @@ from culnig_tl.instances import COUNTRIES, FOCUS_COUNTRIES, Instance, country_in
 from culnig_tl.tasks import load_task
 
 BUNDLED = Path(culnig_tl.tasks.__file__).parents[1] / "data"
-SHARED = Path(__file__).resolve().parents[2] / "shared"
 NEURON_TOPICS = {"Food", "Work life", "Sport"}
 TEST_TOPICS = {"Education", "Family", "Holidays/Celebration/Leisure"}
 # Words that two options may share.
@@ -594,7 +593,7 @@ def blend_row(number: int, question: str = "Al-1", country: str = "US", **change
 
 
 def blend_folder(tmp_path: Path, rows: list[dict]) -> Path:
-    (tmp_path / "questions").mkdir()
+    (tmp_path / "questions").mkdir(parents=True)
     write_csv(tmp_path / "questions" / "US_questions.csv", QUESTIONS)
     write_csv(tmp_path / "multiple_choice.csv", rows)
     return tmp_path
@@ -718,13 +717,6 @@ def test_hub_errors_name_the_row_and_the_column(monkeypatch):
 
 
 # Real data, where the checkout stands beside it
-
-
-@pytest.fixture(scope="module")
-def shared() -> Path:
-    if not (SHARED / "data").is_dir():
-        pytest.skip(f"no real data in {SHARED}")
-    return SHARED
 
 
 def test_real_blend(shared):

@@ -3,21 +3,15 @@
 import itertools
 import json
 from collections import Counter, defaultdict
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
-from benchmark_rows import METADATA, question, real_data, survey
+from benchmark_rows import METADATA, question, survey
 
 from culnig_tl.errors import CulnigError
 from culnig_tl.tasks import load_task
 from culnig_tl.tasks.worldvaluesbench import majority_answers
-
-
-@pytest.fixture(scope="module")
-def shared() -> Path:
-    return real_data()
 
 
 def test_worldvaluesbench(tmp_path):

@@ -143,23 +143,26 @@ def load_questions(data: str | Path | None = None) -> pd.DataFrame:
             configuration `short-answer-questions`; without it the Hub.
 
     Returns:
-        One row a country and question: country, language (ISO 639-1 code), id, topic, local (the
-        question in that language), english.
+        One row a country and question that is asked in its language: country, language (ISO 639-1
+        code), id, topic, local (the question in that language), english.
 
     Raises:
-        CulnigError: a missing file or column, an empty question.
+        CulnigError: a missing file or column.
     """
-    columns = ("ID", "Topic", "Question", "Translation")
+    columns, local = ("ID", "Topic", "Translation"), "Question"
     parts = []
     for country, language in LANGUAGES.items():
         split = _FILES.get(country, country.replace(" ", "_"))
         if data is None:
-            table = read_hub(_HUB, "short-answer-questions", split, columns)
+            table = read_hub(_HUB, "short-answer-questions", split, [*columns, local])
         else:
-            table = read_table(Path(data) / "questions" / f"{split}_questions.csv", columns)
+            path = Path(data) / "questions" / f"{split}_questions.csv"
+            table = read_table(path, columns, [local])
         table = table.rename(
-            columns={"ID": "id", "Topic": "topic", "Question": "local", "Translation": "english"}
+            columns={"ID": "id", "Topic": "topic", local: "local", "Translation": "english"}
         )
+        # BLEnD has a question that is not written down in one country's language.
+        table = table[table["local"].fillna("").astype(str).str.strip() != ""]
         parts.append(table.assign(country=country, language=language))
     every = pd.concat(parts, ignore_index=True)
     return every[["country", "language", "id", "topic", "local", "english"]]

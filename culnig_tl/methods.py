@@ -1,0 +1,175 @@
+# pyright: reportArgumentType=false, reportAttributeAccessIssue=false, reportCallIssue=false
+# pyright: reportGeneralTypeIssues=false, reportOperatorIssue=false, reportReturnType=false
+# (pandas types most results as unions of everything it can return)
+"""CULNIG beside LAPE and CAPE: the rival methods on a finished run, a section of its report."""
+
+import logging
+from collections.abc import Mapping, Sequence
+from functools import reduce
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from culnig_tl.comparison import compare
+from culnig_tl.errors import CulnigError
+from culnig_tl.files import write_atomically
+from culnig_tl.lape import Shares, select_cape, select_lape
+from culnig_tl.models import HookedModel
+from culnig_tl.neurons import NeuronSet
+from culnig_tl.runs import (
+    check_arguments,
+    evaluate_once,
+    load_study_model,
+    read_evaluation,
+    read_run,
+    run_sets,
+)
+from culnig_tl.selection import overlap, select_random
+from culnig_tl.study import GENERAL, SCORED, study_data, study_of
+from culnig_tl.tasks.blend import LANGUAGES, load_questions
+from culnig_tl.texts import activation_shares, perplexity_increase
+
+# Every so manieth question is kept for perplexity; shares are counted on the others.
+HELD_OUT = 10
+_log = logging.getLogger(__name__)
+
+
+def compare_methods(
+    out: str | Path, context: int = 128, quantile: float = 0.95, top: float = 0.01, seeds: int = 1
+) -> pd.DataFrame:
+    """Find LAPE and CAPE neurons of a finished run's model and mask them as the run did its own.
+
+    The texts are BLEnD's questions: by language, as each country asks them (LAPE), and by country,
+    in English (CAPE). Into `out/methods` go the shares, the sets, sizes.csv, overlap.csv,
+    perplexity-languages.csv and perplexity-cultures.csv (`perplexity_increase` on every tenth
+    question, which the shares leave out), and table.csv: `compare` for all neurons of each method
+    together, with random neurons of the same sites and layers. What is there is not done again.
+    Then the report is written anew, with a section on them.
+
+    Args:
+        out: the folder of `run_study`, whose task was `blend`.
+        context: as `activation_shares`.
+        quantile, top: as `select_lape`.
+        seeds: random sets for each method.
+
+    Returns:
+        table.csv: set, test, and `compare`'s columns.
+
+    Raises:
+        CulnigError: not a finished run, or one of another task; `out/methods` was made with other
+            arguments; no neuron was found.
+    """
+    out = Path(out)
+    if seeds < 1:
+        raise CulnigError(f"seeds is {seeds}: give 1 or more")
+    if not (out / "table.csv").exists():
+        raise CulnigError(f"{out} holds no finished run: finish it with culnig run --out {out}")
+    study, folder = study_of(out), out / "methods"
+    if study.task != "blend":
+        raise CulnigError(
+            f"{out} is a run of {study.task!r}, and the texts come from BLEnD's questions: make a "
+            "run with --task blend"
+        )
+    arguments = {"context": context, "quantile": quantile, "top": top, "seeds": seeds}
+    check_arguments(folder / "methods.json", arguments)
+    texts = question_texts(load_questions(study.data.get("blend")))
+    model = load_study_model(study)
+    shares = {name: _shares(model, folder, name, texts[name][0], context) for name in texts}
+    lape = select_lape(shares["languages"], quantile, top)
+    cape = select_cape(shares["cultures"], lape, LANGUAGES, quantile, top)
+    for neurons in (*lape.values(), *cape.values()):
+        neurons.save(folder / "sets" / f"{neurons.name}.json")
+    (culture,) = run_sets(out, "general")
+    together = [culture, united("LAPE", lape), united("CAPE", cape)]
+    for neurons in together:
+        neurons.save(folder / "sets" / f"{neurons.name}.json")
+    frames = {
+        "sizes": pd.Series(
+            {s.name: len(s) for s in (*together, *lape.values(), *cape.values())}, name="neurons"
+        ).rename_axis("set"),
+        "overlap": overlap(together),
+    }
+    for name, frame in frames.items():
+        write_atomically(folder / f"{name}.csv", frame.to_csv)
+    for name, sets in (("languages", lape), ("cultures", cape)):
+        file = folder / f"perplexity-{name}.csv"
+        if not file.exists():
+            _log.info("perplexity of %s, %d sets", name, len(sets))
+            matrix = perplexity_increase(model, texts[name][1], sets, context)
+            write_atomically(file, matrix.to_csv)
+    data = study_data(study)
+    asked = [i for name, part in data.items() if name not in SCORED for i in part]
+    original = read_evaluation(out / "evaluations" / "original.csv")
+    tables = {}
+    for neurons in together:
+        if neurons.name == GENERAL:
+            masked = read_evaluation(out / "evaluations" / f"{GENERAL}.csv")
+        else:
+            masked = evaluate_once(model, study, asked, neurons, folder / f"{neurons.name}.csv")
+        random = [
+            evaluate_once(
+                model,
+                study,
+                asked,
+                select_random(neurons, seed, matched=True),
+                folder / f"{neurons.name}-random-{seed}.csv",
+            )
+            for seed in range(seeds)
+        ]
+        tables[neurons.name] = compare(original, masked, random)
+    table = pd.concat(tables, names=["set"])
+    write_atomically(folder / "table.csv", table.to_csv)
+    read_run(out)
+    return table
+
+
+def question_texts(
+    questions: pd.DataFrame,
+) -> dict[str, tuple[dict[str, list[str]], dict[str, list[str]]]]:
+    """The questions by language and by culture: to count on, and, every tenth of them, held out."""
+    found = {}
+    for name, group, column in (
+        ("languages", "language", "local"),
+        ("cultures", "country", "english"),
+    ):
+        parts = {
+            str(key): list(dict.fromkeys(rows[column]))
+            for key, rows in questions.groupby(group, sort=False)
+        }
+        counted = {
+            key: [t for i, t in enumerate(texts) if (i + 1) % HELD_OUT]
+            for key, texts in parts.items()
+        }
+        held_out = {key: texts[HELD_OUT - 1 :: HELD_OUT] for key, texts in parts.items()}
+        found[name] = (counted, held_out)
+    return found
+
+
+def united(name: str, sets: Mapping[str, NeuronSet]) -> NeuronSet:
+    """All neurons of the sets as one.
+
+    Raises:
+        CulnigError: there is none.
+    """
+    parts = list(sets.values())
+    ids = reduce(np.union1d, [neurons.ids for neurons in parts])
+    if not len(ids):
+        raise CulnigError(f"no {name} neuron: lower quantile, or raise top")
+    return NeuronSet(parts[0].layout, ids, name, parts[0].provenance)
+
+
+def _shares(
+    model: HookedModel,
+    folder: Path,
+    name: str,
+    texts: Mapping[str, Sequence[str]],
+    context: int,
+) -> Shares:
+    file = folder / f"{name}.safetensors"
+    if not file.exists():
+        _log.info("activation shares of %s: %s", name, ", ".join(texts))
+        checkpoint = file.with_suffix(".checkpoint")
+        activation_shares(model, texts, context, checkpoint=checkpoint).save(file)
+        checkpoint.unlink(missing_ok=True)
+    return Shares.load(file)
