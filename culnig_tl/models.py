@@ -232,16 +232,18 @@ def kept_logits(
     tokens: Int[Tensor, "batch pos"],
     mask: Int[Tensor, "batch pos"] | None,
     keep: Int[Tensor, "kept"],
+    cache: "PrefixCache | None" = None,
 ) -> Float[Tensor, "kept d_vocab"]:
     """The logits of some positions only; `keep` indexes the flattened [batch * pos].
-    Without a mask every token is real.
+    Without a mask every token is real. With `cache` the tokens continue what the cache holds, and
+    are added to it; `mask` still covers `tokens` only.
 
     The positions are picked before the unembedding and handed to it as one contiguous 2-D
     tensor: with a vocabulary of 262,144 this halves the cost of a pass, and a 3-D slice through a
     frozen unembedding would take torch's slow batched path.
     """
     with model.hooks(fwd_hooks=[("unembed.hook_in", lambda x, hook: x.flatten(0, 1)[keep])]):
-        return model(tokens, attention_mask=mask)
+        return _run(model, tokens, mask, cache)
 
 
 def kept_residuals(
@@ -251,11 +253,7 @@ def kept_residuals(
     keep: Int[Tensor, "kept"],
     cache: "PrefixCache | None" = None,
 ) -> Float[Tensor, "kept d_model"]:
-    """What `kept_logits` hands to the unembedding, to be unembedded later (`unembed`).
-
-    With `cache` the tokens continue what the cache holds, and are added to it; `mask` still
-    covers `tokens` only.
-    """
+    """What `kept_logits` hands to the unembedding, to be unembedded later (`unembed`)."""
     kept: list[Tensor] = []
 
     def pick(residual: Tensor, hook: Any) -> Tensor:
@@ -263,11 +261,17 @@ def kept_residuals(
         return kept[0][:0]
 
     with model.hooks(fwd_hooks=[("unembed.hook_in", pick)]):
-        if cache is None:
-            model(tokens, attention_mask=mask)
-        else:
-            cache.run(model, tokens, mask)
+        _run(model, tokens, mask, cache)
     return kept[0]
+
+
+def _run(
+    model: HookedModel, tokens: Tensor, mask: Tensor | None, cache: "PrefixCache | None"
+) -> Tensor:
+    if cache is None:
+        return model(tokens, attention_mask=mask)
+    assert mask is not None
+    return cache.run(model, tokens, mask)
 
 
 def unembed(

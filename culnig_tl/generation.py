@@ -1,0 +1,109 @@
+"""Greedy generation with neurons masked: batched, padded on the left, keys and values cached."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+
+from culnig_tl.ablation import ablate
+from culnig_tl.attribution import frozen
+from culnig_tl.batches import memory_errors, pad_batch, plan_batches
+from culnig_tl.errors import CulnigError
+from culnig_tl.files import progress
+from culnig_tl.models import HookedModel, PrefixCache, kept_logits, tokenizer_of
+from culnig_tl.neurons import NeuronSet
+
+
+def generate(
+    model: HookedModel,
+    sequences: Sequence[Sequence[int]],
+    neurons: NeuronSet | None = None,
+    factor: float = 0.0,
+    max_new_tokens: int = 512,
+    stop: Callable[[str], bool] | None = None,
+    token_budget: int = 4096,
+) -> list[list[int]]:
+    """What greedy decoding writes behind each sequence, with `neurons` multiplied by `factor`.
+
+    Equal to decoding one sequence at a time without a cache under the same hooks, within float
+    rounding. A sequence ends with an end-of-text or end-of-turn token (which is left out), when
+    `stop` says so, or after `max_new_tokens`; those that have ended are dropped from the batch.
+
+    Args:
+        model: from `load_model` or `wrap_model`.
+        sequences: token ids, each at least one.
+        stop: asked after each token with the text that was written so far.
+        token_budget: tokens in a batch, what is written included; lower it when memory runs out.
+
+    Returns:
+        The new token ids of each sequence, in their order.
+
+    Raises:
+        CulnigError: an empty sequence, `max_new_tokens` below 1, a set of another model, or not
+            enough memory.
+    """
+    if max_new_tokens < 1:
+        raise CulnigError(f"max_new_tokens is {max_new_tokens}: give 1 or more")
+    empty = [number for number, sequence in enumerate(sequences) if not len(sequence)]
+    if empty:
+        raise CulnigError(f"sequence {empty[0]} has no token: give a prompt")
+    lengths = [len(sequence) + max_new_tokens for sequence in sequences]
+    plan = plan_batches(lengths, token_budget)
+    written: list[list[int]] = [[] for _ in sequences]
+    with frozen(model), torch.no_grad(), ablate(model, neurons, factor):
+        for rows in progress(plan, "Generation", len(plan)):
+            with memory_errors(rows, lengths, token_budget):
+                _write(model, sequences, rows, written, max_new_tokens, stop)
+    return written
+
+
+def end_tokens(model: HookedModel) -> set[int]:
+    """The tokens that end a text or a turn of a chat."""
+    tokenizer = tokenizer_of(model)
+    known = {tokenizer.eos_token_id}
+    # Chat models end a turn with a token of their own, which is not always the tokenizer's end.
+    for text in ("<end_of_turn>", "<|im_end|>", "<|eot_id|>", "<|end|>", "<|endoftext|>"):
+        token = tokenizer.convert_tokens_to_ids(text)
+        if token is not None and token != tokenizer.unk_token_id:
+            known.add(token)
+    return {int(token) for token in known if token is not None}
+
+
+def _write(
+    model: HookedModel,
+    sequences: Sequence[Sequence[int]],
+    rows: Sequence[int],
+    written: list[list[int]],
+    max_new_tokens: int,
+    stop: Callable[[str], bool] | None,
+) -> None:
+    """Write behind the sequences `rows`, as one batch."""
+    tokenizer, device = tokenizer_of(model), model.cfg.device
+    ends = end_tokens(model)
+    batch = pad_batch(sequences, rows, tokenizer, device)
+    tokens, mask = batch.tokens, batch.mask
+    cache = PrefixCache(model, len(rows))
+    open_rows = list(rows)
+
+    def is_open(row: int, token: int) -> bool:
+        if token in ends:
+            return False
+        written[row].append(token)
+        if len(written[row]) == max_new_tokens:
+            return False
+        return stop is None or not stop(tokenizer.decode(written[row]))
+
+    while True:
+        width = tokens.shape[1]
+        last = torch.arange(1, len(open_rows) + 1, device=device) * width - 1
+        chosen = kept_logits(model, tokens, mask, last, cache).argmax(dim=1)
+        found: list[Any] = list(zip(open_rows, chosen.tolist(), strict=True))
+        going = [place for place, (row, token) in enumerate(found) if is_open(row, token)]
+        if not going:
+            return
+        if len(going) < len(open_rows):
+            places = torch.tensor(going, device=device)
+            cache, chosen = cache.take(places), chosen[places]
+            open_rows = [open_rows[place] for place in going]
+        tokens = chosen[:, None]
+        mask = torch.ones_like(tokens)
