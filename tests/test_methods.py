@@ -1,5 +1,6 @@
 """The rival methods on a small run: the command, its files, the report's section."""
 
+import datasets
 import numpy as np
 import pandas as pd
 import pytest
@@ -68,6 +69,21 @@ def test_real_questions(shared):
     questions = load_questions(shared / "data" / "blend")
     assert len(questions) == 16 * 500 - 1  # one is empty in China's language
     assert questions["language"].nunique() == 13
+
+
+def test_questions_from_the_hub_are_as_from_a_folder(monkeypatch, tmp_path):
+    folder = questions_folder(tmp_path)
+    names = "Algeria Assam Azerbaijan China Ethiopia Greece Indonesia Iran Mexico North_Korea Northern_Nigeria South_Korea Spain UK US West_Java"
+    codes = "DZ AS AZ CN ET GR ID IR MX KP NG KR ES GB US JB"
+    files = dict(zip(codes.split(), names.split(), strict=True))
+
+    def load_dataset(name, config=None, *, split):
+        assert (name, config) == ("nayeon212/BLEnD", "short-answer-questions")
+        rows = pd.read_csv(folder / "questions" / f"{files[split]}_questions.csv")
+        return datasets.Dataset.from_pandas(rows)
+
+    monkeypatch.setattr(datasets, "load_dataset", load_dataset)
+    assert load_questions().equals(load_questions(folder))
 
 
 def test_no_neuron():

@@ -41,7 +41,10 @@ LANGUAGES = {
     "USA": "en",
     "West Java": "su",
 }
-_FILES = {"USA": "US"}
+# The Hub's splits of the short-answer questions, in the order of LANGUAGES.
+_SPLITS = dict(
+    zip(LANGUAGES, "DZ AS AZ CN ET GR ID IR MX KP NG KR ES GB US JB".split(), strict=True)
+)
 _HUB = "nayeon212/BLEnD"
 _COLUMNS = ("MCQID", "ID", "country", "prompt", "choices", "answer_idx")
 _INSTRUCTION = "Without any explanation"
@@ -135,6 +138,11 @@ def _item(row: dict, country: str, where: str) -> Item:
     )
 
 
+def country_file(data: str | Path, pattern: str, country: str) -> Path:
+    """BLEnD's file of one country: `questions/{}_questions.csv` for the pattern's braces."""
+    return Path(data) / pattern.format("US" if country == "USA" else country.replace(" ", "_"))
+
+
 def load_questions(data: str | Path | None = None) -> pd.DataFrame:
     """BLEnD's short-answer questions: in each country's own language, and in English.
 
@@ -152,12 +160,13 @@ def load_questions(data: str | Path | None = None) -> pd.DataFrame:
     columns, local = ("ID", "Topic", "Translation"), "Question"
     parts = []
     for country, language in LANGUAGES.items():
-        split = _FILES.get(country, country.replace(" ", "_"))
         if data is None:
+            split = _SPLITS[country]
             table = read_hub(_HUB, "short-answer-questions", split, [*columns, local])
         else:
-            path = Path(data) / "questions" / f"{split}_questions.csv"
-            table = read_table(path, columns, [local])
+            table = read_table(
+                country_file(data, "questions/{}_questions.csv", country), columns, [local]
+            )
         table = table.rename(
             columns={"ID": "id", "Topic": "topic", local: "local", "Translation": "english"}
         )
