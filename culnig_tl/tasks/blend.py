@@ -45,7 +45,7 @@ LANGUAGES = {
 _SPLITS = dict(
     zip(LANGUAGES, "DZ AS AZ CN ET GR ID IR MX KP NG KR ES GB US JB".split(), strict=True)
 )
-_HUB = "nayeon212/BLEnD"
+HUB = "nayeon212/BLEnD"
 _COLUMNS = ("MCQID", "ID", "country", "prompt", "choices", "answer_idx")
 _INSTRUCTION = "Without any explanation"
 
@@ -61,9 +61,9 @@ def load_items(split: str, countries: tuple[str, ...] | None, data: Path | None)
         CulnigError: a missing file or column, or a malformed row (its number, counted from 1).
     """
     if data is None:
-        source: object = _HUB
-        table = read_hub(_HUB, "multiple-choice-questions", "test", _COLUMNS)
-        questions = read_hub(_HUB, "short-answer-questions", "US", ("ID", "Topic"))
+        source: object = HUB
+        table = read_hub(HUB, "multiple-choice-questions", "test", _COLUMNS)
+        questions = read_hub(HUB, "short-answer-questions", "US", ("ID", "Topic"))
     else:
         folder = Path(data)
         found = sorted(folder.glob("multiple_choice.*"))
@@ -162,7 +162,7 @@ def load_questions(data: str | Path | None = None) -> pd.DataFrame:
     for country, language in LANGUAGES.items():
         if data is None:
             split = _SPLITS[country]
-            table = read_hub(_HUB, "short-answer-questions", split, [*columns, local])
+            table = read_hub(HUB, "short-answer-questions", split, [*columns, local])
         else:
             table = read_table(
                 country_file(data, "questions/{}_questions.csv", country), columns, [local]

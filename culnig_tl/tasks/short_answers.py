@@ -1,0 +1,244 @@
+# pyright: reportArgumentType=false, reportAttributeAccessIssue=false, reportCallIssue=false
+# pyright: reportGeneralTypeIssues=false, reportOperatorIssue=false, reportReturnType=false
+# (pandas types most results as unions of everything it can return)
+"""BLEnD's short-answer questions with the answers that people gave, and judging a reply."""
+
+import functools
+import importlib
+import json
+import re
+import unicodedata
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from culnig_tl.errors import CulnigError
+from culnig_tl.instances import country_name, stable_random
+from culnig_tl.tasks.blend import HUB, LANGUAGES, country_file
+from culnig_tl.tasks.tables import read_table
+
+_ANNOTATIONS = "{}_data.json"
+_PROMPTS = "prompts/{}_prompts.csv"
+_QUESTION = "{q}"
+# A word: letters with the marks that belong to them (vowel signs, accents), and digits.
+_WORD = r"[\p{L}\p{M}\p{N}]+"
+
+
+@dataclass(frozen=True)
+class ShortQuestion:
+    """A question to be answered freely.
+
+    Attributes:
+        id: BLEnD's, with the country.
+        country: one of `COUNTRIES`.
+        language: ISO 639-1 code of the question and its answers.
+        question: as it is written.
+        prompt: what a chat model is told: one of BLEnD's wordings, the question in it.
+        answers: what people in that country answered.
+    """
+
+    id: str
+    country: str
+    language: str
+    question: str
+    prompt: str
+    answers: tuple[str, ...]
+
+
+def load_short_questions(
+    countries: Sequence[str] | None = None,
+    limit: int | None = None,
+    data: str | Path | None = None,
+    english: bool = False,
+) -> list[ShortQuestion]:
+    """BLEnD's questions that somebody answered, in each country's own language.
+
+    Args:
+        countries: only these; None takes all 16.
+        limit: at most so many a country, drawn by a stable hash.
+        data: BLEnD's folder: `annotations/US_data.json`, `prompts/US_prompts.csv` and so on;
+            without it the annotations come from the Hub. The wording of a prompt is drawn by a
+            stable hash from the country's file; where there is none, the question stands alone.
+        english: the questions, prompts and answers in English instead.
+
+    Raises:
+        CulnigError: an unknown country, a missing or malformed file (with the question's id).
+    """
+    wanted = LANGUAGES if countries is None else dict.fromkeys(map(country_name, countries))
+    found = []
+    for country in wanted:
+        file = _annotation_file(country, data)
+        wordings = [_QUESTION]
+        prompts = None if data is None else country_file(data, _PROMPTS, country)
+        if prompts is not None and prompts.exists():
+            column = "English" if english else "Translation"
+            wordings = list(read_table(prompts, [column])[column])
+        questions = [
+            _question(row, identifier, country, english, wordings, f"{file}, {identifier}")
+            for identifier, row in _rows(file)
+        ]
+        answered = [question for question in questions if question and question.answers]
+        if limit is not None and limit < len(answered):
+            drawn = stable_random("short answers", country).sample(range(len(answered)), limit)
+            answered = [answered[i] for i in sorted(drawn)]
+        found += answered
+    return found
+
+
+def judge(reply: str, answers: Sequence[str], language: str) -> bool:
+    """Whether the reply has the words of one of the answers, in sequence (appendix D).
+
+    Both are taken apart into words in their basic form (`basic_words`), so that an inflected form
+    or a particle behind a word does not count against it.
+
+    Raises:
+        CulnigError: as `basic_words`.
+    """
+    said = basic_words(reply, language)
+    return any(_holds(said, basic_words(answer, language)) for answer in answers)
+
+
+def basic_words(text: str, language: str) -> list[str]:
+    """The words of a text, folded and in their basic form.
+
+    en, es, el, id, fa: lemmas (simplemma); zh: segmented (jieba); ko: morphemes without particles
+    and endings (kiwipiepy); ar: Snowball's stems; ha: hausastemmer's stems; all others, among them
+    am, as, az and su: the words as they are, since no well-kept package has them.
+
+    Raises:
+        CulnigError: the extra `saq` is not installed.
+    """
+    # Compatibility forms are one form. Persian joins parts of a word by a character of no width,
+    # and others have such characters by accident. Arabic's vowel marks are written or not.
+    text = unicodedata.normalize("NFKC", text).lower()
+    text = text.replace("\u200c", " " if language == "fa" else "")
+    text = re.sub("[\u200b\u200d\ufeff\u064b-\u0652\u0640]", "", text)
+    if language == "fa":  # what an Arabic keyboard writes
+        text = text.replace("ي", "ی").replace("ك", "ک")
+    return _LANGUAGES.get(language, _words)(text)
+
+
+def _holds(said: Sequence[str], answer: Sequence[str]) -> bool:
+    """Whether `answer` is in `said`, one word after the other."""
+    if not answer:
+        return False
+    starts = range(len(said) - len(answer) + 1)
+    return any(list(said[i : i + len(answer)]) == list(answer) for i in starts)
+
+
+@functools.cache
+def _package(name: str) -> Any:
+    try:
+        return importlib.import_module(name)
+    except ImportError as error:
+        raise CulnigError(
+            f"judging short answers needs the package {name!r}: pip install 'culnig-tl[saq]'"
+        ) from error
+
+
+def _words(text: str) -> list[str]:
+    return _package("regex").findall(_WORD, text)
+
+
+def _lemmas(language: str) -> Callable[[str], list[str]]:
+    def lemmas(text: str) -> list[str]:
+        lemmatize = _package("simplemma").lemmatize
+        return [lemmatize(word, lang=language).lower() for word in _words(text)]
+
+    return lemmas
+
+
+def _segments(text: str) -> list[str]:
+    jieba = _package("jieba")
+    jieba.setLogLevel("ERROR")  # it says how long its dictionary took
+    return [word for part in jieba.cut(text) for word in _words(part)]
+
+
+@functools.cache
+def _kiwi() -> Any:
+    return _package("kiwipiepy").Kiwi()
+
+
+def _morphemes(text: str) -> list[str]:
+    # Tags that begin with J are particles, E endings, S but for SL, SH, SN punctuation.
+    tokens = _kiwi().tokenize(text)
+    kept = [t for t in tokens if t.tag[0] not in "JES" or t.tag in ("SL", "SH", "SN")]
+    return [word for token in kept for word in _words(token.form)]
+
+
+def _arabic_stems(text: str) -> list[str]:
+    return _package("snowballstemmer").stemmer("arabic").stemWords(_words(text))
+
+
+def _hausa_stems(text: str) -> list[str]:
+    return [_package("hausastemmer").stem(word) for word in _words(text)]
+
+
+_LANGUAGES: dict[str, Callable[[str], list[str]]] = {
+    **{language: _lemmas(language) for language in ("en", "es", "el", "id", "fa")},
+    "zh": _segments,
+    "ko": _morphemes,
+    "ar": _arabic_stems,
+    "ha": _hausa_stems,
+}
+
+
+def _annotation_file(country: str, data: str | Path | None) -> Path:
+    if data is not None:
+        return country_file(data, f"annotations/{_ANNOTATIONS}", country)
+    import huggingface_hub
+
+    # The files themselves: the Hub's own loader of this configuration fails on their nested column.
+    name = str(country_file("data/annotations_hf", _ANNOTATIONS, country))
+    try:
+        return Path(huggingface_hub.hf_hub_download(HUB, name, repo_type="dataset"))
+    except Exception as error:  # the Hub client raises a dozen different ones
+        reason = " ".join(str(error).split())[:200]
+        raise CulnigError(
+            f"cannot load {name} of {HUB} from the Hub ({type(error).__name__}: {reason}); check "
+            "the network, or give a local copy with data= (--data)"
+        ) from error
+
+
+def _rows(file: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """The questions of an annotation file by id: one object by id, or rows with an `ID`."""
+    if not file.is_file():
+        raise CulnigError(f"no file {file}: check the path given as data")
+    text = file.read_text(encoding="utf-8")
+    try:
+        content = json.loads(text)
+    except json.JSONDecodeError:
+        try:
+            content = [json.loads(line) for line in text.splitlines() if line.strip()]
+        except json.JSONDecodeError as error:
+            raise CulnigError(f"cannot parse {file}: {error}; is it BLEnD's file?") from error
+    rows = content.items() if isinstance(content, dict) else ((r.get("ID"), r) for r in content)
+    for identifier, row in rows:
+        yield str(identifier), row
+
+
+def _question(
+    row: Mapping[str, Any],
+    identifier: str,
+    country: str,
+    english: bool,
+    wordings: Sequence[str],
+    where: str,
+) -> ShortQuestion | None:
+    """None where the question is not written down in the language."""
+    key, answers_key = ("en_question", "en_answers") if english else ("question", "answers")
+    try:
+        text = row[key]
+        answers = [str(a) for part in row["annotations"] for a in part[answers_key]]
+    except (KeyError, TypeError) as error:
+        raise CulnigError(f"{where}: {error!r} is not there; use BLEnD's annotations") from error
+    if not isinstance(text, str) or not text.strip():
+        return None
+    name = f"{identifier}/{country}"
+    # Its wordings end a question with a mark of their own here and there.
+    wording = stable_random("wording", name).choice(list(wordings))
+    prompt = wording.replace(f"{_QUESTION}?", _QUESTION).replace(_QUESTION, text.strip())
+    language = "en" if english else LANGUAGES[country]
+    unique = tuple(dict.fromkeys(a.strip() for a in answers if a.strip()))
+    return ShortQuestion(name, country, language, text.strip(), prompt, unique)

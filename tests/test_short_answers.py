@@ -1,0 +1,188 @@
+"""Short answers: judging in every language, the questions, and answers of tiny models."""
+
+import json
+import sys
+
+import pytest
+import tiny
+
+from culnig_tl import CulnigError
+from culnig_tl.models import layout_of
+from culnig_tl.neurons import NeuronSet
+from culnig_tl.selection import select_random
+from culnig_tl.short_answers import answer_questions
+from culnig_tl.tasks import short_answers
+from culnig_tl.tasks.blend import LANGUAGES
+from culnig_tl.tasks.short_answers import (
+    ShortQuestion,
+    basic_words,
+    judge,
+    load_short_questions,
+)
+
+# A reply, an answer that is in it (inflected, where the language has a package), one that is not.
+REPLIES = {
+    "en": ("They often eat **sandwiches**.", "sandwich", "pizza"),
+    "es": ("Los niños comen manzanas rojas.", "manzana roja", "pera"),
+    "el": ("Τρώνε συχνά ντομάτες.", "ντομάτα", "ψωμί"),
+    "id": ("Mereka suka memakan nasi goreng!", "makan nasi goreng", "sate"),
+    "fa": ("مردم معمولاً کتاب‌ها می‌خرند.", "كتاب", "چای"),
+    "zh": ("中国人喜欢吃炸鸡，喝啤酒。", "炸鸡", "花生"),
+    "ko": ("보통 김치찌개를 먹습니다.", "김치찌개", "불고기"),
+    "ar": ("يأكلون الخُبز والتمر.", "خبز", "أرز"),
+    "ha": ("Suna karanta littattafai.", "littafi", "shayi"),
+    "am": ("ሰዎች እንጀራ ይበላሉ።", "እንጀራ", "ሻይ"),
+    "as": ("মানুহে ভাত\u200b খায়।", "ভাত", "চাহ"),
+    "az": ("İnsanlar Çay içir.", "çay", "qəhvə"),
+    "su": ("Jalma dahar sangu.", "Sangu", "roti"),
+}
+
+
+def test_every_language_of_blend_is_judged():
+    assert set(REPLIES) == set(LANGUAGES.values())
+
+
+@pytest.mark.parametrize("language", REPLIES)
+def test_judge(language):
+    reply, right, wrong = REPLIES[language]
+    assert judge(reply, [right], language)
+    assert judge(reply, [wrong, right], language)
+    assert not judge(reply, [wrong], language)
+    assert not judge("", [right], language)
+    assert not judge(reply, ["", "?"], language)
+
+
+def test_words_in_sequence():
+    assert judge("A plate of fried chicken, please", ["fried chicken"], "en")
+    assert not judge("chicken fried rice", ["fried chicken"], "en")
+    assert not judge("fried rice with chicken", ["fried chicken"], "en")
+    # Vowel signs belong to their word: without them these two would be one.
+    assert basic_words("ভাত ভাতি", "as") == ["ভাত", "ভাতি"]
+
+
+def test_without_the_extra(monkeypatch):
+    monkeypatch.setitem(sys.modules, "jieba", None)
+    short_answers._package.cache_clear()
+    with pytest.raises(CulnigError, match="needs the package 'jieba': pip install 'culnig-tl.saq"):
+        judge("炸鸡", ["炸鸡"], "zh")
+    short_answers._package.cache_clear()
+
+
+ROWS = {
+    "A-1": {
+        "question": "¿Qué se bebe?",
+        "en_question": "What is drunk?",
+        "annotations": [
+            {"answers": ["vino", "Vino "], "en_answers": ["wine"], "count": 2},
+            {"answers": ["agua"], "en_answers": ["water"], "count": 1},
+        ],
+        "idks": {},
+    },
+    "A-2": {"question": "¿Y qué se come?", "en_question": "And eaten?", "annotations": []},
+    "A-3": {"question": " ", "en_question": "?", "annotations": [{"answers": ["x"]}]},
+}
+
+
+def folder(tmp_path, rows=ROWS, prompts=True):
+    for name in ("annotations", "prompts"):
+        (tmp_path / name).mkdir(parents=True)
+    (tmp_path / "annotations" / "Spain_data.json").write_text(json.dumps(rows), encoding="utf-8")
+    if prompts:
+        text = 'id,English,Translation\ninst-1,"Question: {q}?\nAnswer:","Pregunta: {q}?\nRespuesta:"\n'
+        (tmp_path / "prompts" / "Spain_prompts.csv").write_text(text, encoding="utf-8")
+    return tmp_path
+
+
+EXPECTED = ShortQuestion(
+    "A-1/Spain",
+    "Spain",
+    "es",
+    "¿Qué se bebe?",
+    "Pregunta: ¿Qué se bebe?\nRespuesta:",
+    ("vino", "Vino", "agua"),
+)
+
+
+def test_short_questions(tmp_path, monkeypatch):
+    data = folder(tmp_path / "a")
+    # Nobody answered the second, and the third is not written down.
+    assert load_short_questions(["spain"], data=data) == [EXPECTED]
+    rows = {key: row for key, row in ROWS.items() if key != "A-3"}
+    (english,) = load_short_questions(["Spain"], data=folder(tmp_path / "b", rows), english=True)
+    assert (english.language, english.answers) == ("en", ("wine", "water"))
+    assert english.prompt == "Question: What is drunk?\nAnswer:"
+    # Without prompts the question stands alone; the Hub's files are rows with an ID.
+    plain = folder(tmp_path / "c", prompts=False)
+    (alone,) = load_short_questions(["Spain"], data=plain)
+    assert alone.prompt == alone.question
+    hub = tmp_path / "hub.json"
+    hub.write_text("\n".join(json.dumps({"ID": key, **row}) for key, row in ROWS.items()))
+    asked = []
+
+    def hf_hub_download(name, file, repo_type):
+        asked.append((name, file, repo_type))
+        return str(hub)
+
+    monkeypatch.setattr("huggingface_hub.hf_hub_download", hf_hub_download)
+    assert load_short_questions(["Spain"]) == [alone]
+    assert asked == [("nayeon212/BLEnD", "data/annotations_hf/Spain_data.json", "dataset")]
+
+
+def test_limit_draws_the_same_again(tmp_path):
+    rows = {f"A-{n}": ROWS["A-1"] for n in range(30)}
+    data = folder(tmp_path, rows)
+    found = load_short_questions(["Spain"], 7, data)
+    assert len(found) == 7
+    assert found == load_short_questions(["Spain"], 7, data)
+    assert [q.id for q in found] != [f"A-{n}/Spain" for n in range(7)]
+
+
+def test_question_errors(tmp_path):
+    with pytest.raises(CulnigError, match="no file .*Spain_data.json: check the path given as da"):
+        load_short_questions(["Spain"], data=tmp_path)
+    with pytest.raises(CulnigError, match="A-1: KeyError.'annotations'. is not there; use BLEnD's"):
+        load_short_questions(["Spain"], data=folder(tmp_path / "a", {"A-1": {"question": "?"}}))
+    broken = folder(tmp_path / "b")
+    (broken / "annotations" / "Spain_data.json").write_text("{")
+    with pytest.raises(CulnigError, match="cannot parse .*Spain_data.json.*is it BLEnD's file"):
+        load_short_questions(["Spain"], data=broken)
+    with pytest.raises(CulnigError, match="cannot load data/annotations_hf/Iran_data.json of nay"):
+        load_short_questions(["Iran"])
+
+
+def test_real_answers(shared):
+    """Each country's questions: every answer is right for itself, and few are for the next one."""
+    data = shared / "data" / "blend"
+    for country in LANGUAGES:
+        questions = load_short_questions([country], 25, data)
+        assert len(questions) == 25
+        wrong = 0
+        for question, other in zip(questions, questions[1:] + questions[:1], strict=True):
+            words = basic_words(question.answers[0], question.language)
+            assert judge(question.answers[0], question.answers, question.language) == bool(words)
+            wrong += judge(question.answers[0], other.answers, other.language)
+        assert wrong <= 4, country
+
+
+@pytest.mark.model
+@pytest.mark.parametrize(("kind", "model_class"), tiny.FEWER_MODELS)
+def test_answers_of_a_tiny_model(kind, model_class):
+    model = tiny.model(kind, model_class)
+    questions = [
+        ShortQuestion(f"q{n}", "UK", "en", text, text, ("tea", "coffee"))
+        for n, text in enumerate(("what do people drink in iran ?", "what is on the a :"))
+    ]
+    frame = answer_questions(model, questions, max_new_tokens=5)
+    assert list(frame["id"]) == ["q0", "q1"]
+    assert frame["reply"].str.split().str.len().le(5).all()
+    for _, row in frame.iterrows():
+        assert row["correct"] == bool({"tea", "coffee"} & set(row["reply"].split()))
+    everything = select_random(NeuronSet(layout_of(model), range_of(model)), 0)
+    masked = answer_questions(model, questions, everything, max_new_tokens=5)
+    assert not masked["reply"].equals(frame["reply"])
+    with pytest.raises(CulnigError, match="no questions: load some first"):
+        answer_questions(model, [])
+
+
+def range_of(model):
+    return layout_of(model).ids_of(["gate", "q", "k", "v"])
