@@ -30,6 +30,7 @@ from culnig_tl.report import table_rows
 from culnig_tl.runs import read_run, run_study, write_evaluation
 from culnig_tl.scores import TARGETS, Scores
 from culnig_tl.selection import select_general, select_random, select_specific
+from culnig_tl.short_answers import short_answers_run
 from culnig_tl.study import GENERAL, PRESETS, Study
 from culnig_tl.tasks import TASKS, load_task
 from culnig_tl.verify import verify_run
@@ -353,6 +354,22 @@ def methods(
     for name, part in table.groupby(level="set", sort=False):
         _print_comparison(part.droplevel("set"), str(name))
     _console.print(f"Report: {(run_folder / 'report.html').resolve()}", soft_wrap=True)
+
+
+@app.command("short-answers")
+def short_answers(
+    run_folder: Annotated[Path, typer.Option("--run", help="The folder of a finished run.")],
+    countries: Annotated[str | None, typer.Option(help="Comma-separated; all 16.")] = None,
+    limit: Annotated[int, typer.Option(help="Questions a country.")] = 40,
+    data: Annotated[Path | None, typer.Option(help="BLEnD's folder; that of the run.")] = None,
+    english: Annotated[bool, typer.Option("--english", help="Ask in English.")] = False,
+    max_new_tokens: Annotated[int, typer.Option(help="At which an answer ends.")] = 512,
+) -> None:
+    """Ask BLEnD's short questions in each country's language, with a run's neurons masked."""
+    where = _country_list(countries)
+    table = short_answers_run(run_folder, where, limit, data, english, max_new_tokens)
+    _print_comparison(table)
+    _console.print(f"Replies: {(run_folder / 'short-answers').resolve()}", soft_wrap=True)
 
 
 @app.command()

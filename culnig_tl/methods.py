@@ -19,6 +19,7 @@ from culnig_tl.models import HookedModel
 from culnig_tl.neurons import NeuronSet
 from culnig_tl.runs import (
     check_arguments,
+    check_finished,
     evaluate_once,
     load_study_model,
     read_evaluation,
@@ -63,8 +64,7 @@ def compare_methods(
     out = Path(out)
     if seeds < 1:
         raise CulnigError(f"seeds is {seeds}: give 1 or more")
-    if not (out / "table.csv").exists():
-        raise CulnigError(f"{out} holds no finished run: finish it with culnig run --out {out}")
+    check_finished(out)
     study, folder = study_of(out), out / "methods"
     if study.task != "blend":
         raise CulnigError(

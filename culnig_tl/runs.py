@@ -167,6 +167,16 @@ def evaluate_once(
     return read_evaluation(file)
 
 
+def check_finished(out: Path) -> None:
+    """Refuse a folder without a finished run.
+
+    Raises:
+        CulnigError: it holds none.
+    """
+    if not (out / "table.csv").exists():
+        raise CulnigError(f"{out} holds no finished run: finish it with culnig run --out {out}")
+
+
 def check_arguments(file: Path, arguments: Mapping[str, Any]) -> None:
     """Refuse to go on where `file` notes other arguments, else note these in it.
 

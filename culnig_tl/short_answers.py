@@ -1,14 +1,29 @@
 """Short answers in many languages: written freely, with neurons masked, and judged."""
 
+import logging
 from collections.abc import Sequence
+from pathlib import Path
 
 import pandas as pd
 
+from culnig_tl.comparison import compare
 from culnig_tl.errors import CulnigError
+from culnig_tl.files import write_atomically
 from culnig_tl.generation import generate
 from culnig_tl.models import HookedModel, tokenizer_of
 from culnig_tl.neurons import NeuronSet
-from culnig_tl.tasks.short_answers import ShortQuestion, judge
+from culnig_tl.runs import (
+    check_arguments,
+    check_finished,
+    load_study_model,
+    read_evaluation,
+    run_sets,
+    write_evaluation,
+)
+from culnig_tl.study import study_of
+from culnig_tl.tasks.short_answers import ShortQuestion, judge, load_short_questions
+
+_log = logging.getLogger(__name__)
 
 
 def answer_questions(
@@ -53,6 +68,62 @@ def answer_questions(
             }
         )
     return pd.DataFrame(rows)
+
+
+def short_answers_run(
+    out: str | Path,
+    countries: Sequence[str] | None = None,
+    limit: int = 40,
+    data: str | Path | None = None,
+    english: bool = False,
+    max_new_tokens: int = 512,
+) -> pd.DataFrame:
+    """Ask short questions with nothing masked, with a run's culture-general set, and with a random
+    set of it masked (the counterpart of Table 13).
+
+    Into `out/short-answers` go a CSV of the replies for each, and table.csv. What is there is not
+    written again.
+
+    Args:
+        out: the folder of a finished `run_study`.
+        countries, limit, data, english: as `load_short_questions`; without `data`, that of the
+            run's task `blend`.
+        max_new_tokens: as `generate`.
+
+    Returns:
+        `compare`'s table, a row a country and language.
+
+    Raises:
+        CulnigError: not a finished run, a folder made with other arguments, or as
+            `load_short_questions`.
+    """
+    out = Path(out)
+    check_finished(out)
+    study, folder = study_of(out), out / "short-answers"
+    data = data or study.data.get("blend")
+    questions = load_short_questions(countries, limit, data, english)
+    arguments = {
+        "countries": None if countries is None else list(countries),
+        "limit": limit,
+        "english": english,
+        "max_new_tokens": max_new_tokens,
+    }
+    check_arguments(folder / "short-answers.json", arguments)
+    (culture,) = run_sets(out, "general")
+    random = (run_sets(out, "random") or run_sets(out, "matched"))[0]
+    model = load_study_model(study)
+    frames = []
+    for name, neurons in (("original", None), (culture.name, culture), (random.name, random)):
+        file = folder / f"{name}.csv"
+        if not file.exists():
+            _log.info("short answers: %s", name)
+            frame = answer_questions(model, questions, neurons, study.factor, max_new_tokens)
+            write_evaluation(frame, file)
+        frame = read_evaluation(file)
+        frames.append(frame.assign(task=frame["country"] + ", " + frame["language"]))
+    table = compare(frames[0], frames[1], frames[2:])
+    write_atomically(folder / "table.csv", table.to_csv)
+    return table
 
 
 def _tokens(tokenizer: object, prompt: str, chat: bool) -> list[int]:

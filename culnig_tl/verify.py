@@ -16,7 +16,13 @@ from culnig_tl.errors import CulnigError
 from culnig_tl.files import write_atomically
 from culnig_tl.neurons import NeuronSet
 from culnig_tl.patching import patching_effects
-from culnig_tl.runs import check_arguments, load_study_model, read_run, run_sets
+from culnig_tl.runs import (
+    check_arguments,
+    check_finished,
+    load_study_model,
+    read_run,
+    run_sets,
+)
 from culnig_tl.set_effects import dose_response, interaction
 from culnig_tl.study import cultural_instances, study_of
 from culnig_tl.tokens import token_attribution
@@ -56,8 +62,7 @@ def verify_run(
     for what, value in (("prompts", prompts), ("sample", sample), ("pairs", pairs)):
         if value < 1:
             raise CulnigError(f"{what} is {value}: give 1 or more")
-    if not (out / "table.csv").exists():
-        raise CulnigError(f"{out} holds no finished run: finish it with culnig run --out {out}")
+    check_finished(out)
     study, folder = study_of(out), out / "verify"
     arguments = {"prompts": prompts, "sample": sample, "steps": steps, "pairs": pairs}
     check_arguments(folder / "verify.json", arguments)

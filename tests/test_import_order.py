@@ -8,9 +8,9 @@ import pytest
 PACKAGE = Path(__file__).resolve().parents[1] / "culnig_tl"
 ORDER = (
     "errors files instances tasks neurons embedded models prompts batches scores attribution "
-    "lape selection ablation evaluation generation short_answers texts effects set_effects "
+    "lape selection ablation evaluation generation texts effects set_effects "
     "patching tokens agreement comparison study results published plots report runs verify "
-    "methods paper plan cli __main__"
+    "short_answers methods paper plan cli __main__"
 ).split()
 DATA = "data"  # the folder of bundled data: a package without code
 MAY_BE_ABSENT = {"__main__"}

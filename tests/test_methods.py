@@ -6,6 +6,7 @@ import pandas as pd
 import pytest
 import tiny
 from test_cli import culnig
+from test_short_answers import folder as short_answers_folder
 from test_tasks import blend_folder, blend_row
 
 from culnig_tl import CulnigError, NeuronSet
@@ -94,7 +95,7 @@ def test_no_neuron():
 
 @pytest.mark.gemma
 @tiny.needs_gemma
-def test_compare_methods(monkeypatch, capsys, tmp_path):
+def test_methods_and_short_answers_of_a_run(monkeypatch, capsys, tmp_path):
     for country in set(LANGUAGES) - {"Iran", "Spain", "UK"}:  # a set each: fewer are as good
         monkeypatch.delitem(LANGUAGES, country)
     out, folder = tmp_path / "run", questions_folder(tmp_path / "blend")
@@ -123,6 +124,16 @@ def test_compare_methods(monkeypatch, capsys, tmp_path):
     code, _, error = culnig(monkeypatch, capsys, *fast[:3], "--top", 0.1)
     assert code == 1
     assert "was made with top = 0.002, this asks for 0.1" in " ".join(error.split())
+    short = ["short-answers", "--run", out, "--countries", "Spain", "--max-new-tokens", 3]
+    code, _, error = culnig(monkeypatch, capsys, *short)
+    assert code == 1
+    assert "Spain_data.json: check the path given as data" in " ".join(error.split())
+    short += ["--data", short_answers_folder(tmp_path / "short")]
+    code, printed, error = culnig(monkeypatch, capsys, *short)
+    assert code == 0, error
+    assert "Spain, es" in printed
+    replies = pd.read_csv(out / "short-answers" / "original.csv")
+    assert list(replies["id"]) == ["A-1/Spain"]
 
 
 def test_compare_methods_errors(monkeypatch, capsys, tmp_path):
