@@ -11,7 +11,6 @@ target is chosen on one half (`--half choose`) and confirmed on the other. Goes 
 import argparse
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 from common import RESULTS
 
@@ -32,11 +31,6 @@ def half_of(identifier: str) -> str:
     return stable_random("half", question).choice(HALVES)
 
 
-def with_nats(frame: pd.DataFrame) -> pd.DataFrame:
-    """With ln P(y|x) of the answer: it falls on every question, where `correct` seldom changes."""
-    return frame.assign(nats=np.log(frame["probability"].clip(lower=1e-30)))
-
-
 def main() -> None:
     options = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     options.add_argument("--run", type=Path, required=True)
@@ -52,7 +46,7 @@ def main() -> None:
         if half_of(instance.id) == arguments.half
     ]
     model = load_study_model(study)
-    original = with_nats(evaluate_once(model, study, asked, None, folder / "original.csv"))
+    original = evaluate_once(model, study, asked, None, folder / "original.csv")
     rows = []
     for target in TARGETS:
         sets = {
@@ -70,9 +64,7 @@ def main() -> None:
             for country in FOCUS_COUNTRIES
         }
         masked = {
-            country: with_nats(
-                evaluate_once(model, study, asked, neurons, folder / f"{target}-{country}.csv")
-            )
+            country: evaluate_once(model, study, asked, neurons, folder / f"{target}-{country}.csv")
             for country, neurons in sets.items()
         }
         for metric in METRICS:

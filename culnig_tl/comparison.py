@@ -13,6 +13,8 @@ from scipy import stats
 from culnig_tl.errors import CulnigError
 
 SIGNIFICANT = 0.05
+# Where a probability is 0 in floating point.
+LEAST_PROBABILITY = 1e-30
 # Countries with a common language or border; a choice of ours, and an argument.
 RELATED = {
     "China": ("North Korea", "South Korea"),
@@ -43,8 +45,8 @@ def compare(
 
     Returns:
         One row a task: items, original, masked, random (their mean), random_sd (population
-        standard deviation over the sets), all in percent of `metric`; p_mean, p_one;
-        significant: both are below 0.05.
+        standard deviation over the sets), all in percent of `metric` (a column of `evaluate`; or
+        `nats`: the mean of ln P(y|x)); p_mean, p_one; significant: both are below 0.05.
 
     Raises:
         CulnigError: no random set, or frames over different instances.
@@ -56,18 +58,18 @@ def compare(
     rows = []
     for task, part in original.groupby("task", sort=False):
         here = part.index
-        before = part[metric].to_numpy(dtype=float)
-        after = masked.loc[here, metric].to_numpy(dtype=float)
-        controls = np.stack([frame.loc[here, metric].to_numpy(dtype=float) for frame in random])
+        before = _values(part, metric)
+        after = _values(masked.loc[here], metric)
+        controls = np.stack([_values(frame.loc[here], metric) for frame in random])
         p_mean, p_one = _p_values(before, after, controls, resamples, rng)
         rows.append(
             {
                 "task": task,
                 "items": len(part),
-                "original": 100 * before.mean(),
-                "masked": 100 * after.mean(),
-                "random": 100 * controls.mean(),
-                "random_sd": 100 * controls.mean(axis=1).std(),
+                "original": before.mean(),
+                "masked": after.mean(),
+                "random": controls.mean(),
+                "random_sd": controls.mean(axis=1).std(),
                 "p_mean": p_mean,
                 "p_one": p_one,
                 "significant": p_mean < SIGNIFICANT and p_one < SIGNIFICANT,
@@ -92,20 +94,21 @@ def by_country(
 def compare_countries(
     original: pd.DataFrame, masked: Mapping[str, pd.DataFrame], metric: str = "correct"
 ) -> pd.DataFrame:
-    """How far each country's questions fall when another's neurons are masked, in percent points.
+    """How far each country's questions fall when another's neurons are masked.
 
     Args:
         original: `evaluate` with nothing masked.
         masked: by country, `evaluate` over the same instances with its neurons masked.
 
     Returns:
-        Neurons' country (rows) x question's country (columns): the reduction of `metric`.
+        Neurons' country (rows) x question's country (columns): the reduction of `metric`, in
+        percent points (`nats`: of ln P(y|x)).
 
     Raises:
         CulnigError: no masked evaluation, frames over different instances, or no countries.
     """
     _check_countries(original, masked)
-    return 100 * pd.DataFrame(
+    return pd.DataFrame(
         {country: _reductions(original, frame, metric).mean() for country, frame in masked.items()}
     ).T.rename_axis(index="neurons", columns="question")
 
@@ -126,10 +129,10 @@ def own_ranks(
     """The counterpart of Table 15's diagonal: does a country's own set hit that country first?
 
     Returns:
-        One row a set: items (the own country's), reduction (its own, percent points), others (the
-        mean of the other countries' reductions), rank (of the own country; 1 is hit hardest),
-        rank_low and rank_high (95% percentile bootstrap over instances, within each country), and
-        related_rank (the mean rank of the related countries that are there, or NaN).
+        One row a set: items (the own country's), reduction (its own, as in `compare_countries`),
+        others (the mean of the other countries' reductions), rank (of the own country; 1 is hit
+        hardest), rank_low and rank_high (95% percentile bootstrap over instances, within each
+        country), and related_rank (the mean rank of the related countries that are there, or NaN).
 
     Raises:
         CulnigError: as `compare_countries`.
@@ -156,8 +159,8 @@ def own_ranks(
             {
                 "neurons": country,
                 "items": len(groups.get_group(country)),
-                "reduction": 100 * means[country],
-                "others": 100 * means.drop(country).mean(),
+                "reduction": means[country],
+                "others": means.drop(country).mean(),
                 "rank": rank[country],
                 "rank_low": np.quantile(ranks, 0.025),
                 "rank_high": np.quantile(ranks, 0.975),
@@ -169,8 +172,15 @@ def own_ranks(
 
 def _reductions(original: pd.DataFrame, masked: pd.DataFrame, metric: str) -> Any:
     """The reduction of each instance, grouped by its country."""
-    reduction = original[metric].astype(float) - masked[metric].astype(float)
+    reduction = pd.Series(_values(original, metric) - _values(masked, metric), original.index)
     return reduction[original["country"] != ""].groupby(original["country"])
+
+
+def _values(frame: pd.DataFrame, metric: str) -> np.ndarray:
+    """The metric of each instance, in percent; `nats`: ln P(y|x)."""
+    if metric == "nats":
+        return np.log(frame["probability"].to_numpy(dtype=float).clip(min=LEAST_PROBABILITY))
+    return 100 * frame[metric].to_numpy(dtype=float)
 
 
 def _check_countries(original: pd.DataFrame, masked: Mapping[str, pd.DataFrame]) -> None:
@@ -202,6 +212,6 @@ def _p_values(
     random_reductions = counts @ (before - controls).T
     drawn = random_reductions[np.arange(resamples), rng.integers(len(controls), size=resamples)]
     # A tie is a tie, but for rounding: of the mean, and of credits that are no whole numbers.
-    at_least = masked_reduction - 1e-9
+    at_least = masked_reduction - 1e-7
     p_mean = float((random_reductions.mean(axis=1) >= at_least).mean())
     return p_mean, float((drawn >= at_least).mean())

@@ -30,7 +30,8 @@ def study_tables(
     - `ablations`: accuracy on each test for each ablation of the method (Tables 18 to 20).
     - `sweep`: t, r, neurons, accuracy, reduction (Figure 2).
     - `reductions`, `ranks`, `own`: `compare_countries`, `rank_countries`, `own_ranks` on the
-      study's own task (Table 15); `overlap` of the general and the specific sets.
+      study's own task (Table 15); `own_nats`: the last of ln P(y|x), which every question moves;
+      `overlap` of the general and the specific sets.
 
     Args:
         made: the study's maskings, those without a set left out.
@@ -65,6 +66,7 @@ def study_tables(
         tables["reductions"] = compare_countries(before, masked)
         tables["ranks"] = rank_countries(tables["reductions"])
         tables["own"] = own_ranks(before, masked)
+        tables["own_nats"] = own_ranks(before, masked, metric="nats")
         tables["overlap"] = overlap([sets[name] for name in (GENERAL, *masked)])
     return tables
 

@@ -51,6 +51,20 @@ def test_masked_hurts_all_and_random_none():
     assert bool(row["significant"]) is True
 
 
+def test_nats_by_hand():
+    """ln P falls by 1 for Spain and by 2 for Iran; one P is 0 in floating point."""
+    before = frame([1] * 4, probability=[1.0, 1.0, np.e**-3, np.e**-3])
+    after = frame([1] * 4, probability=np.exp([-1.0, -2.0, -4.0, -5.0]))
+    row = compare(before, after, [before], metric="nats").loc["everyday"]
+    assert (row["original"], row["masked"]) == pytest.approx((-1.5, -3.0))
+    table = compare_countries(before, {"Iran": after}, metric="nats")
+    assert table.loc["Iran"].to_dict() == pytest.approx({"Spain": 1, "Iran": 2})
+    own = own_ranks(before, {"Iran": after}, metric="nats").loc["Iran"]
+    assert (own["reduction"], own["others"], own["rank"]) == pytest.approx((2, 1, 1))
+    gone = compare(before, frame([1] * 4, probability=0.0), [before], metric="nats")
+    assert gone.loc["everyday", "masked"] == pytest.approx(np.log(1e-30))
+
+
 @pytest.mark.parametrize("correct", [[1] * 20, [1, 0] * 10])
 def test_identical_evaluations_give_one(correct):
     same = frame(correct)
