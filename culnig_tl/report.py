@@ -2,6 +2,7 @@
 
 import base64
 import io
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -46,7 +47,7 @@ def write_report(
     checks: Mapping[str, Any] | None = None,
     methods: Mapping[str, Any] | None = None,
 ) -> None:
-    """Write the HTML report of a run.
+    """Write the HTML report of a run, and its figures as PNG files into `figures` beside it.
 
     Args:
         path: the file to write.
@@ -58,6 +59,7 @@ def write_report(
         checks: what `verify_run` found (`read_checks`): another section.
         methods: what `compare_methods` found (`read_methods`): another section.
     """
+    folder = path.parent / "figures"
     arguments = neurons.provenance["arguments"]
     variant, target = arguments["variant"], arguments.get("target")
     found = {
@@ -110,9 +112,9 @@ def write_report(
         top=top.to_dict("records"),
         variant=variant,
         target=target or scores.targets[0],
-        figures={name: _as_png(axes) for name, axes in figures.items()},
-        checks=None if checks is None else _check_section(checks),
-        methods=None if methods is None else _method_section(methods),
+        figures=_saved(figures, folder),
+        checks=None if checks is None else _check_section(checks, folder),
+        methods=None if methods is None else _method_section(methods, folder),
     )
     write_atomically(path, lambda name: name.write_text(html, encoding="utf-8"))
 
@@ -180,24 +182,24 @@ def _read_frames(
     return found
 
 
-def _method_section(methods: Mapping[str, Any]) -> dict[str, Any]:
+def _method_section(methods: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     """The figures and tables of the section on the rival methods."""
     figures = {
-        "layers": plot_layers(methods["sets"]),
-        "overlap": plot_matrix(methods["overlap"], "neurons", "Neurons shared", None, 0),
+        "methods: layers": plot_layers(methods["sets"]),
+        "methods: overlap": plot_matrix(methods["overlap"], "neurons", "Neurons shared", None, 0),
     }
     for kind in ("languages", "cultures"):
         matrix = methods[f"perplexity-{kind}"].rename_axis(index="neurons", columns="texts")
         title = f"Rise of ln perplexity, {kind}"
-        figures[kind] = plot_matrix(matrix, "nats a token", title)
+        figures[f"methods: {kind}"] = plot_matrix(matrix, "nats a token", title)
     return {
         "table": table_rows(methods["table"]),
         "sizes": table_rows(methods["sizes"]),
-        "figures": {name: _as_png(axes) for name, axes in figures.items()},
+        "figures": _saved(figures, folder),
     }
 
 
-def _check_section(checks: Mapping[str, Any]) -> dict[str, Any]:
+def _check_section(checks: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     """The figures and tables of the section on the gradient."""
     effects, patching = checks["effects"], checks["patching"]
     estimates = ["first_order"]
@@ -226,7 +228,7 @@ def _check_section(checks: Mapping[str, Any]) -> dict[str, Any]:
         "patching": table_rows(agreement(patching, "estimated", "set", "moved")),
         "pairs": len(patching),
         "prompts": effects["instance"].nunique(),
-        "figures": {name: _as_png(axes) for name, axes in figures.items()},
+        "figures": _saved(figures, folder),
         "tokens": checks["tokens"],
     }
 
@@ -236,10 +238,17 @@ def table_rows(table: pd.DataFrame) -> list[dict[str, Any]]:
     return table.reset_index().to_dict("records")
 
 
-def _as_png(axes: Axes) -> str:
-    """The axes' figure as a data address, closed afterwards."""
-    figure = axes.get_figure()
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=120, bbox_inches="tight")  # type: ignore[union-attr]
-    plt.close(figure)  # type: ignore[arg-type]
-    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
+def _saved(figures: Mapping[str, Axes], folder: Path) -> dict[str, str]:
+    """Each figure as a file, and as a data address for the report; closed afterwards."""
+    addresses = {}
+    for name, axes in figures.items():
+        figure = axes.get_figure()
+        buffer = io.BytesIO()
+        figure.savefig(buffer, format="png", dpi=120, bbox_inches="tight")  # type: ignore[union-attr]
+        plt.close(figure)  # type: ignore[arg-type]
+        png = buffer.getvalue()
+        file = folder / f"{'-'.join(re.findall('[A-Za-z0-9]+', name))}.png"
+        write_atomically(file, lambda path, png=png: path.write_bytes(png))
+        encoded = base64.b64encode(png).decode("ascii")
+        addresses[name] = f"data:image/png;base64,{encoded}"
+    return addresses

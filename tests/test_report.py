@@ -117,6 +117,11 @@ def test_report_stands_alone_and_escapes(tmp_path):
     assert "http" not in html
     assert "<script" not in html
     assert "mine <b>" not in html
+    files = sorted(file.name for file in (tmp_path / "figures").iterdir())
+    assert files == [
+        *("comparison.png", "countries-countryrc.png", "countries-everyday.png"),
+        *("distribution.png", "scores.png"),
+    ]
     score = scores().mean("max")[IDS[2]]
     top = f"<td>q</td><td>1</td><td>0</td><td>{score:.3g}</td>"
     assert html.index(top) < html.index("<td>gate</td>")
