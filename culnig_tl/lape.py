@@ -161,7 +161,7 @@ def select_cape(
     found = select_lape(shares, quantile, top, name)
     pure = {}
     for culture, neurons in found.items():
-        language = languages.get(culture)
+        language = languages.get(culture, "")
         if language not in lape:
             raise CulnigError(
                 f"culture {culture!r} has language {language!r}, of which there is no LAPE set: "

@@ -73,7 +73,7 @@ def test_cape_leaves_out_the_languages_own():
     assert found["Iran"].ids.tolist() == [IDS[2], IDS[9]]
     assert found["Spain"].ids.tolist() == []
     assert found["Iran"].provenance["without"] == "LAPE fa"
-    with pytest.raises(CulnigError, match="culture 'Spain' has language None, of which there is n"):
+    with pytest.raises(CulnigError, match="culture 'Spain' has language '', of which there is no"):
         select_cape(cultures, lape, {"Iran": "fa"})
     other = {"fa": NeuronSet(NeuronLayout(1, 2, 1, 1, 1), np.array([0])), "es": lape["es"]}
     with pytest.raises(CulnigError, match="the LAPE sets are of a model with 5 neurons.*one model"):
