@@ -144,7 +144,7 @@ def overlap(sets: Sequence[NeuronSet]) -> pd.DataFrame:
                 f"{sets[0].layout}: compare sets of one model"
             )
     shared = [[len(np.intersect1d(one.ids, other.ids)) for other in sets] for one in sets]
-    return pd.DataFrame(shared, index=names, columns=names)
+    return pd.DataFrame(shared, index=names, columns=names).rename_axis("set")  # type: ignore[arg-type]
 
 
 def select_random(like: NeuronSet, seed: int, matched: bool = False) -> NeuronSet:
