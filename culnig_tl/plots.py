@@ -238,7 +238,15 @@ def plot_sweep(sweep: pd.DataFrame, axes: Axes | None = None) -> Axes:
     for r, rows in sweep.reset_index().groupby("r"):
         axes.plot(100 * rows["t"], rows["reduction"], marker="o", label=f"r = {100 * r:g}%")
         for _, row in rows.iterrows():
-            axes.annotate(f"{row['neurons']:,.0f}", (100 * row["t"], row["reduction"]), fontsize=6)
+            axes.annotate(
+                f"{row['neurons']:,.0f}",
+                (100 * row["t"], row["reduction"]),
+                xytext=(0, 6),
+                textcoords="offset points",
+                ha="center",
+                fontsize=8,
+            )
+    axes.margins(x=0.06, y=0.12)
     axes.set_xscale("log")
     ticks = sorted(sweep.index.get_level_values("t").unique())
     axes.set_xticks([100 * t for t in ticks], [f"{100 * t:g}" for t in ticks])

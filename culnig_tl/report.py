@@ -93,10 +93,13 @@ def write_report(
             figures["published ranks"] = plot_matrix(
                 found["ranks"], "rank", "As published: mean ranks, six models", None, 1, "Reds_r"
             )
+    percent = {}
     if "sweep" in tables:
         figures["sweep"] = plot_sweep(tables["sweep"])
+        percent["sweep"] = tables["sweep"].rename(index=lambda share: f"{100 * share:g}%")
     sizes = tables["sets"]
-    shown = {**tables, "sets": sizes[~sizes["kind"].isin(("random", "matched", "sweep"))]}
+    sizes = sizes[~sizes["kind"].isin(("random", "matched", "sweep"))]
+    shown = {**tables, **percent, "sets": sizes}
     if specific:
         shown["own"] = _with_published(tables["own"], found)
     mean = scores.mean(variant, target=target)[neurons.ids]
