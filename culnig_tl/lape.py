@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +10,7 @@ import pandas as pd
 
 from culnig_tl.errors import CulnigError
 from culnig_tl.files import Provenance, package_versions, write_atomically
-from culnig_tl.neurons import SITES, NeuronLayout, NeuronSet
+from culnig_tl.neurons import NeuronLayout, NeuronSet
 from culnig_tl.scores import read_tensors, write_tensors
 
 _FORMAT = "culnig_tl activation shares, version 1"
@@ -45,8 +45,7 @@ class Shares:
         """Write as safetensors with everything else in its metadata, atomically."""
         about = {
             "format": _FORMAT,
-            "layout": {"n_layers": self.layout.n_layers}
-            | {site: self.layout.size(site) for site in SITES},
+            "layout": asdict(self.layout),
             "groups": self.groups,
             "tokens": self.tokens,
             "provenance": self.provenance,

@@ -4,7 +4,7 @@
 """Neurons, how many a model has, and sets of them that can be saved."""
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
@@ -178,13 +178,12 @@ class NeuronSet:
     def save(self, path: str | Path) -> None:
         """Write the set and its provenance as JSON, atomically."""
         neurons = [list(neuron) for neuron in self]
-        layout = {"n_layers": self.layout.n_layers} | {s: self.layout.size(s) for s in SITES}
         write_json(
             Path(path),
             {
                 "format": _FORMAT,
                 "name": self.name,
-                "layout": layout,
+                "layout": asdict(self.layout),
                 "provenance": self.provenance,
                 "neurons": neurons,
             },

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from safetensors.numpy import save_file
 
 from culnig_tl.errors import CulnigError, EmptySelection
 from culnig_tl.files import Provenance, write_atomically
-from culnig_tl.neurons import SITES, NeuronLayout, NeuronSet
+from culnig_tl.neurons import NeuronLayout, NeuronSet
 
 VARIANTS = ("max", "mean", "norm")
 TARGETS = ("product", "geometric", "log")
@@ -105,8 +105,7 @@ class Scores:
         """Write as safetensors with everything else in its metadata, atomically."""
         about = {
             "format": _FORMAT,
-            "layout": {"n_layers": self.layout.n_layers}
-            | {site: self.layout.size(site) for site in SITES},
+            "layout": asdict(self.layout),
             "targets": self.targets,
             "variants": self.variants,
             "countries": self.countries,

@@ -16,7 +16,7 @@ from typing import Any
 from culnig_tl.errors import CulnigError
 from culnig_tl.instances import country_name, stable_random
 from culnig_tl.tasks.blend import HUB, LANGUAGES, country_file
-from culnig_tl.tasks.tables import read_table
+from culnig_tl.tasks.tables import hub_errors, read_table
 
 _ANNOTATIONS = "{}_data.json"
 _PROMPTS = "prompts/{}_prompts.csv"
@@ -191,14 +191,8 @@ def _annotation_file(country: str, data: str | Path | None) -> Path:
 
     # The files themselves: the Hub's own loader of this configuration fails on their nested column.
     name = str(country_file("data/annotations_hf", _ANNOTATIONS, country))
-    try:
+    with hub_errors(f"{name} of {HUB}"):
         return Path(huggingface_hub.hf_hub_download(HUB, name, repo_type="dataset"))
-    except Exception as error:  # the Hub client raises a dozen different ones
-        reason = " ".join(str(error).split())[:200]
-        raise CulnigError(
-            f"cannot load {name} of {HUB} from the Hub ({type(error).__name__}: {reason}); check "
-            "the network, or give a local copy with data= (--data)"
-        ) from error
 
 
 def _rows(file: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:

@@ -3,7 +3,8 @@
 # (pandas types most results as unions of everything it can return)
 """Rows of a local file (CSV, JSON, JSON lines, Parquet) or of a dataset on the Hub."""
 
-from collections.abc import Mapping, Sequence
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -95,20 +96,31 @@ def read_hub(name: str, config: str | None, split: str, columns: Sequence[str]) 
     """
     import datasets  # heavy, and not needed for local data
 
-    try:
+    with hub_errors(f"dataset {name}"):
         table = datasets.load_dataset(name, config, split=split).to_pandas()
-    except Exception as error:  # the Hub client raises a dozen different ones
-        reason = " ".join(str(error).split())[:200]
-        raise CulnigError(
-            f"cannot load dataset {name} from the Hub ({type(error).__name__}: {reason}); check "
-            "the network, or give a local copy with data= (--data)"
-        ) from error
     missing = [column for column in columns if column not in table.columns]
     if missing:
         raise CulnigError(
             f"dataset {name} has no column {missing[0]!r}: its columns are {list(table.columns)}"
         )
     return table
+
+
+@contextlib.contextmanager
+def hub_errors(what: str) -> Iterator[None]:
+    """Turn the many errors of the Hub's client into one line with the remedy.
+
+    Raises:
+        CulnigError: instead of any of them.
+    """
+    try:
+        yield
+    except Exception as error:  # a dozen different ones
+        reason = " ".join(str(error).split())[:200]
+        raise CulnigError(
+            f"cannot load {what} from the Hub ({type(error).__name__}: {reason}); check the "
+            "network, or give a local copy with data= (--data)"
+        ) from error
 
 
 def _number_as_text(cell: Any) -> Any:
