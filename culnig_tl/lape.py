@@ -1,6 +1,5 @@
 """LAPE and CAPE: gate neurons by the texts on which they are active. Needs no model."""
 
-import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ from culnig_tl.errors import CulnigError
 from culnig_tl.files import Provenance, package_versions, write_atomically
 from culnig_tl.neurons import NeuronLayout, NeuronSet
 from culnig_tl.scores import read_tensors, write_tensors
+from culnig_tl.selection import check_shares, top_share
 
 _FORMAT = "culnig_tl activation shares, version 1"
 
@@ -102,9 +102,7 @@ def select_lape(
     Raises:
         CulnigError: a share outside 0 to 1, or fewer than two groups.
     """
-    for what, share in (("quantile", quantile), ("top", top)):
-        if not 0 <= share <= 1:
-            raise CulnigError(f"{what} is {share}: give a share between 0 and 1")
+    check_shares({"quantile": quantile, "top": top})
     if len(shares.groups) < 2:
         raise CulnigError(
             f"these shares hold {', '.join(shares.groups)} only, and entropy compares groups: "
@@ -118,9 +116,8 @@ def select_lape(
     entropy = -(normalised * logs).sum(axis=0)
     # A neuron that is never active has no entropy; its highest share, 0, is above no quantile.
     entropy[values.max(axis=0) <= threshold] = np.inf
-    # 0.29 * 100 is 28.999...: the tolerance keeps floor() from losing a neuron to that.
-    count = min(math.floor(values.shape[1] * top + 1e-9), int(np.isfinite(entropy).sum()))
-    kept = np.argsort(entropy, kind="stable")[:count]
+    kept = top_share(np.arange(values.shape[1]), -entropy, top)
+    kept = kept[np.isfinite(entropy[kept])]
     ids = shares.layout.ids_of(["gate"])
     about = {
         "versions": package_versions(),

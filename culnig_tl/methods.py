@@ -27,7 +27,7 @@ from culnig_tl.runs import (
     run_sets,
 )
 from culnig_tl.selection import overlap, select_random
-from culnig_tl.study import GENERAL, SCORED, study_data, study_of
+from culnig_tl.study import SCORED, study_data, study_of
 from culnig_tl.tasks.blend import LANGUAGES, load_questions
 from culnig_tl.texts import activation_shares, perplexity_increase
 
@@ -100,24 +100,18 @@ def compare_methods(
             write_atomically(file, matrix.to_csv)
     data = study_data(study)
     asked = [i for name, part in data.items() if name not in SCORED for i in part]
-    original = read_evaluation(out / "evaluations" / "original.csv")
+    evaluations = out / "evaluations"
+    original = read_evaluation(evaluations / "original.csv")
     tables = {}
     for neurons in together:
-        if neurons.name == GENERAL:
-            masked = read_evaluation(out / "evaluations" / f"{GENERAL}.csv")
-        else:
-            masked = evaluate_once(model, study, asked, neurons, folder / f"{neurons.name}.csv")
-        random = [
-            evaluate_once(
-                model,
-                study,
-                asked,
-                select_random(neurons, seed, matched=True),
-                folder / f"{neurons.name}-random-{seed}.csv",
-            )
-            for seed in range(seeds)
-        ]
-        tables[neurons.name] = compare(original, masked, random)
+        # The run has evaluated its own set, and perhaps the random ones of it.
+        home = evaluations if neurons is culture else folder / "evaluations" / neurons.name
+        random = [select_random(neurons, seed, matched=True) for seed in range(seeds)]
+        masked, *controls = (
+            evaluate_once(model, study, asked, one, home / f"{one.name}.csv")
+            for one in (neurons, *random)
+        )
+        tables[neurons.name] = compare(original, masked, controls)
     table = pd.concat(tables, names=["set"])
     write_atomically(folder / "table.csv", table.to_csv)
     read_run(out)

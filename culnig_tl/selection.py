@@ -46,7 +46,7 @@ def select_general(
         CulnigError: a share outside 0..1, scores of different models, or an empty selection.
     """
     shares = {"top_mlp": top_mlp, "top_attention": top_attention, "remove": remove}
-    _check_shares(shares)
+    check_shares(shares)
     _check_one_model(scores, control, countryrc)
     layout, target = scores.layout, target or scores.targets[0]
     rank = scores.mean(variant, target=target)
@@ -96,7 +96,7 @@ def select_specific(
             one country only, so that there is no z.
     """
     shares = {"top": top, "remove": remove}
-    _check_shares(shares)
+    check_shares(shares)
     _check_one_model(scores, control, countryrc)
     if len(scores.countries) < 2:
         raise CulnigError(
@@ -111,9 +111,9 @@ def select_specific(
         return mean if control is None else mean - control.mean(variant, [where], target)
 
     everything = np.arange(scores.layout.total)
-    chosen = _top(everything, rank_of(country), top)
+    chosen = top_share(everything, rank_of(country), top)
     if countryrc is not None:
-        names = _top(everything, countryrc.mean(variant, [country], target), remove)
+        names = top_share(everything, countryrc.mean(variant, [country], target), remove)
         chosen = np.setdiff1d(chosen, names)
     values = np.stack([rank_of(where)[chosen] for where in scores.countries])
     deviation = values.std(axis=0)
@@ -177,7 +177,12 @@ def select_random(like: NeuronSet, seed: int, matched: bool = False) -> NeuronSe
     )
 
 
-def _check_shares(shares: Mapping[str, float]) -> None:
+def check_shares(shares: Mapping[str, float]) -> None:
+    """Refuse what is no share.
+
+    Raises:
+        CulnigError: one is below 0 or above 1.
+    """
     for what, share in shares.items():
         if not 0 <= share <= 1:
             raise CulnigError(f"{what} is {share}: give a share between 0 and 1")
@@ -219,10 +224,11 @@ def _top_of_pools(
 ) -> np.ndarray:
     """The top share of the gate neurons and of the attention neurons, as flat ids."""
     pools: list[tuple[Sequence[str], float]] = [(SITES[:1], mlp), (ATTENTION_SITES, attention)]
-    return np.concatenate([_top(layout.ids_of(sites), rank, share) for sites, share in pools])
+    return np.concatenate([top_share(layout.ids_of(sites), rank, share) for sites, share in pools])
 
 
-def _top(ids: np.ndarray, rank: np.ndarray, share: float) -> np.ndarray:
+def top_share(ids: np.ndarray, rank: np.ndarray, share: float) -> np.ndarray:
+    """The floor(ids x share) ids of the highest rank; ties by their order."""
     # 0.29 * 100 is 28.999...: the tolerance keeps floor() from losing a neuron to that.
     count = math.floor(len(ids) * share + 1e-9)
     return ids[np.argsort(-rank[ids], kind="stable")[:count]]
