@@ -7,7 +7,10 @@ from culnig_tl.comparison import compare, compare_countries, own_ranks, rank_cou
 from culnig_tl.effects import exact_effects, taylor_check
 from culnig_tl.errors import CulnigError
 from culnig_tl.evaluation import evaluate
+from culnig_tl.generation import generate
 from culnig_tl.instances import Instance
+from culnig_tl.lape import Shares, select_cape, select_lape
+from culnig_tl.methods import compare_methods
 from culnig_tl.models import count_neurons, load_model, wrap_model
 from culnig_tl.neurons import Neuron, NeuronSet
 from culnig_tl.patching import activation_patch, attribution_patch, patching_effects
@@ -23,9 +26,12 @@ from culnig_tl.plots import (
     plot_sweep,
 )
 from culnig_tl.scores import Scores
-from culnig_tl.selection import overlap, select_general, select_random, select_specific
+from culnig_tl.selection import overlap, select_general, select_random, select_specific, union
 from culnig_tl.set_effects import dose_response, interaction
+from culnig_tl.short_answers import answer_questions
 from culnig_tl.tasks import load_task
+from culnig_tl.tasks.short_answers import judge, load_short_questions
+from culnig_tl.texts import activation_shares, perplexity, perplexity_increase
 from culnig_tl.tokens import token_attribution
 from culnig_tl.verify import verify_run
 
@@ -35,24 +41,33 @@ __all__ = [
     "Neuron",
     "NeuronSet",
     "Scores",
+    "Shares",
     "ablate",
     "activation_patch",
+    "activation_shares",
     "agreement",
+    "answer_questions",
     "attribute",
     "attribution_patch",
     "compare",
     "compare_countries",
+    "compare_methods",
     "count_neurons",
     "dose_response",
     "evaluate",
     "exact_effects",
+    "generate",
     "interaction",
+    "judge",
     "load_model",
+    "load_short_questions",
     "load_task",
     "overlap",
     "own_ranks",
     "patching_effects",
     "patching_matrix",
+    "perplexity",
+    "perplexity_increase",
     "plot_agreement",
     "plot_agreement_by_layer",
     "plot_distribution",
@@ -63,11 +78,14 @@ __all__ = [
     "plot_score_histogram",
     "plot_sweep",
     "rank_countries",
+    "select_cape",
     "select_general",
+    "select_lape",
     "select_random",
     "select_specific",
     "taylor_check",
     "token_attribution",
+    "union",
     "verify_run",
     "wrap_model",
 ]

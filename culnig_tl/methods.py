@@ -5,10 +5,8 @@
 
 import logging
 from collections.abc import Mapping, Sequence
-from functools import reduce
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
 from culnig_tl.comparison import compare
@@ -16,7 +14,6 @@ from culnig_tl.errors import CulnigError
 from culnig_tl.files import write_atomically
 from culnig_tl.lape import Shares, select_cape, select_lape
 from culnig_tl.models import HookedModel
-from culnig_tl.neurons import NeuronSet
 from culnig_tl.runs import (
     check_arguments,
     check_finished,
@@ -26,7 +23,7 @@ from culnig_tl.runs import (
     read_run,
     run_sets,
 )
-from culnig_tl.selection import overlap, select_random
+from culnig_tl.selection import overlap, select_random, union
 from culnig_tl.study import SCORED, study_data, study_of
 from culnig_tl.tasks.blend import LANGUAGES, load_questions
 from culnig_tl.texts import activation_shares, perplexity_increase
@@ -81,7 +78,11 @@ def compare_methods(
     for neurons in (*lape.values(), *cape.values()):
         neurons.save(folder / "sets" / f"{neurons.name}.json")
     (culture,) = run_sets(out, "general")
-    together = [culture, united("LAPE", lape), united("CAPE", cape)]
+    together = [culture]
+    for name, sets in (("LAPE", lape), ("CAPE", cape)):
+        together.append(union(list(sets.values()), name))
+        if not len(together[-1]):
+            raise CulnigError(f"no {name} neuron: lower quantile, or raise top")
     for neurons in together:
         neurons.save(folder / "sets" / f"{neurons.name}.json")
     frames = {
@@ -138,19 +139,6 @@ def question_texts(
         held_out = {key: texts[HELD_OUT - 1 :: HELD_OUT] for key, texts in parts.items()}
         found[name] = (counted, held_out)
     return found
-
-
-def united(name: str, sets: Mapping[str, NeuronSet]) -> NeuronSet:
-    """All neurons of the sets as one.
-
-    Raises:
-        CulnigError: there is none.
-    """
-    parts = list(sets.values())
-    ids = reduce(np.union1d, [neurons.ids for neurons in parts])
-    if not len(ids):
-        raise CulnigError(f"no {name} neuron: lower quantile, or raise top")
-    return NeuronSet(parts[0].layout, ids, name, parts[0].provenance)
 
 
 def _shares(

@@ -137,14 +137,22 @@ def overlap(sets: Sequence[NeuronSet]) -> pd.DataFrame:
     twice = [name for name in names if names.count(name) > 1]
     if twice:
         raise CulnigError(f"two sets are named {twice[0]!r}: give them names of their own")
-    for neurons in sets:
-        if neurons.layout != sets[0].layout:
-            raise CulnigError(
-                f"{neurons.name!r} is of a model with {neurons.layout}, {names[0]!r} with "
-                f"{sets[0].layout}: compare sets of one model"
-            )
+    _check_one_layout(sets)
     shared = [[len(np.intersect1d(one.ids, other.ids)) for other in sets] for one in sets]
     return pd.DataFrame(shared, index=names, columns=names).rename_axis("set")  # type: ignore[arg-type]
+
+
+def union(sets: Sequence[NeuronSet], name: str) -> NeuronSet:
+    """All neurons of the sets as one set.
+
+    Raises:
+        CulnigError: no set, or sets of different models.
+    """
+    if not sets:
+        raise CulnigError(f"{name!r} is the union of no set: give one or more")
+    _check_one_layout(sets)
+    ids = np.concatenate([neurons.ids for neurons in sets])
+    return NeuronSet(sets[0].layout, ids, name, sets[0].provenance)
 
 
 def select_random(like: NeuronSet, seed: int, matched: bool = False) -> NeuronSet:
@@ -186,6 +194,17 @@ def check_shares(shares: Mapping[str, float]) -> None:
     for what, share in shares.items():
         if not 0 <= share <= 1:
             raise CulnigError(f"{what} is {share}: give a share between 0 and 1")
+
+
+def _check_one_layout(sets: Sequence[NeuronSet]) -> None:
+    """Raise unless all sets are of one model."""
+    first = sets[0]
+    for neurons in sets:
+        if neurons.layout != first.layout:
+            raise CulnigError(
+                f"{neurons.name!r} is of a model with {neurons.layout}, {first.name!r} with "
+                f"{first.layout}: take sets of one model"
+            )
 
 
 def _check_one_model(scores: Scores, control: Scores | None, countryrc: Scores | None) -> None:

@@ -1,7 +1,6 @@
 """The rival methods on a small run: the command, its files, the report's section."""
 
 import datasets
-import numpy as np
 import pandas as pd
 import pytest
 import tiny
@@ -9,9 +8,8 @@ from test_cli import culnig
 from test_short_answers import folder as short_answers_folder
 from test_tasks import blend_folder, blend_row
 
-from culnig_tl import CulnigError, NeuronSet
-from culnig_tl.methods import question_texts, united
-from culnig_tl.neurons import NeuronLayout
+from culnig_tl import CulnigError
+from culnig_tl.methods import question_texts
 from culnig_tl.tasks.blend import LANGUAGES, load_questions
 
 # "What do people drink, number N?", in some of the languages; the others ask in English.
@@ -87,12 +85,6 @@ def test_questions_from_the_hub_are_as_from_a_folder(monkeypatch, tmp_path):
     assert load_questions().equals(load_questions(folder))
 
 
-def test_no_neuron():
-    empty = NeuronSet(NeuronLayout(1, 2, 1, 1, 1), np.array([]))
-    with pytest.raises(CulnigError, match="no LAPE neuron: lower quantile, or raise top"):
-        united("LAPE", {"fa": empty})
-
-
 @pytest.mark.gemma
 @tiny.needs_gemma
 def test_methods_and_short_answers_of_a_run(monkeypatch, capsys, tmp_path):
@@ -124,6 +116,10 @@ def test_methods_and_short_answers_of_a_run(monkeypatch, capsys, tmp_path):
     code, _, error = culnig(monkeypatch, capsys, *fast[:3], "--top", 0.1)
     assert code == 1
     assert "was made with top = 0.002, this asks for 0.1" in " ".join(error.split())
+    (out / "methods" / "methods.json").unlink()
+    code, _, error = culnig(monkeypatch, capsys, *fast, "--quantile", 1)
+    assert code == 1
+    assert "no LAPE neuron: lower quantile, or raise top" in " ".join(error.split())
     short = ["short-answers", "--run", out, "--countries", "Spain", "--max-new-tokens", 3]
     code, _, error = culnig(monkeypatch, capsys, *short)
     assert code == 1

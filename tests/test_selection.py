@@ -7,7 +7,13 @@ import pytest
 from culnig_tl.errors import CulnigError
 from culnig_tl.neurons import NeuronLayout, NeuronSet
 from culnig_tl.scores import Scores
-from culnig_tl.selection import overlap, select_general, select_random, select_specific
+from culnig_tl.selection import (
+    overlap,
+    select_general,
+    select_random,
+    select_specific,
+    union,
+)
 
 # Flat ids: layer 0 gate 0-9, q 10-13, k 14-15, v 16-17; layer 1 gate 18-27, q 28-31, k 32-33,
 # v 34-35. So 20 gate neurons and 16 attention neurons.
@@ -342,5 +348,15 @@ def test_overlap():
     assert list(table.index) == list(table.columns) == ["a", "b"]
     with pytest.raises(CulnigError, match="two sets are named 'a': give them names"):
         overlap([a, b, a])
-    with pytest.raises(CulnigError, match="'like' is of a model with 360 .*compare sets of one"):
+    with pytest.raises(CulnigError, match="'like' is of a model with 360 .*take sets of one"):
         overlap([a, of_big(3)])
+
+
+def test_union():
+    a, b = NeuronSet(LAYOUT, np.array([1, 3]), "a"), NeuronSet(LAYOUT, np.array([3, 4]), "b")
+    both = union([a, b], "both")
+    assert (both.name, list(both.ids)) == ("both", [1, 3, 4])
+    with pytest.raises(CulnigError, match="'both' is the union of no set: give one or more"):
+        union([], "both")
+    with pytest.raises(CulnigError, match="'like' is of a model with 360 .*take sets of one"):
+        union([a, of_big(3)], "both")

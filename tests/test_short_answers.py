@@ -56,6 +56,10 @@ def test_words_in_sequence():
     assert judge("A plate of fried chicken, please", ["fried chicken"], "en")
     assert not judge("chicken fried rice", ["fried chicken"], "en")
     assert not judge("fried rice with chicken", ["fried chicken"], "en")
+    # A mark at school is no article, and a letter in bold no mark.
+    assert judge("They got an A* in history.", ["A*"], "en")
+    assert not judge("A plate of chicken", ["A*", "a+"], "en")
+    assert judge("It is **A** or *b*", ["a or b"], "en")
     # Vowel signs belong to their word: without them these two would be one.
     assert basic_words("ভাত ভাতি", "as") == ["ভাত", "ভাতি"]
 

@@ -21,8 +21,9 @@ from culnig_tl.tasks.tables import hub_errors, read_table
 _ANNOTATIONS = "{}_data.json"
 _PROMPTS = "prompts/{}_prompts.csv"
 _QUESTION = "{q}"
-# A word: letters with the marks that belong to them (vowel signs, accents), and digits.
-_WORD = r"[\p{L}\p{M}\p{N}]+"
+# A word: letters with the marks that belong to them (vowel signs, accents), and digits. Or a
+# mark at school, A* or B+, which is another than A or B; but not a letter in bold, **A**.
+_WORD = r"(?<![\p{L}\p{M}\p{N}*])\p{L}[*+](?![*+\p{L}\p{M}\p{N}])|[\p{L}\p{M}\p{N}]+"
 
 
 @dataclass(frozen=True)
