@@ -4,6 +4,7 @@ from culnig_tl.ablation import ablate
 from culnig_tl.agreement import agreement, patching_matrix
 from culnig_tl.attribution import attribute
 from culnig_tl.comparison import compare, compare_countries, own_ranks, rank_countries
+from culnig_tl.configs import count_neurons
 from culnig_tl.effects import exact_effects, taylor_check
 from culnig_tl.errors import CulnigError
 from culnig_tl.evaluation import evaluate
@@ -11,7 +12,8 @@ from culnig_tl.generation import generate
 from culnig_tl.instances import Instance
 from culnig_tl.lape import Shares, select_cape, select_lape
 from culnig_tl.methods import compare_methods
-from culnig_tl.models import count_neurons, load_model, wrap_model
+from culnig_tl.models import load_model, wrap_model
+from culnig_tl.modules import ModuleSet, select_modules
 from culnig_tl.neurons import Neuron, NeuronSet
 from culnig_tl.patching import activation_patch, attribution_patch, patching_effects
 from culnig_tl.plots import (
@@ -38,6 +40,7 @@ from culnig_tl.verify import verify_run
 __all__ = [
     "CulnigError",
     "Instance",
+    "ModuleSet",
     "Neuron",
     "NeuronSet",
     "Scores",
@@ -81,6 +84,7 @@ __all__ = [
     "select_cape",
     "select_general",
     "select_lape",
+    "select_modules",
     "select_random",
     "select_specific",
     "taylor_check",

@@ -18,11 +18,12 @@ from rich.table import Column, Table
 
 from culnig_tl.agreement import STATISTICS
 from culnig_tl.attribution import attribute
+from culnig_tl.configs import count_neurons
 from culnig_tl.errors import CulnigError
 from culnig_tl.evaluation import evaluate as evaluate_instances
 from culnig_tl.instances import country_name
 from culnig_tl.methods import compare_methods
-from culnig_tl.models import count_neurons, load_model
+from culnig_tl.models import load_model
 from culnig_tl.neurons import SITES, NeuronSet
 from culnig_tl.paper import PAPER_MODELS
 from culnig_tl.plan import plan_study

@@ -9,9 +9,7 @@ import copy
 import io
 import warnings
 import weakref
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -20,8 +18,9 @@ import transformers
 from jaxtyping import Float, Int
 from torch import Tensor
 from transformer_lens.model_bridge import TransformerBridge
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from culnig_tl.configs import count_neurons, hub_errors, no_gate
 from culnig_tl.embedded import EMBEDDED_HUB_NAME, EMBEDDED_NAME, SHA256, embedded_folder
 from culnig_tl.errors import CulnigError
 from culnig_tl.files import Provenance, package_versions
@@ -39,7 +38,6 @@ _DTYPES = {
     "float16": torch.float16,
     "float64": torch.float64,
 }
-_EXPERTS = ("num_experts", "num_local_experts", "n_routed_experts", "num_routed_experts")
 
 
 @dataclass(frozen=True)
@@ -78,23 +76,37 @@ def load_model(
         CulnigError: unknown model or class, no network, missing extra, no gated MLP.
     """
     _check_choice("model class", model_class, MODEL_CLASSES)
-    _check_choice("dtype", dtype, tuple(_DTYPES))
-    embedded = name == EMBEDDED_NAME
-    source = embedded_folder() if embedded else name
-    options = {"revision": revision, "trust_remote_code": trust_remote_code}
-    with _hub_errors(name):
-        tokenizer = AutoTokenizer.from_pretrained(source, **options)
-        hf_model = AutoModelForCausalLM.from_pretrained(
-            source, dtype=_DTYPES[dtype], attn_implementation="eager", **options
-        )
+    hf_model, tokenizer = load_hf_model(name, dtype, revision, trust_remote_code)
     return wrap_model(
         hf_model,
         tokenizer,
         name=name,
         model_class=model_class,
         device=device,
-        revision=SHA256 if embedded else None,
+        revision=SHA256 if name == EMBEDDED_NAME else None,
     )
+
+
+def load_hf_model(
+    name: str = EMBEDDED_NAME,
+    dtype: str = "float32",
+    revision: str | None = None,
+    trust_remote_code: bool = False,
+) -> tuple[transformers.PreTrainedModel, Any]:
+    """The Hugging Face model and tokenizer behind `load_model`, on the CPU; arguments as there.
+
+    Raises:
+        CulnigError: as `load_model`.
+    """
+    _check_choice("dtype", dtype, tuple(_DTYPES))
+    source = embedded_folder() if name == EMBEDDED_NAME else name
+    options = {"revision": revision, "trust_remote_code": trust_remote_code}
+    with hub_errors(name):
+        tokenizer = AutoTokenizer.from_pretrained(source, **options)
+        hf_model = AutoModelForCausalLM.from_pretrained(
+            source, dtype=_DTYPES[dtype], attn_implementation="eager", **options
+        )
+    return hf_model, tokenizer
 
 
 def wrap_model(
@@ -155,46 +167,6 @@ def describe_model(model: HookedModel) -> Provenance:
     }
 
 
-def count_neurons(config: Any, name: str | None = None) -> NeuronLayout:
-    """How many neurons each site has, from a Hugging Face configuration alone: no weights.
-
-    `config` is a configuration, or the name or folder of a model whose configuration is read.
-    The counts of the paper's six models are in Table 12.
-
-    Raises:
-        CulnigError: the MLP is not gated or is a mixture of experts; the message names the model.
-    """
-    if isinstance(config, str | Path):
-        name = str(config)
-        source = embedded_folder() if name == EMBEDDED_NAME else config
-        with _hub_errors(name):
-            config = AutoConfig.from_pretrained(source)
-    config = config.get_text_config()
-    name = name or config.name_or_path or type(config).__name__
-    experts = [key for key in _EXPERTS if (getattr(config, key, None) or 0) > 1]
-    if experts:
-        raise _no_gate(name, f"it is a mixture of experts ({experts[0]})")
-    needed = ("num_hidden_layers", "intermediate_size", "num_attention_heads", "hidden_size")
-    absent = [key for key in needed if getattr(config, key, None) is None]
-    if absent:
-        raise _no_gate(name, f"its configuration has no {absent[0]}")
-    with torch.device("meta"):
-        skeleton = AutoModelForCausalLM.from_config(config)
-    modules = {path.rsplit(".", 1)[-1] for path, _ in skeleton.named_modules()}
-    if not modules & {"gate_proj", "gate_up_proj"}:
-        raise _no_gate(name, "no gate_proj or gate_up_proj among its modules")
-    heads = config.num_attention_heads
-    key_heads = getattr(config, "num_key_value_heads", None) or heads
-    d_head = getattr(config, "head_dim", None) or config.hidden_size // heads
-    return NeuronLayout(
-        n_layers=config.num_hidden_layers,
-        gate=config.intermediate_size,
-        q=heads * d_head,
-        k=key_heads * d_head,
-        v=key_heads * d_head,
-    )
-
-
 def layout_of(model: HookedModel) -> NeuronLayout:
     """How many neurons each site of a hooked model has.
 
@@ -204,9 +176,9 @@ def layout_of(model: HookedModel) -> NeuronLayout:
     cfg = model.cfg
     name = str(cfg.model_name)
     if (getattr(cfg, "num_experts", None) or 0) > 1:
-        raise _no_gate(name, "it is a mixture of experts (num_experts)")
+        raise no_gate(name, "it is a mixture of experts (num_experts)")
     if not cfg.gated_mlp:
-        raise _no_gate(name, "cfg.gated_mlp is false")
+        raise no_gate(name, "cfg.gated_mlp is false")
     key_heads = cfg.n_key_value_heads or cfg.n_heads
     layout = NeuronLayout(
         n_layers=cfg.n_layers,
@@ -340,30 +312,6 @@ class PrefixCache:
 def _check_choice(what: str, choice: str, choices: tuple[str, ...]) -> None:
     if choice not in choices:
         raise CulnigError(f"unknown {what} {choice!r}: choose from {', '.join(choices)}")
-
-
-def _no_gate(name: Any, reason: str) -> CulnigError:
-    return CulnigError(f"model {name} has no gate site: {reason}; choose a model with a gated MLP")
-
-
-@contextlib.contextmanager
-def _hub_errors(name: str) -> Iterator[None]:
-    """Turn the many errors of loading by name into one line with the remedy."""
-    try:
-        yield
-    except (OSError, ValueError, ImportError) as error:
-        if isinstance(error, CulnigError):
-            raise
-        reason = " ".join(str(error).split())
-        if "trust_remote_code" in reason:
-            remedy = "pass trust_remote_code (--trust-remote-code) if you trust its authors"
-        elif "connect" in reason or "offline" in reason or "resolve" in reason:
-            remedy = f"check the network, or use a local folder or {EMBEDDED_NAME!r}"
-        elif "gated" in reason or "401" in reason:
-            remedy = "accept its terms on the Hub and log in with 'hf auth login'"
-        else:
-            remedy = f"check the spelling; without a network {EMBEDDED_NAME!r} works"
-        raise CulnigError(f"cannot load model {name!r}: {remedy} ({reason[:160]})") from error
 
 
 def _official_name(name: str) -> str | None:

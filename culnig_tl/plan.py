@@ -6,12 +6,12 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoTokenizer
 
+from culnig_tl.configs import count_neurons, read_config, skeleton
 from culnig_tl.embedded import EMBEDDED_NAME, embedded_folder
 from culnig_tl.errors import CulnigError
 from culnig_tl.instances import Instance
-from culnig_tl.models import count_neurons
 from culnig_tl.paper import PAPER_MODELS
 from culnig_tl.prompts import make_prompts
 from culnig_tl.scores import TARGETS, VARIANTS
@@ -86,8 +86,7 @@ def plan_study(study: Study) -> Plan:
     rate = SHARE_HERE * _matrix_flops(study)
     models: dict[str, Any] = {}
     if study.model not in PAPER_MODELS:
-        source = embedded_folder() if study.model == EMBEDDED_NAME else study.model
-        models[study.model] = AutoConfig.from_pretrained(source).get_text_config()
+        models[study.model] = read_config(study.model)
     models |= PAPER_MODELS
     costs = [_cost(name, config, study, steps, countries, rate) for name, config in models.items()]
     how = "about 4 characters a token" if tokenizer is None else f"tokenizer of {study.model}"
@@ -129,9 +128,7 @@ def _step(
 def _cost(
     name: str, config: Any, study: Study, steps: Sequence[Step], countries: int, rate: float
 ) -> Cost:
-    with torch.device("meta"):
-        skeleton = AutoModelForCausalLM.from_config(config)
-    parameters = sum(weight.numel() for weight in skeleton.parameters())
+    parameters = sum(weight.numel() for weight in skeleton(config).parameters())
     unembedding = config.vocab_size * config.hidden_size
     outside = unembedding if config.tie_word_embeddings else 2 * unembedding
     flops = sum(

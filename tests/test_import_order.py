@@ -7,8 +7,8 @@ import pytest
 
 PACKAGE = Path(__file__).resolve().parents[1] / "culnig_tl"
 ORDER = (
-    "errors files instances tasks neurons embedded models prompts batches scores attribution "
-    "selection lape ablation evaluation generation texts effects set_effects "
+    "errors files instances tasks neurons embedded configs models prompts batches scores attribution "
+    "selection modules lape ablation evaluation generation texts effects set_effects "
     "patching tokens agreement comparison study results published plots report runs verify "
     "short_answers methods paper plan cli __main__"
 ).split()

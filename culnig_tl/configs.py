@@ -1,0 +1,95 @@
+"""What a configuration tells of a model, and errors of loading by name. No weights."""
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoConfig, AutoModelForCausalLM
+
+from culnig_tl.embedded import EMBEDDED_NAME, embedded_folder
+from culnig_tl.errors import CulnigError
+from culnig_tl.neurons import NeuronLayout
+
+_EXPERTS = ("num_experts", "num_local_experts", "n_routed_experts", "num_routed_experts")
+
+
+def count_neurons(config: Any, name: str | None = None) -> NeuronLayout:
+    """How many neurons each site has, from a Hugging Face configuration alone: no weights.
+
+    `config` is a configuration, or the name or folder of a model whose configuration is read.
+    The counts of the paper's six models are in Table 12.
+
+    Raises:
+        CulnigError: the MLP is not gated or is a mixture of experts; the message names the model.
+    """
+    if isinstance(config, str | Path):
+        name = str(config)
+    config = read_config(config)
+    name = name or config.name_or_path or type(config).__name__
+    experts = [key for key in _EXPERTS if (getattr(config, key, None) or 0) > 1]
+    if experts:
+        raise no_gate(name, f"it is a mixture of experts ({experts[0]})")
+    needed = ("num_hidden_layers", "intermediate_size", "num_attention_heads", "hidden_size")
+    absent = [key for key in needed if getattr(config, key, None) is None]
+    if absent:
+        raise no_gate(name, f"its configuration has no {absent[0]}")
+    modules = {path.rsplit(".", 1)[-1] for path, _ in skeleton(config).named_modules()}
+    if not modules & {"gate_proj", "gate_up_proj"}:
+        raise no_gate(name, "no gate_proj or gate_up_proj among its modules")
+    heads = config.num_attention_heads
+    key_heads = getattr(config, "num_key_value_heads", None) or heads
+    d_head = getattr(config, "head_dim", None) or config.hidden_size // heads
+    return NeuronLayout(
+        n_layers=config.num_hidden_layers,
+        gate=config.intermediate_size,
+        q=heads * d_head,
+        k=key_heads * d_head,
+        v=key_heads * d_head,
+    )
+
+
+def read_config(config: Any) -> Any:
+    """The language model's configuration: of a configuration, or a model's name or folder.
+
+    Raises:
+        CulnigError: it cannot be loaded by that name.
+    """
+    if isinstance(config, str | Path):
+        name = str(config)
+        source = embedded_folder() if name == EMBEDDED_NAME else config
+        with hub_errors(name):
+            config = AutoConfig.from_pretrained(source)
+    return config.get_text_config()
+
+
+def skeleton(config: Any) -> Any:
+    """The Hugging Face language model of a configuration, without memory for its weights."""
+    with torch.device("meta"):
+        return AutoModelForCausalLM.from_config(config)
+
+
+def no_gate(name: Any, reason: str) -> CulnigError:
+    """The error that says why a model has no gate site."""
+    return CulnigError(f"model {name} has no gate site: {reason}; choose a model with a gated MLP")
+
+
+@contextlib.contextmanager
+def hub_errors(name: str) -> Iterator[None]:
+    """Turn the many errors of loading by name into one line with the remedy."""
+    try:
+        yield
+    except (OSError, ValueError, ImportError) as error:
+        if isinstance(error, CulnigError):
+            raise
+        reason = " ".join(str(error).split())
+        if "trust_remote_code" in reason:
+            remedy = "pass trust_remote_code (--trust-remote-code) if you trust its authors"
+        elif "connect" in reason or "offline" in reason or "resolve" in reason:
+            remedy = f"check the network, or use a local folder or {EMBEDDED_NAME!r}"
+        elif "gated" in reason or "401" in reason:
+            remedy = "accept its terms on the Hub and log in with 'hf auth login'"
+        else:
+            remedy = f"check the spelling; without a network {EMBEDDED_NAME!r} works"
+        raise CulnigError(f"cannot load model {name!r}: {remedy} ({reason[:160]})") from error

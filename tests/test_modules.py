@@ -1,0 +1,127 @@
+"""Choosing modules by the neurons in them."""
+
+import numpy as np
+import pytest
+import tiny
+import transformers
+
+from culnig_tl import CulnigError, ModuleSet, Neuron, NeuronSet, count_neurons, select_modules
+from culnig_tl.modules import module_weights
+from culnig_tl.paper import PAPER_MODELS
+
+# Table 17: culture-general neurons in the MLPs of gemma-3-12b-it that were taken, by layer.
+PUBLISHED = {13: 785, 12: 685, 14: 612, 10: 491, 11: 469, 7: 429, 9: 409}
+GEMMA = PAPER_MODELS["google/gemma-3-12b-it"]
+
+
+def with_counts(config, counts):
+    """A set with so many neurons in each (layer, site)."""
+    neurons = [Neuron(layer, site, i) for (layer, site), n in counts.items() for i in range(n)]
+    return NeuronSet.of(count_neurons(config), neurons, "culture-general")
+
+
+def test_the_published_top_modules():
+    others = {(layer, "gate"): 300 for layer in range(6) if layer not in PUBLISHED}
+    attention = {(13, "q"): 100, (13, "k"): 100, (13, "v"): 100}
+    mlps = {(layer, "gate"): count for layer, count in PUBLISHED.items()}
+    modules = select_modules(with_counts(GEMMA, mlps | others | attention), GEMMA)
+    assert [(str(m), m.neurons) for m in modules.modules] == [
+        (f"layer{layer} MLP", count) for layer, count in PUBLISHED.items()
+    ]
+    assert modules.modules[0].parameters == 3 * 3840 * 15360
+    assert 0.10 <= modules.parameters / modules.total < 0.12
+
+
+def test_bottom_modules_hold_none_and_are_as_many_parameters():
+    everywhere = {(layer, "gate"): 5 for layer in range(48) if layer not in (34, 41, 43)}
+    everywhere |= {(layer, "v"): 1 for layer in range(48) if layer % 3}
+    neurons = with_counts(GEMMA, everywhere)
+    modules = select_modules(neurons, GEMMA, which="bottom")
+    assert sum(m.neurons for m in modules.modules) == 0
+    assert 0.10 <= modules.parameters / modules.total < 0.12
+    attention = modules.frame().query("kind == 'attention'")
+    assert set(attention["parameters"]) == {2 * 3840 * 4096 + 2 * 3840 * 2048}
+    again = select_modules(neurons, GEMMA, which="bottom")
+    other = select_modules(neurons, GEMMA, which="bottom", seed=1)
+    assert again == modules
+    assert other != modules
+    # Where there are not enough without a neuron, those with the fewest follow.
+    few = {(layer, "gate"): 1 + (layer != 7) for layer in range(48)}
+    few |= {(layer, "q"): 3 for layer in range(48)}
+    assert str(select_modules(with_counts(GEMMA, few), GEMMA, which="bottom").modules[0]) == (
+        "layer7 MLP"
+    )
+
+
+def test_random_modules_do_not_look_at_neurons():
+    a, b = ({(layer, "gate"): 1} for layer in (1, 2))
+    chosen = [select_modules(with_counts(GEMMA, x), GEMMA, which="random") for x in (a, b)]
+    assert list(map(str, chosen[0].modules)) == list(map(str, chosen[1].modules))
+    assert len({select_modules(with_counts(GEMMA, a), GEMMA, 0.1, "random", s).modules
+                for s in range(3)}) == 3  # fmt: skip
+
+
+def test_ties_by_layer_and_attention_first():
+    config = tiny.config("llama")
+    modules = select_modules(NeuronSet(count_neurons(config), np.array([])), config, 0.2)
+    assert list(map(str, modules.modules)) == ["layer0 attention", "layer0 MLP"]
+
+
+@pytest.mark.parametrize("kind", tiny.ARCHITECTURES)
+def test_weights_of_modules(kind):
+    hf = tiny.hf_model(kind)
+    weights = module_weights(hf)
+    assert set(weights) == {(i, k) for i in range(3) for k in ("attention", "MLP")}
+    names = set(weights[1, "attention"]) | set(weights[1, "MLP"])
+    matrices = {n for n, w in hf.named_parameters() if ".layers.1." in f".{n}" and w.ndim == 2}
+    assert names == matrices
+    heads = 32 // 4 if kind in ("llama", "phi3") else 16
+    attention = 32 * heads * (4 + 2 + 2 + 4)  # a joint matrix holds as many
+    assert sum(w.numel() for w in weights[1, "attention"].values()) == attention
+    assert sum(w.numel() for w in weights[1, "MLP"].values()) == 3 * 32 * 48
+
+
+def test_a_multimodal_model_has_the_modules_of_its_language_model():
+    vision = {
+        "hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1,
+        "num_attention_heads": 2, "image_size": 16, "patch_size": 8,
+    }  # fmt: skip
+    config = transformers.Gemma3Config(
+        text_config=tiny.config("gemma3").to_dict(), vision_config=vision, mm_tokens_per_image=4
+    )
+    hf = transformers.AutoModelForCausalLM.from_config(config)
+    weights = module_weights(hf)
+    assert set(weights) == {(i, k) for i in range(3) for k in ("attention", "MLP")}
+    assert not [name for names in weights.values() for name in names if "vision" in name]
+
+
+def test_a_set_is_saved_and_says_what_it_is(tmp_path):
+    config = tiny.config("qwen3")
+    neurons = with_counts(config, {(1, "gate"): 2, (2, "k"): 1})
+    modules = select_modules(neurons, config)
+    assert repr(modules).startswith("top: 1 modules with 2 neurons, 4,608 of ")
+    assert "layer1 MLP" in modules._repr_html_()
+    modules.save(tmp_path / "top.json")
+    assert ModuleSet.load(tmp_path / "top.json") == modules
+    (tmp_path / "bad.json").write_text("{}")
+    with pytest.raises(CulnigError, match="bad.json is not a module set saved by this package"):
+        ModuleSet.load(tmp_path / "bad.json")
+    text = (tmp_path / "top.json").read_text().replace('"layer"', '"place"')
+    (tmp_path / "bad.json").write_text(text)
+    with pytest.raises(CulnigError, match="bad.json is damaged .*choose the modules again"):
+        ModuleSet.load(tmp_path / "bad.json")
+
+
+def test_errors():
+    config = tiny.config("llama")
+    neurons = with_counts(config, {(1, "gate"): 2})
+    with pytest.raises(CulnigError, match="unknown choice 'best': choose from top, bottom, random"):
+        select_modules(neurons, config, which="best")
+    with pytest.raises(CulnigError, match="share is 1.2: give a share between 0 and 1"):
+        select_modules(neurons, config, 1.2)
+    with pytest.raises(CulnigError, match="share is 1.0, and the attention .*hold 88%.*give less"):
+        select_modules(neurons, config, 1.0)
+    with pytest.raises(CulnigError, match="'culture-general' is of a model with .*the same model"):
+        select_modules(neurons, GEMMA)
+    with pytest.raises(CulnigError, match="GPT2LMHeadModel has no weights layers.0..{1,2}proj for its"):
+        module_weights(tiny.hf_model("gpt2"))
