@@ -8,6 +8,7 @@ from culnig_tl.configs import count_neurons
 from culnig_tl.effects import exact_effects, taylor_check
 from culnig_tl.errors import CulnigError
 from culnig_tl.evaluation import evaluate
+from culnig_tl.finetuning import finetune
 from culnig_tl.generation import generate
 from culnig_tl.instances import Instance
 from culnig_tl.lape import Shares, select_cape, select_lape
@@ -21,6 +22,7 @@ from culnig_tl.plots import (
     plot_agreement_by_layer,
     plot_distribution,
     plot_dose_response,
+    plot_finetuning,
     plot_interaction,
     plot_layers,
     plot_matrix,
@@ -59,6 +61,7 @@ __all__ = [
     "dose_response",
     "evaluate",
     "exact_effects",
+    "finetune",
     "generate",
     "interaction",
     "judge",
@@ -75,6 +78,7 @@ __all__ = [
     "plot_agreement_by_layer",
     "plot_distribution",
     "plot_dose_response",
+    "plot_finetuning",
     "plot_interaction",
     "plot_layers",
     "plot_matrix",

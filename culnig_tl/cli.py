@@ -1,4 +1,4 @@
-"""The command line: culnig run | verify | score | select | evaluate | report | models."""
+"""The command line: culnig run, its steps one by one, and the commands on a finished run."""
 
 import dataclasses
 import logging
@@ -9,32 +9,28 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import click
-import pandas as pd
 import transformers
 import typer
 from rich.console import Console
 from rich.logging import RichHandler
-from rich.table import Column, Table
+from rich.table import Table
 
-from culnig_tl.agreement import STATISTICS
 from culnig_tl.attribution import attribute
+from culnig_tl.commands import app as commands
+from culnig_tl.commands import console, country_list, names, print_comparison, whole
 from culnig_tl.configs import count_neurons
 from culnig_tl.errors import CulnigError
 from culnig_tl.evaluation import evaluate as evaluate_instances
 from culnig_tl.instances import country_name
-from culnig_tl.methods import compare_methods
 from culnig_tl.models import load_model
 from culnig_tl.neurons import SITES, NeuronSet
 from culnig_tl.paper import PAPER_MODELS
 from culnig_tl.plan import plan_study
-from culnig_tl.report import table_rows
-from culnig_tl.runs import read_run, run_study, write_evaluation
+from culnig_tl.runs import run_study, write_evaluation
 from culnig_tl.scores import TARGETS, Scores
 from culnig_tl.selection import select_general, select_random, select_specific
-from culnig_tl.short_answers import short_answers_run
-from culnig_tl.study import GENERAL, PRESETS, Study
+from culnig_tl.study import PRESETS, Study
 from culnig_tl.tasks import TASKS, load_task
-from culnig_tl.verify import verify_run
 
 app = typer.Typer(
     help="Find the neurons of a language model that carry cultural knowledge (CULNIG).",
@@ -42,7 +38,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-_console = Console()
+app.add_typer(commands)
 _D = Study()
 
 _MODEL_HELP = "gemma-3-270m (embedded), a name on the Hugging Face Hub, or a folder."
@@ -186,7 +182,7 @@ def run(
     given = {k: v for k, v in options.items() if k in fields and v not in (None, [], ())}
     for name in ("tests", "countries"):
         if name in given:
-            given[name] = _names(given[name])
+            given[name] = names(given[name])
     if templates is not None:
         given["templates"] = str(templates.resolve())
     study = dataclasses.replace(PRESETS[preset], **given | {"data": {}})
@@ -194,8 +190,8 @@ def run(
     if dry_run:
         _print_plan(study)
         return
-    _print_comparison(run_study(study, out))
-    _console.print(f"Report: {(out / 'report.html').resolve()}", soft_wrap=True)
+    print_comparison(run_study(study, out))
+    console.print(f"Report: {(out / 'report.html').resolve()}", soft_wrap=True)
 
 
 @app.command()
@@ -216,7 +212,7 @@ def score(
     token_budget: Budget = _D.token_budget,
 ) -> None:
     """Score every neuron on one task and split; writes a .safetensors file that `select` reads."""
-    instances = load_task(task, split, _country_list(countries), limit or None, data, templates)
+    instances = load_task(task, split, country_list(countries), limit or None, data, templates)
     hooked = load_model(model, model_class, dtype, device, trust_remote_code=trust_remote_code)
     checkpoint = out.with_suffix(".checkpoint")
     scores = attribute(
@@ -224,8 +220,8 @@ def score(
     )
     scores.save(out)
     checkpoint.unlink(missing_ok=True)
-    _console.print(repr(scores))
-    _console.print(f"Saved: {out}")
+    console.print(repr(scores))
+    console.print(f"Saved: {out}")
 
 
 @app.command()
@@ -262,8 +258,8 @@ def select(
             cultural, of_control, of_names, name, variant, top, remove, least_z, target=target
         )
     neurons.save(out)
-    _console.print(repr(neurons))
-    _console.print(f"Saved: {out}")
+    console.print(repr(neurons))
+    console.print(f"Saved: {out}")
 
 
 @app.command()
@@ -294,83 +290,17 @@ def evaluate(
         if chosen is None:
             raise CulnigError("--random-seed needs --neurons: it draws as many as that set has")
         chosen = select_random(chosen, random_seed)
-    instances = load_task(task, split, _country_list(countries), limit or None, data, templates)
+    instances = load_task(task, split, country_list(countries), limit or None, data, templates)
     hooked = load_model(model, model_class, dtype, device, trust_remote_code=trust_remote_code)
     frame = evaluate_instances(hooked, instances, chosen, factor, answer_format, token_budget)
     if out is not None:
         write_evaluation(frame, out)
-        _console.print(f"Saved: {out}")
-    table = Table(_whole("task"), "items", "accuracy %", "vocabulary %", "mean P(answer) %")
+        console.print(f"Saved: {out}")
+    table = Table(whole("task"), "items", "accuracy %", "vocabulary %", "mean P(answer) %")
     for name, part in frame.groupby("task", sort=False):
         means = 100 * part[["correct", "correct_vocabulary", "probability"]].mean()
         table.add_row(str(name), str(len(part)), *(f"{value:.2f}" for value in means))
-    _console.print(table)
-
-
-@app.command()
-def report(
-    run_folder: Annotated[Path, typer.Option("--run", help="The folder of a finished run.")],
-) -> None:
-    """Write the report of a finished run again, from its files. No model needed."""
-    _print_comparison(read_run(run_folder))
-    _console.print(f"Report: {(run_folder / 'report.html').resolve()}", soft_wrap=True)
-
-
-@app.command()
-def verify(
-    run_folder: Annotated[Path, typer.Option("--run", help="The folder of a finished run.")],
-    prompts: Annotated[int, typer.Option(help="Questions on which neurons are ablated.")] = 6,
-    sample: Annotated[int, typer.Option(help="Random neurons beside the selected ones.")] = 200,
-    steps: Annotated[int, typer.Option(help="Nodes of the integrated gradient; 0: none.")] = 2,
-    pairs: Annotated[int, typer.Option(help="Pairs of prompts for activation patching.")] = 24,
-) -> None:
-    """Check the gradient of a finished run against true ablation and activation patching.
-
-    Ablates every selected neuron by itself, the whole set at once, and patches the set from one
-    country's prompt into another's; adds a section to the run's report.
-    """
-    summary = verify_run(run_folder, prompts, sample, steps, pairs)
-    heads = ("effects", "Pearson", "Spearman", "sign right", "top 100", "slope")
-    table = Table("first order, by site", *heads)
-    for row in table_rows(summary):
-        values = (f"{row[name]:.2f}" for name in STATISTICS)
-        table.add_row(row["site"], str(row["effects"]), *values)
-    _console.print(table)
-    _console.print(f"Report: {(run_folder / 'report.html').resolve()}", soft_wrap=True)
-
-
-@app.command("compare-methods")
-def methods(
-    run_folder: Annotated[Path, typer.Option("--run", help="A finished run with --task blend.")],
-    context: Annotated[int, typer.Option(help="Tokens of text in a window.")] = 128,
-    quantile: Annotated[float, typer.Option(help="Above which a neuron is active.")] = 0.95,
-    top: Annotated[float, typer.Option(help="Share of the gate neurons to keep.")] = 0.01,
-    seeds: Annotated[int, typer.Option(help="Random sets beside each method's.")] = 1,
-) -> None:
-    """Find the neurons of LAPE and CAPE beside a run's own, and mask them as the run did.
-
-    Counts on BLEnD's questions, by language and by culture; adds a section to the run's report.
-    """
-    table = compare_methods(run_folder, context, quantile, top, seeds)
-    for name, part in table.groupby(level="set", sort=False):
-        _print_comparison(part.droplevel("set"), str(name))
-    _console.print(f"Report: {(run_folder / 'report.html').resolve()}", soft_wrap=True)
-
-
-@app.command("short-answers")
-def short_answers(
-    run_folder: Annotated[Path, typer.Option("--run", help="The folder of a finished run.")],
-    countries: Annotated[str | None, typer.Option(help="Comma-separated; all 16.")] = None,
-    limit: Annotated[int, typer.Option(help="Questions a country.")] = 40,
-    data: Annotated[Path | None, typer.Option(help="BLEnD's folder; that of the run.")] = None,
-    english: Annotated[bool, typer.Option("--english", help="Ask in English.")] = False,
-    max_new_tokens: Annotated[int, typer.Option(help="At which an answer ends.")] = 512,
-) -> None:
-    """Ask BLEnD's short questions in each country's language, with a run's neurons masked."""
-    where = _country_list(countries)
-    table = short_answers_run(run_folder, where, limit, data, english, max_new_tokens)
-    _print_comparison(table)
-    _console.print(f"Replies: {(run_folder / 'short-answers').resolve()}", soft_wrap=True)
+    console.print(table)
 
 
 @app.command()
@@ -378,12 +308,12 @@ def models(
     name: Annotated[str | None, typer.Argument(help="A model to count instead.")] = None,
 ) -> None:
     """How many neurons models have (the paper's Table 12), from configurations alone."""
-    table = Table(_whole("model"), "layers", *SITES, "all")
+    table = Table(whole("model"), "layers", *SITES, "all")
     for label, config in {name: name}.items() if name else PAPER_MODELS.items():
         layout = count_neurons(config, str(label))
         counts = [f"{count:,}" for count in layout.counts().values()]
         table.add_row(str(label), str(layout.n_layers), *counts, f"{layout.total:,}")
-    _console.print(table)
+    console.print(table)
 
 
 def main() -> None:
@@ -414,39 +344,6 @@ def main() -> None:
         sys.exit(error.exit_code)
 
 
-def _whole(header: str) -> Column:
-    """A column whose names are neither cut nor wrapped."""
-    return Column(header, no_wrap=True, min_width=max(12, len(header)))
-
-
-def _print_comparison(frame: pd.DataFrame, name: str = GENERAL) -> None:
-    table = Table(_whole("accuracy %"), "items", "original", "masked", "random", "p", "p one", "")
-    for row in table_rows(frame):
-        table.add_row(
-            row["task"],
-            str(row["items"]),
-            f"{row['original']:.1f}",
-            f"{row['masked']:.1f}",
-            f"{row['random']:.1f} ± {row['random_sd']:.1f}",
-            f"{row['p_mean']:.3f}",
-            f"{row['p_one']:.3f}",
-            "*" if row["significant"] else "",
-        )
-    _console.print(table)
-    _console.print(
-        f"masked: {name} neurons; random: as many random ones (mean ± sd)\n"
-        "p, p one: bootstrap against the random sets' mean, against one; *: both < 0.05"
-    )
-
-
-def _names(text: str) -> tuple[str, ...]:
-    return tuple(part.strip() for part in text.split(",") if part.strip())
-
-
-def _country_list(countries: str | None) -> tuple[str, ...] | None:
-    return None if countries is None else _names(countries)
-
-
 def _task_paths(given: list[str], task: str) -> dict[str, str]:
     """`[TASK=]PATH` of each task; without a name the study's own task.
 
@@ -465,11 +362,11 @@ def _task_paths(given: list[str], task: str) -> dict[str, str]:
 
 def _print_plan(study: Study) -> None:
     plan = plan_study(study)
-    table = Table(_whole("step"), "passes", "instances each", "tokens each")
+    table = Table(whole("step"), "passes", "instances each", "tokens each")
     for name, steps in plan.by_name().items():
         table.add_row(name, str(len(steps)), f"{steps[0].instances:,}", f"{steps[0].tokens:,}")
-    _console.print(table)
-    costs = Table(_whole("model"), "weights", "memory", "here", "one H100")
+    console.print(table)
+    costs = Table(whole("model"), "weights", "memory", "here", "one H100")
     for cost in plan.costs:
         costs.add_row(
             cost.model,
@@ -478,8 +375,8 @@ def _print_plan(study: Study) -> None:
             _duration(cost.seconds_here),
             _duration(cost.seconds_h100),
         )
-    _console.print(costs)
-    _console.print(plan.note, soft_wrap=True)
+    console.print(costs)
+    console.print(plan.note, soft_wrap=True)
 
 
 def _duration(seconds: float) -> str:

@@ -58,9 +58,9 @@ def compare(
     rows = []
     for task, part in original.groupby("task", sort=False):
         here = part.index
-        before = _values(part, metric)
-        after = _values(masked.loc[here], metric)
-        controls = np.stack([_values(frame.loc[here], metric) for frame in random])
+        before = metric_values(part, metric)
+        after = metric_values(masked.loc[here], metric)
+        controls = np.stack([metric_values(frame.loc[here], metric) for frame in random])
         p_mean, p_one = _p_values(before, after, controls, resamples, rng)
         rows.append(
             {
@@ -172,11 +172,13 @@ def own_ranks(
 
 def _reductions(original: pd.DataFrame, masked: pd.DataFrame, metric: str) -> Any:
     """The reduction of each instance, grouped by its country."""
-    reduction = pd.Series(_values(original, metric) - _values(masked, metric), original.index)
+    reduction = pd.Series(
+        metric_values(original, metric) - metric_values(masked, metric), original.index
+    )
     return reduction[original["country"] != ""].groupby(original["country"])
 
 
-def _values(frame: pd.DataFrame, metric: str) -> np.ndarray:
+def metric_values(frame: pd.DataFrame, metric: str) -> np.ndarray:
     """The metric of each instance, in percent; `nats`: ln P(y|x)."""
     if metric == "nats":
         return np.log(frame["probability"].to_numpy(dtype=float).clip(min=LEAST_PROBABILITY))

@@ -16,6 +16,7 @@ from culnig_tl.scores import Scores
 
 SITE_COLOURS = {"gate": "#4c72b0", "q": "#dd8452", "k": "#55a868", "v": "#c44e52"}
 _SITE_LABELS = {"gate": "MLP gate", "q": "query", "k": "key", "v": "value"}
+CHOICE_COLOURS = {"top": "#c44e52", "bottom": "#4c72b0", "random": "#8c8c8c", "all": "#222222"}
 HIGH_Z = 2.5
 _BAR_COLOURS = {"original": "#555555", "masked": "#c44e52", "random": "#9ab6d6"}
 
@@ -277,6 +278,41 @@ def plot_score_histogram(
         title="Scores of all neurons",
     )
     return _finish(axes)
+
+
+def plot_finetuning(curves: pd.DataFrame) -> np.ndarray:
+    """Accuracy against training step: the trained task beside culture, a row of axes for each
+    learning rate, a line for each choice of modules (figure 5); thin: single seeds.
+
+    Args:
+        curves: of `read_curves`. Culture is the mean over the tests that were not trained.
+    """
+    own = curves["task"] == curves["trained"]
+    rates = sorted(curves["learning_rate"].unique())
+    _, grid = plt.subplots(
+        len(rates), 2, figsize=(9, 2.6 * len(rates)), sharex=True, sharey="col", squeeze=False,
+        layout="constrained",
+    )  # fmt: skip
+    titles = (f"{curves['trained'].iloc[0]} (trained)", "culture")
+    for row, rate in zip(grid, rates, strict=True):
+        for axes, rows, title in zip(row, (own, ~own), titles, strict=True):
+            part = curves[rows & (curves["learning_rate"] == rate)]
+            for choice, colour in CHOICE_COLOURS.items():
+                one = part[part["which"] == choice].groupby(["seed", "step"])["accuracy"].mean()
+                if one.empty:
+                    continue
+                for seed in one.index.unique("seed"):
+                    line = one.xs(seed)
+                    axes.plot(line.index, line, color=colour, linewidth=0.6, alpha=0.6)
+                mean = one.groupby("step").mean()
+                axes.plot(mean.index, mean, color=colour, marker="o", markersize=3, label=choice)
+            axes.set_title(f"{title}, learning rate {rate:g}", fontsize=9)
+            axes.spines[["top", "right"]].set_visible(False)
+        row[0].set_ylabel("accuracy (%)")
+        row[1].legend(frameon=False, fontsize=8, loc="upper left", bbox_to_anchor=(1, 1))
+    for axes in grid[-1]:
+        axes.set_xlabel("step")
+    return grid
 
 
 def _new_axes(width: float, height: float) -> Axes:

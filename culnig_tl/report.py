@@ -23,6 +23,7 @@ from culnig_tl.plots import (
     plot_countries,
     plot_distribution,
     plot_dose_response,
+    plot_finetuning,
     plot_interaction,
     plot_layers,
     plot_matrix,
@@ -34,6 +35,7 @@ from culnig_tl.scores import Scores
 
 CHECKS = ("effects", "interactions", "doses", "patching")
 METHODS = ("table", "sizes", "overlap", "perplexity-languages", "perplexity-cultures")
+FINETUNINGS = ("table", "curves")
 _TEMPLATE = Path(__file__).parent / "data" / "report.html"
 
 
@@ -46,6 +48,7 @@ def write_report(
     specific: Sequence[NeuronSet] = (),
     checks: Mapping[str, Any] | None = None,
     methods: Mapping[str, Any] | None = None,
+    finetunings: Mapping[str, Any] | None = None,
 ) -> None:
     """Write the HTML report of a run, and its figures as PNG files into `figures` beside it.
 
@@ -58,6 +61,7 @@ def write_report(
         specific: the culture-specific sets.
         checks: what `verify_run` found (`read_checks`): another section.
         methods: what `compare_methods` found (`read_methods`): another section.
+        finetunings: what `finetune_run` found by task (`read_finetunings`): another section.
     """
     folder = path.parent / "figures"
     arguments = neurons.provenance["arguments"]
@@ -118,6 +122,7 @@ def write_report(
         figures=_saved(figures, folder),
         checks=None if checks is None else _check_section(checks, folder),
         methods=None if methods is None else _method_section(methods, folder),
+        finetunings=_finetuning_section(finetunings or {}, folder),
     )
     write_atomically(path, lambda name: name.write_text(html, encoding="utf-8"))
 
@@ -168,6 +173,17 @@ def read_methods(folder: Path) -> dict[str, Any] | None:
     return found
 
 
+def read_finetunings(folder: Path) -> dict[str, dict[str, pd.DataFrame]]:
+    """What `finetune_run` left in `folder`, by task: frames `table` and `curves`.
+
+    Raises:
+        CulnigError: a file cannot be read.
+    """
+    tasks = sorted(file.parent for file in folder.glob("*/table.csv"))
+    found = {task.name: _read_frames(task, FINETUNINGS) for task in tasks}
+    return {name: frames for name, frames in found.items() if frames is not None}
+
+
 def _read_frames(
     folder: Path, names: Sequence[str], index: int | None = None
 ) -> dict[str, Any] | None:
@@ -199,6 +215,24 @@ def _method_section(methods: Mapping[str, Any], folder: Path) -> dict[str, Any]:
         "table": table_rows(methods["table"]),
         "sizes": table_rows(methods["sizes"]),
         "figures": _saved(figures, folder),
+    }
+
+
+def _finetuning_section(
+    finetunings: Mapping[str, Mapping[str, pd.DataFrame]], folder: Path
+) -> dict[str, Any]:
+    """The figure and the table of each task on which modules were trained."""
+    figures = {
+        f"finetuning {task}": plot_finetuning(frames["curves"])[0, 0]
+        for task, frames in finetunings.items()
+    }
+    saved = _saved(figures, folder)
+    return {
+        task: {
+            "table": frames["table"].to_dict("records"),
+            "figure": saved[f"finetuning {task}"],
+        }
+        for task, frames in finetunings.items()
     }
 
 

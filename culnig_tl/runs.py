@@ -16,7 +16,7 @@ from culnig_tl.files import package_versions, read_json, write_atomically, write
 from culnig_tl.instances import Instance, content_hash
 from culnig_tl.models import HookedModel, describe_model, layout_of, load_model
 from culnig_tl.neurons import NeuronSet
-from culnig_tl.report import read_checks, read_methods, write_report
+from culnig_tl.report import read_checks, read_finetunings, read_methods, write_report
 from culnig_tl.results import study_tables
 from culnig_tl.scores import Scores
 from culnig_tl.study import (
@@ -117,6 +117,7 @@ def read_run(out: str | Path) -> pd.DataFrame:
         specific,
         read_checks(out / "verify"),
         read_methods(out / "methods"),
+        read_finetunings(out / "finetune"),
     )
     return tables["table"]
 

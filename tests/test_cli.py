@@ -9,12 +9,13 @@ import pytest
 import tiny
 from rich.console import Console
 
-from culnig_tl import cli, embedded
+from culnig_tl import cli, commands, embedded
 
 
 def culnig(monkeypatch, capsys, *arguments):
     monkeypatch.setattr(sys, "argv", ["culnig", *map(str, arguments)])
-    monkeypatch.setattr(cli, "_console", Console(width=200))
+    for module in (cli, commands):
+        monkeypatch.setattr(module, "console", Console(width=200))
     monkeypatch.setenv("COLUMNS", "200")  # of the consoles for errors and progress
     try:
         cli.main()

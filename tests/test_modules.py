@@ -123,5 +123,7 @@ def test_errors():
         select_modules(neurons, config, 1.0)
     with pytest.raises(CulnigError, match="'culture-general' is of a model with .*the same model"):
         select_modules(neurons, GEMMA)
-    with pytest.raises(CulnigError, match="GPT2LMHeadModel has no weights layers.0..{1,2}proj for its"):
+    with pytest.raises(
+        CulnigError, match="GPT2LMHeadModel has no weights layers.0..{1,2}proj for its"
+    ):
         module_weights(tiny.hf_model("gpt2"))

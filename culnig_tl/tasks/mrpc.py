@@ -5,8 +5,8 @@ from pathlib import Path
 from culnig_tl.tasks.tables import read_rows, zero_or_one
 from culnig_tl.tasks.templates import Item, Template
 
-SPLITS = ("test",)
-_HUB = ("nyu-mll/glue", "mrpc", "test")
+SPLITS = ("test", "train")
+_HUB = {"test": ("nyu-mll/glue", "mrpc", "test"), "train": ("nyu-mll/glue", "mrpc", "train")}
 TEMPLATES = (
     Template(
         user=(
@@ -51,7 +51,8 @@ TEMPLATES = (
 
 
 def load_items(split: str, countries: tuple[str, ...] | None, data: Path | None) -> list[Item]:
-    """One item a row of the Hub's split `test`, or of the file `data`: 1 is a paraphrase.
+    """One item a row of the Hub's split `test` (`train`: of that), or of the file `data`:
+    1 is a paraphrase.
 
     The options are No and Yes to "do they say the same", labelled 0 and 1, in that order.
 
@@ -59,7 +60,7 @@ def load_items(split: str, countries: tuple[str, ...] | None, data: Path | None)
         CulnigError: a missing column, or a malformed row (its number, counted from 1).
     """
     items = []
-    for where, row in read_rows(_HUB, data, ("idx", "sentence1", "sentence2", "label")):
+    for where, row in read_rows(_HUB[split], data, ("idx", "sentence1", "sentence2", "label")):
         label = zero_or_one(row, where)
         fields = {key: row[key].strip() for key in ("sentence1", "sentence2")}
         items.append(Item(row["idx"], None, fields, ("No", "Yes"), label, False, ("0", "1")))

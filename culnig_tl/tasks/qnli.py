@@ -5,8 +5,8 @@ from pathlib import Path
 from culnig_tl.tasks.tables import read_rows, zero_or_one
 from culnig_tl.tasks.templates import Item, Template
 
-SPLITS = ("test",)
-_HUB = ("nyu-mll/glue", "qnli", "validation")
+SPLITS = ("test", "train")
+_HUB = {"test": ("nyu-mll/glue", "qnli", "validation"), "train": ("nyu-mll/glue", "qnli", "train")}
 TEMPLATES = (
     Template(
         user=(
@@ -49,7 +49,8 @@ TEMPLATES = (
 
 
 def load_items(split: str, countries: tuple[str, ...] | None, data: Path | None) -> list[Item]:
-    """One item a row of the Hub's split `validation`, or of the file `data`: 0 is entailment.
+    """One item a row of the Hub's split `validation` (`train`: of that), or of the file `data`:
+    0 is entailment.
 
     The options are Yes and No to "does it answer the question", labelled 0 and 1, in that order.
 
@@ -57,7 +58,7 @@ def load_items(split: str, countries: tuple[str, ...] | None, data: Path | None)
         CulnigError: a missing column, or a malformed row (its number, counted from 1).
     """
     items = []
-    for where, row in read_rows(_HUB, data, ("idx", "question", "sentence", "label")):
+    for where, row in read_rows(_HUB[split], data, ("idx", "question", "sentence", "label")):
         label = zero_or_one(row, where)
         fields = {"question": row["question"].strip(), "sentence": row["sentence"].strip()}
         items.append(Item(row["idx"], None, fields, ("Yes", "No"), label, False, ("0", "1")))

@@ -1,0 +1,277 @@
+# pyright: reportArgumentType=false, reportAttributeAccessIssue=false, reportCallIssue=false
+# pyright: reportGeneralTypeIssues=false, reportOperatorIssue=false, reportReturnType=false
+# pyright: reportIndexIssue=false
+# (pandas types most results as unions of everything it can return)
+"""Which modules to train: those with a run's neurons against those without (figure 5)."""
+
+import logging
+import shutil
+from collections.abc import Sequence
+from itertools import product
+from pathlib import Path
+
+import pandas as pd
+
+from culnig_tl.configs import skeleton
+from culnig_tl.errors import CulnigError
+from culnig_tl.files import read_json, write_atomically
+from culnig_tl.finetuning import divide, finetune
+from culnig_tl.instances import Instance
+from culnig_tl.models import load_hf_model
+from culnig_tl.modules import CHOICES, ModuleSet, select_modules
+from culnig_tl.paper import PAPER_MODELS
+from culnig_tl.runs import (
+    check_arguments,
+    check_finished,
+    evaluate_once,
+    load_study_model,
+    read_run,
+    run_sets,
+)
+from culnig_tl.study import Study, study_of
+from culnig_tl.tasks import TASKS, load_task
+
+CULTURAL = ("everyday", "blend", "culturalbench", "normad", "worldvaluesbench")
+ALL = "all"
+_RUN = ["which", "learning_rate", "seed"]
+_log = logging.getLogger(__name__)
+
+
+def finetune_run(
+    out: str | Path,
+    task: str,
+    data: str | Path | None = None,
+    which: Sequence[str] = CHOICES,
+    learning_rates: Sequence[float] = (3e-5,),
+    seeds: Sequence[int] = (0,),
+    share: float = 0.10,
+    steps: int = 600,
+    batch: int = 16,
+    evaluate_every: int = 200,
+    train_limit: int = 10000,
+    test_limit: int = 200,
+    culture_limit: int = 200,
+    lora: int = 0,
+    accumulation: int = 1,
+    gradient_checkpointing: bool = False,
+    report_to: str = "none",
+    keep_models: bool = True,
+) -> pd.DataFrame:
+    """Train modules of a finished run's model on `task`, chosen by the run's culture-general
+    neurons, and watch the task and the run's cultural tests.
+
+    Every combination of `which`, `learning_rates` and `seeds` is one fine-tuning, in
+    `out/finetune/TASK/WHICH-RATE-SEED` (`finetune`); what is there is not done again, and more
+    may be added later. Over all of them `out/finetune/TASK/curves.csv` and table.csv are written,
+    and the run's report anew, with a section on them.
+
+    Args:
+        out: the folder of `run_study`.
+        task: any that `load_task` knows. Its split `train` where it has one and comes from the
+            Hub; otherwise its test instances are divided, `test_limit` items to test on.
+        data: its local file or folder; None takes that of the run, or the Hub.
+        which: of `select_modules`, and `all` for all parameters.
+        seeds: of the order of the data, and of the choice of modules.
+        share: as `select_modules`.
+        train_limit, test_limit, culture_limit: instances at most; 0 takes all.
+        steps, batch, evaluate_every, lora, accumulation, gradient_checkpointing, report_to: as
+            `finetune`.
+        keep_models: False deletes each trained model when it has been evaluated.
+
+    Returns:
+        table.csv: `finetune_table`.
+
+    Raises:
+        CulnigError: not a finished run, unknown choices, the folder holds a comparison with
+            other arguments, or as `finetune`.
+    """
+    out = Path(out)
+    check_finished(out)
+    unknown = [choice for choice in which if choice not in (*CHOICES, ALL)]
+    if unknown:
+        raise CulnigError(f"unknown choice {unknown[0]!r}: choose from {', '.join(CHOICES)}, {ALL}")
+    study, folder = study_of(out), out / "finetune" / task
+    train, tests = finetune_data(study, task, data, train_limit, test_limit, culture_limit)
+    arguments = {
+        "share": share,
+        "steps": steps,
+        "batch": batch,
+        "evaluate_every": evaluate_every,
+        "lora": lora,
+        "train": len(train),
+        "tests": len(tests),
+    }
+    check_arguments(folder / "comparison.json", arguments)
+    combinations = list(product(which, learning_rates, seeds))
+    for number, (choice, rate, seed) in enumerate(combinations, start=1):
+        place = folder / f"{choice}-{rate:g}-{seed}"
+        if (place / "scores.csv").exists():
+            continue
+        start = folder / "start.csv"
+        before = evaluate_once(
+            None if start.exists() else load_study_model(study), study, tests, None, start
+        )
+        _log.info("fine-tuning %s (%d of %d)", place.name, number, len(combinations))
+        modules = None
+        if choice != ALL:
+            modules = run_modules(out, share, choice, seed)
+            modules.save(place / "modules.json")
+        hf_model, tokenizer = load_hf_model(
+            study.model, study.dtype, study.revision, study.trust_remote_code
+        )
+        finetune(
+            hf_model,
+            tokenizer,
+            train,
+            tests,
+            place,
+            modules,
+            rate,
+            seed,
+            steps,
+            batch,
+            evaluate_every,
+            study.answer_format,
+            lora,
+            accumulation,
+            gradient_checkpointing,
+            report_to,
+            study.model,
+            study.model_class,
+            study.device,
+            before,
+        )
+        if not keep_models:
+            shutil.rmtree(place / "model")
+    curves = read_curves(folder)
+    table = finetune_table(curves)
+    write_atomically(folder / "curves.csv", lambda name: curves.to_csv(name, index=False))
+    write_atomically(folder / "table.csv", table.to_csv)
+    read_run(out)
+    return table
+
+
+def finetune_data(
+    study: Study,
+    task: str,
+    data: str | Path | None = None,
+    train_limit: int = 10000,
+    test_limit: int = 200,
+    culture_limit: int = 200,
+) -> tuple[list[Instance], list[Instance]]:
+    """What to train on, and what to test on: the task itself first, then the cultural tests."""
+    data = data or study.data.get(task)
+    if task in TASKS and "train" in TASKS[task].splits and data is None:
+        train = load_task(task, "train", limit=train_limit or None, templates=1)
+        own = load_task(task, "test", limit=test_limit or None, templates=1)
+    else:
+        train, own = divide(load_task(task, "test", data=data, templates=1), test_limit)
+        train = train[: train_limit or None]
+    cultural = [study.task, *(t for t in study.tests if t in CULTURAL and t != study.task)]
+    for name in cultural:
+        if name != task:
+            own += load_task(
+                name,
+                "test",
+                study.countries,
+                culture_limit or None,
+                study.data.get(name),
+                study.templates if name == study.task and study.templates else 1,
+            )
+    return train, own
+
+
+def run_modules(out: str | Path, share: float, which: str, seed: int) -> ModuleSet:
+    """`select_modules` of a finished run's model and its culture-general neurons.
+
+    Raises:
+        CulnigError: not a finished run, or as `select_modules`.
+    """
+    out = Path(out)
+    check_finished(out)
+    (neurons,) = run_sets(out, "general")
+    return select_modules(neurons, study_of(out).model, share, which, seed)
+
+
+def training_memory(share: float) -> pd.DataFrame:
+    """What training takes of the paper's six models, in GiB, without activations.
+
+    All weights in bfloat16, and once more in the copy that is evaluated; each trained one in
+    float32 instead, with its gradient and AdamW's two moments.
+
+    Returns:
+        One row a model: parameters; GiB with `share` of them trained, and with all.
+    """
+    rows = {}
+    for name, config in PAPER_MODELS.items():
+        count = sum(weight.numel() for weight in skeleton(config).parameters())
+        memory = {
+            what: (2 * (2 - x) + 16 * x) * count / 2**30
+            for what, x in (("share", share), ("all", 1.0))
+        }
+        rows[name] = {"parameters": count, **memory}
+    return pd.DataFrame(rows).T
+
+
+def read_curves(folder: Path) -> pd.DataFrame:
+    """The scores of all fine-tunings in `folder`: which, learning_rate, seed, step, task,
+    `finetune`'s columns, neurons in the trained modules, and trained, the task that was.
+
+    Raises:
+        CulnigError: there is none.
+    """
+    parts = []
+    for file in sorted(folder.glob("*/scores.csv")):
+        about = read_json(file.with_name("finetune.json"))
+        saved = file.with_name("modules.json")
+        modules = ModuleSet.load(saved) if saved.exists() else None
+        frame = pd.read_csv(file)
+        frame.insert(0, "which", ALL if modules is None else modules.name)
+        frame.insert(1, "learning_rate", about["learning_rate"])
+        frame.insert(2, "seed", about["seed"])
+        frame["neurons"] = 0 if modules is None else sum(m.neurons for m in modules.modules)
+        frame["trained"] = folder.name
+        parts.append(frame)
+    if not parts:
+        raise CulnigError(f"{folder} holds no finished fine-tuning: run culnig finetune first")
+    return pd.concat(parts, ignore_index=True)
+
+
+def finetune_table(curves: pd.DataFrame) -> pd.DataFrame:
+    """What training does to the task and to culture, means over the seeds, at the kept step.
+
+    Returns:
+        One row a choice and learning rate: seeds, neurons; `task` and `culture` before
+        (`_start`) and after in percent, culture as the mean over the cultural tests, with the
+        standard deviation over seeds (`_sd`); culture_nats: how far the mean of ln P(y|x) rose.
+    """
+    wide = _wide(curves)
+    first = wide[wide["step"] == 0].set_index(_RUN)
+    kept = wide[wide["kept"]].set_index(_RUN)
+    rows = pd.DataFrame(
+        {
+            "neurons": kept["neurons"],
+            "step": kept["step"],
+            "task_start": first["task"],
+            "task": kept["task"],
+            "culture_start": first["culture"],
+            "culture": kept["culture"],
+            "culture_nats": kept["culture_nats"] - first["culture_nats"],
+        }
+    )
+    grouped = rows.groupby(["which", "learning_rate"])
+    table = grouped.mean()
+    table.insert(0, "seeds", grouped.size())
+    for name in ("task", "culture"):
+        table[f"{name}_sd"] = grouped[name].std(ddof=0)
+    return table
+
+
+def _wide(curves: pd.DataFrame) -> pd.DataFrame:
+    """One row a step of a fine-tuning: its task's accuracy beside that of the cultural tests."""
+    own = curves["task"] == curves["trained"]
+    keys = [*_RUN, "step", "kept", "neurons"]
+    task = curves[own].groupby(keys)["accuracy"].mean().rename("task")
+    culture = curves[~own].groupby(keys)[["accuracy", "nats"]].mean()
+    culture.columns = ["culture", "culture_nats"]
+    return pd.concat([task, culture], axis=1).reset_index()

@@ -1,0 +1,360 @@
+"""Training chosen modules: the loss, what changes and what does not, what comes out."""
+
+import dataclasses
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+import tiny
+import torch
+from test_cli import culnig
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
+
+from culnig_tl import CulnigError, NeuronSet, count_neurons, evaluate, finetune, load_model
+from culnig_tl import finetuning as module
+from culnig_tl.evaluation import answer_log_probabilities
+from culnig_tl.finetune_runs import finetune_table, training_memory
+from culnig_tl.finetuning import divide, weight_hashes
+from culnig_tl.models import load_hf_model
+from culnig_tl.modules import module_weights, select_modules
+from culnig_tl.prompts import make_prompts
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
+    # peft asks under the name that transformers will drop.
+    pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing. is deprecated:FutureWarning"),
+]
+
+
+def questions():
+    """Sixteen to train on and eight to test on, all different."""
+    made = [
+        dataclasses.replace(i, cloze=i.cloze.replace("Question", f"Question {word}"))
+        for i, word in zip(tiny.instances(24), tiny.WORDS[2:], strict=False)
+    ]
+    return made[:16], made[16:]
+
+
+def chosen(kind="llama", layer=1):
+    """The modules of `layer`: the set has all its neurons there."""
+    config = tiny.config(kind)
+    layout = count_neurons(config)
+    ids = np.arange(layout.total // 3) + layer * (layout.total // 3)
+    return select_modules(NeuronSet(layout, ids), config, 0.15)
+
+
+def trained(out, kind="llama", hf=None, **arguments):
+    hf = hf if hf is not None else tiny.hf_model(kind)
+    given = {"learning_rate": 0.01, "steps": 8, "batch": 4, "evaluate_every": 4} | arguments
+    given.setdefault("modules", chosen(kind))
+    given.setdefault("model_class", "TransformerBridge")
+    train, tests = questions()
+    return finetune(hf, tiny.tokenizer(), train, tests, out, name=f"tiny-{kind}", **given)
+
+
+def result(out):
+    return json.loads((out / "result.json").read_text())
+
+
+@pytest.mark.model
+@pytest.mark.parametrize("kind", tiny.ARCHITECTURES)
+def test_the_loss_is_that_of_the_answers_tokens(tmp_path, kind):
+    train, _ = questions()
+    hooked = tiny.bridge(kind)
+    with torch.no_grad():
+        answers = answer_log_probabilities(hooked, make_prompts(tiny.tokenizer(), train))
+    right = [options[i.answer] for i, (options, _) in zip(train, answers, strict=True)]
+    assert len({len(answer) for answer in right}) > 1
+    expected = -float(torch.cat(right).mean())
+    trained(tmp_path, kind, steps=1, batch=16, evaluate_every=1)
+    assert result(tmp_path)["losses"] == [[1, pytest.approx(expected, rel=1e-5)]]
+
+
+@pytest.mark.model
+@pytest.mark.parametrize("kind", tiny.ARCHITECTURES)
+def test_only_the_chosen_modules_change(tmp_path, kind):
+    modules = chosen(kind)
+    before = weight_hashes(tiny.hf_model(kind))
+    scores = trained(tmp_path, kind, modules=modules)
+    assert (scores.loc[0, "nats"] < scores.loc[8, "nats"]).all()
+    loaded, tokenizer = load_hf_model(str(tmp_path / "model"))
+    after = weight_hashes(loaded)
+    assert set(after) == set(before)
+    expected = {n for m in modules.modules for n in module_weights(loaded)[m.layer, m.kind]}
+    assert {name for name in before if before[name] != after[name]} == expected
+    said = result(tmp_path)
+    assert set(said["trained"]) == expected
+    weights = said["weights"]
+    assert weights["frozen"]["count"] + weights["trained"]["count"] == len(before)
+    assert weights["frozen"]["before"] == weights["frozen"]["after"]
+    assert weights["trained"]["before"] != weights["trained"]["after"]
+    # The folder answers as the kept step did.
+    kept = scores[scores["kept"]].index[0][0]
+    frame = evaluate(
+        load_model(str(tmp_path / "model"), "TransformerBridge"), questions()[1],
+        answer_format="cloze",
+    )  # fmt: skip
+    saved = pd.read_csv(tmp_path / "evaluations" / f"step-{kept}.csv")
+    assert list(frame["predicted"]) == list(saved["predicted"])
+    assert np.allclose(frame["probability"], saved["probability"], rtol=1e-4)
+    assert not (tmp_path / "checkpoints").exists()
+    assert tokenizer.pad_token == "<pad>"
+
+
+@pytest.mark.skipif(tiny.HookedTransformer is None, reason="this TransformerLens has none")
+def test_evaluated_as_either_class(tmp_path, monkeypatch):
+    """A HookedTransformer of the trained weights answers as the bridge does."""
+
+    def wrap(hf, tokenizer, name, model_class, device):
+        made.append(type(hf).__name__)
+        assert model_class == "HookedTransformer"
+        monkeypatch.setattr(tiny, "hf_model", lambda kind, seed: hf)
+        return tiny.model("llama", "HookedTransformer")
+
+    made = []
+    bridge = trained(tmp_path / "bridge")
+    monkeypatch.setattr(module, "wrap_model", wrap)
+    native = trained(
+        tmp_path / "native", model_class="HookedTransformer", hf=tiny.hf_model("llama")
+    )
+    assert made == ["LlamaForCausalLM"] * 3
+    assert np.allclose(bridge["probability"], native["probability"], rtol=1e-3)
+
+
+def test_all_parameters(tmp_path):
+    trained(tmp_path, modules=None)
+    weights = result(tmp_path)["weights"]
+    assert weights["frozen"]["count"] == 0
+    assert weights["trained"]["count"] == len(weight_hashes(tiny.hf_model("llama")))
+
+
+def test_the_best_step_is_kept(tmp_path):
+    scores = trained(tmp_path, learning_rate=0.05, steps=12, evaluate_every=2)
+    after = scores.drop(index=0, level="step")["accuracy"].droplevel("task")
+    kept = scores[scores["kept"]].index[0][0]
+    assert after.loc[kept] == after.max()
+    assert result(tmp_path)["best_step"] == kept
+    again = trained(tmp_path, learning_rate=0.05, steps=12, evaluate_every=2)  # read back
+    assert again["accuracy"].tolist() == scores["accuracy"].tolist()
+
+
+def test_a_run_that_died_goes_on_to_the_same_weights(tmp_path, monkeypatch):
+    trained(tmp_path / "whole", steps=12)
+    calls = []
+
+    def dies(*args, **kwargs):
+        calls.append(0)
+        if len(calls) == 4:  # step 0, 4, 8, then this
+            raise KeyboardInterrupt
+        return evaluate(*args, **kwargs)
+
+    monkeypatch.setattr(module, "evaluate", dies)
+    with pytest.raises(KeyboardInterrupt):
+        trained(tmp_path / "died", steps=12)
+    assert not (tmp_path / "died" / "scores.csv").exists()
+    trained(tmp_path / "died", steps=12)
+    assert len(calls) == 5  # only the one that died was done again
+    whole, died = (result(tmp_path / name) for name in ("whole", "died"))
+    assert died["weights"] == whole["weights"]
+    assert died["losses"] == whole["losses"]
+
+
+def test_parts_of_a_batch_and_checkpointed_activations_train_alike(tmp_path):
+    plain = trained(tmp_path / "plain")
+    parts = trained(tmp_path / "parts", accumulation=4)
+    less = trained(tmp_path / "less", gradient_checkpointing=True)
+    assert np.allclose(plain["nats"], parts["nats"], rtol=1e-3)
+    assert np.allclose(plain["nats"], less["nats"], rtol=1e-4)
+
+
+def test_bfloat16_trains_in_float32(tmp_path):
+    """Steps of 1e-5 on weights near 0.15 are lost in bfloat16."""
+    hf = tiny.hf_model("llama").to(torch.bfloat16)
+    name = next(iter(module_weights(hf)[1, "MLP"]))
+    seen = {}
+
+    class Watched(module._Trainer):
+        def train(self, *args, **kwargs):
+            out = super().train(*args, **kwargs)
+            seen.update({n: (w.dtype, w.detach().clone()) for n, w in hf.named_parameters()})
+            return out
+
+    before = hf.get_parameter(name).detach().clone()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "_Trainer", Watched)
+        trained(tmp_path, hf=hf, learning_rate=1e-5)
+    dtype, after = seen[name]
+    assert dtype == torch.float32
+    assert 0 < (after - before.float()).abs().max() < 1e-4
+    assert seen["model.embed_tokens.weight"][0] == torch.bfloat16
+    loaded, _ = load_hf_model(str(tmp_path / "model"), "bfloat16")
+    assert loaded.get_parameter(name).dtype == torch.bfloat16
+    weights = result(tmp_path)["weights"]
+    assert weights["frozen"]["before"] == weights["frozen"]["after"]
+
+
+def test_mixed_precision_is_not_evaluated_through(tmp_path):
+    """What the Trainer wraps around a model answers with its weights, not the copy's."""
+    tiny.hf_model("llama").save_pretrained(tmp_path / "half")
+    hf = AutoModelForCausalLM.from_pretrained(
+        tmp_path / "half", dtype=torch.bfloat16, attn_implementation="eager"
+    )
+    scores = trained(tmp_path, hf=hf)
+    kept = scores[scores["kept"]].index[0][0]
+    hooked = load_model(str(tmp_path / "model"), "TransformerBridge", "bfloat16")
+    frame = evaluate(hooked, questions()[1], answer_format="cloze")
+    expected = 100 * frame["probability"].mean()
+    assert scores.loc[kept, "probability"].iloc[0] == pytest.approx(expected, rel=1e-3)
+
+
+def test_adapters_merge_into_the_chosen_modules(tmp_path):
+    modules = chosen("phi3")
+    before = weight_hashes(tiny.hf_model("phi3"))
+    scores = trained(tmp_path, "phi3", modules=modules, lora=2, learning_rate=0.05)
+    assert (scores.loc[0, "nats"] < scores.loc[8, "nats"]).all()
+    loaded, _ = load_hf_model(str(tmp_path / "model"))
+    after = weight_hashes(loaded)
+    expected = {n for m in modules.modules for n in module_weights(loaded)[m.layer, m.kind]}
+    assert {name for name in before if before[name] != after[name]} == expected
+
+
+def test_adapters_without_peft(tmp_path, monkeypatch):
+    monkeypatch.setitem(__import__("sys").modules, "peft", None)
+    with pytest.raises(
+        CulnigError, match="lora needs the package peft: pip install 'culnig-tl.lora"
+    ):
+        trained(tmp_path, lora=2)
+
+
+def test_items_are_divided_whole():
+    train, _ = questions()
+    twice = train + [dataclasses.replace(i, id=f"{i.id}#1", template=1) for i in train]
+    to_train, to_test = divide(twice, 4)
+    assert (len(to_train), len(to_test)) == (24, 8)
+    items = [{i.id.removesuffix("#1") for i in part} for part in (to_train, to_test)]
+    assert not items[0] & items[1]
+    assert divide(twice, 4) == (to_train, to_test)
+    assert {i.id for i in divide(train, 3)[1]} < {i.id for i in divide(train, 4)[1]}
+    with pytest.raises(CulnigError, match="16 of 16 items of 'tiny' are to be tests: give 1 to 15"):
+        divide(train, 16)
+
+
+def test_errors(tmp_path):
+    train, tests = questions()
+    hf, tokenizer = tiny.hf_model("llama"), tiny.tokenizer()
+    with pytest.raises(CulnigError, match="no instances to train on"):
+        finetune(hf, tokenizer, [], tests, tmp_path)
+    with pytest.raises(CulnigError, match="instance tiny-3 of 'tiny' is to be trained on and test"):
+        finetune(hf, tokenizer, train, [*tests, train[3]], tmp_path)
+    other = dataclasses.replace(train[3], id="new", task="other")
+    with pytest.raises(CulnigError, match="instance tiny-3 of 'tiny' is to be trained on and test"):
+        finetune(hf, tokenizer, train, [*tests, other], tmp_path)
+    # Another split may number its items from 0 too.
+    module._check(train, [dataclasses.replace(tests[0], id="tiny-3", split="test")], 1, 1, 1, 1)
+    foreign = [dataclasses.replace(i, task="other") for i in tests]
+    with pytest.raises(CulnigError, match="no test is of the trained task 'tiny': add some"):
+        finetune(hf, tokenizer, train, foreign, tmp_path)
+    with pytest.raises(CulnigError, match="steps is 0: give 1 or more"):
+        trained(tmp_path, steps=0)
+    with pytest.raises(CulnigError, match="batch 4 is no multiple of accumulation 3"):
+        trained(tmp_path, accumulation=3)
+    with pytest.raises(CulnigError, match="steps 8 is no multiple of evaluate_every 3"):
+        trained(tmp_path, evaluate_every=3)
+    trained(tmp_path, steps=1, evaluate_every=1)
+    with pytest.raises(CulnigError, match="was made with steps = 1, this asks for 2"):
+        trained(tmp_path, steps=2, evaluate_every=1)
+
+
+def byte_model(folder):
+    """A tiny model that reads any text, byte by byte."""
+    words = sorted(pre_tokenizers.ByteLevel.alphabet())
+    bytes_ = Tokenizer(models.BPE({w: i for i, w in enumerate(words)}, merges=[]))
+    bytes_.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    bytes_.decoder = decoders.ByteLevel()
+    hf = tiny.hf_model("llama", vocab_size=256, max_position_embeddings=1024)
+    hf.save_pretrained(folder)
+    PreTrainedTokenizerFast(tokenizer_object=bytes_, pad_token=words[0]).save_pretrained(folder)
+    return folder
+
+
+def test_modules_and_finetune_of_a_run(monkeypatch, capsys, tmp_path):
+    out = tmp_path / "run"
+    small = ["--limit", 8, "--test-limit", 4, "--rc-limit", 4, "--other-limit", 2, "--seeds", 1]
+    small += ["--top-mlp", 0.2, "--top-attention", 0.1, "--tests", "paraphrase"]
+    folder = byte_model(tmp_path / "tiny")
+    code, _, error = culnig(
+        monkeypatch, capsys, "run", "--model", folder, "--out", out, "--format", "cloze", *small
+    )
+    assert code == 0, error
+    code, printed, error = culnig(monkeypatch, capsys, "modules", "--run", out, "--share", 0.2)
+    assert code == 0, error
+    assert "google/gemma-3-27b-it" in printed
+    assert "layer0 attention" in printed
+    train = ["finetune", "--run", out, "--task", "paraphrase", "--steps", 2, "--batch", 2]
+    train += ["--evaluate-every", 1, "--test-limit", 6, "--culture-limit", 4, "--share", 0.2]
+    code, printed, error = culnig(
+        monkeypatch, capsys, *train, "--which", "top,all", "--learning-rates", "1e-3,1e-2"
+    )
+    assert code == 0, error
+    assert "culture" in printed
+    curves = pd.read_csv(out / "finetune" / "paraphrase" / "curves.csv")
+    assert len(curves) == 2 * 2 * 3 * 2  # choices, rates, steps, tasks
+    assert set(curves["which"]) == {"top", "all"}
+    start = curves[curves["step"] == 0].groupby("task")["probability"]
+    assert start.nunique().tolist() == [1, 1]
+    assert "Which modules to train" in (out / "report.html").read_text()
+    assert (out / "finetune" / "paraphrase" / "top-0.01-0" / "model" / "config.json").exists()
+    # More is added to what is there, in another order too; models need not stay.
+    before = (out / "finetune" / "paraphrase" / "top-0.01-0" / "scores.csv").stat().st_mtime_ns
+    code, _, error = culnig(
+        monkeypatch, capsys, *train, "--which", "bottom,top", "--learning-rates", "1e-2",
+        "--seeds", "0,1", "--no-keep-models",
+    )  # fmt: skip
+    assert code == 0, error
+    again = (out / "finetune" / "paraphrase" / "top-0.01-0" / "scores.csv").stat().st_mtime_ns
+    assert again == before
+    assert not (out / "finetune" / "paraphrase" / "bottom-0.01-1" / "model").exists()
+    table = pd.read_csv(out / "finetune" / "paraphrase" / "table.csv")
+    rows = table.set_index(["which", "learning_rate"])
+    assert rows.loc[("bottom", 0.01), "seeds"] == 2
+    assert rows.loc[("all", 0.01), "seeds"] == 1
+    for given, message in (
+        (["--which", "best"], "unknown choice 'best': choose from top, bottom, random, all"),
+        (["--seeds", "a"], "--seeds has 'a', which is no number: give some, as 1,2"),
+        (["--steps", 4], "was made with steps = 2, this asks for 4"),
+        (["--test-limit", 80], "80 of 80 items of 'paraphrase' are to be tests: give 1 to 79"),
+    ):
+        code, _, error = culnig(monkeypatch, capsys, *train, *given)
+        assert code == 1
+        assert message in " ".join(error.split())
+    code, _, error = culnig(monkeypatch, capsys, "modules", "--run", tmp_path)
+    assert code == 1
+    assert "holds no finished run" in error
+
+
+def test_table_takes_the_kept_step():
+    rows = [
+        ("top", 0.1, seed, step, task, accuracy, -1.0 - step, step == 2, 7, "qnli", 10)
+        for seed, gain in ((0, 10.0), (1, 20.0))
+        for step in (0, 1, 2)
+        for task, accuracy in (("qnli", 50 + gain * step), ("blend", 40 - step), ("normad", 20.0))
+    ]
+    names = "which learning_rate seed step task accuracy nats kept neurons trained items".split()
+    table = finetune_table(pd.DataFrame(rows, columns=names))
+    row = table.loc[("top", 0.1)]
+    assert (row["seeds"], row["neurons"], row["step"]) == (2, 7, 2)
+    assert (row["task_start"], row["task"], row["task_sd"]) == (50, 80, 10)
+    assert (row["culture_start"], row["culture"], row["culture_sd"]) == (30, 29, 0)
+    assert row["culture_nats"] == -2
+
+
+def test_training_memory():
+    """12.2 billion and so on; 16 bytes a trained weight, 2 a frozen one, 2 in the copy."""
+    memory = training_memory(0.1)
+    assert len(memory) == 6
+    row = memory.loc["meta-llama/Llama-3.1-8B-Instruct"]
+    assert row["parameters"] == pytest.approx(8.03e9, rel=0.001)
+    assert row["all"] == pytest.approx(18 * 8.03e9 / 2**30, rel=0.001)
+    assert row["share"] == pytest.approx((0.9 * 2 + 0.1 * 16 + 2) * 8.03e9 / 2**30, rel=0.001)
