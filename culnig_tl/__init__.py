@@ -8,12 +8,12 @@ from culnig_tl.configs import count_neurons
 from culnig_tl.effects import exact_effects, taylor_check
 from culnig_tl.errors import CulnigError
 from culnig_tl.evaluation import evaluate
-from culnig_tl.finetuning import finetune
+from culnig_tl.finetuning import divide, finetune
 from culnig_tl.generation import generate
 from culnig_tl.instances import Instance
 from culnig_tl.lape import Shares, select_cape, select_lape
 from culnig_tl.methods import compare_methods
-from culnig_tl.models import load_model, wrap_model
+from culnig_tl.models import load_hf_model, load_model, wrap_model
 from culnig_tl.modules import ModuleSet, select_modules
 from culnig_tl.neurons import Neuron, NeuronSet
 from culnig_tl.patching import activation_patch, attribution_patch, patching_effects
@@ -58,6 +58,7 @@ __all__ = [
     "compare_countries",
     "compare_methods",
     "count_neurons",
+    "divide",
     "dose_response",
     "evaluate",
     "exact_effects",
@@ -65,6 +66,7 @@ __all__ = [
     "generate",
     "interaction",
     "judge",
+    "load_hf_model",
     "load_model",
     "load_short_questions",
     "load_task",

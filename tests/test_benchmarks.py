@@ -245,6 +245,10 @@ def test_from_the_hub_is_as_from_a_file(name, address, tmp_path, monkeypatch):
     expected = load_task(name, "test", data=table_file(tmp_path / "a.jsonl", rows))
     assert load_task(name, "test") == expected
     assert asked == [address]
+    if name in ("qnli", "mrpc"):  # what may be trained on
+        trained = load_task(name, "train")
+        assert [i.cloze for i in trained] == [i.cloze for i in expected[: len(rows)]]
+        assert asked[1:] == [(*address[:2], "train")]
     rows[1][
         next(k for k in rows[1] if "question" in k.lower() or "entence" in k or k == "Story")
     ] = " "

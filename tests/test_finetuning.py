@@ -3,6 +3,7 @@
 import dataclasses
 import json
 
+import datasets
 import numpy as np
 import pandas as pd
 import pytest
@@ -15,11 +16,12 @@ from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
 from culnig_tl import CulnigError, NeuronSet, count_neurons, evaluate, finetune, load_model
 from culnig_tl import finetuning as module
 from culnig_tl.evaluation import answer_log_probabilities
-from culnig_tl.finetune_runs import finetune_table, training_memory
+from culnig_tl.finetune_runs import finetune_data, finetune_table, training_memory
 from culnig_tl.finetuning import divide, weight_hashes
 from culnig_tl.models import load_hf_model
 from culnig_tl.modules import module_weights, select_modules
 from culnig_tl.prompts import make_prompts
+from culnig_tl.study import Study
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),
@@ -332,6 +334,36 @@ def test_modules_and_finetune_of_a_run(monkeypatch, capsys, tmp_path):
     code, _, error = culnig(monkeypatch, capsys, "modules", "--run", tmp_path)
     assert code == 1
     assert "holds no finished run" in error
+
+
+def test_what_is_trained_and_tested(monkeypatch, tmp_path):
+    def load_dataset(name, config=None, *, split):
+        return datasets.Dataset.from_list(
+            [
+                {"idx": i, "question": f"{split} {i}?", "sentence": f"{i}.", "label": i % 2}
+                for i in range(9)
+            ]
+        )
+
+    monkeypatch.setattr(datasets, "load_dataset", load_dataset)
+    study = Study(tests=("countryrc", "paraphrase"))
+    train, tests = finetune_data(study, "qnli", None, 6, 4, 8)
+    assert [i.split for i in train] == ["train"] * 6
+    assert pd.Series([(i.task, i.split) for i in tests]).value_counts().to_dict() == {
+        ("qnli", "test"): 4,
+        ("everyday", "test"): 8,
+    }
+    # A file of one's own is divided, also the one that the run has.
+    file = tmp_path / "qnli.jsonl"
+    load_dataset("", split="validation").to_json(file)
+    for own, given in ((study, file), (dataclasses.replace(study, data={"qnli": str(file)}), None)):
+        train, tests = finetune_data(own, "qnli", given, 0, 4, 0)
+        ids = [{i.id for i in part if i.task == "qnli"} for part in (train, tests)]
+        assert [len(part) for part in ids] == [5, 4]
+        assert not ids[0] & ids[1]
+    # What is trained is not also the culture that is watched.
+    _, tests = finetune_data(study, "everyday", None, 0, 4, 8)
+    assert {i.task for i in tests} == {"everyday"}
 
 
 def test_table_takes_the_kept_step():
