@@ -212,7 +212,7 @@ def plot_matrix(
         if np.isfinite(values[row, column]):
             red, green, blue, _ = image.to_rgba(values[row, column])
             shade = "white" if 0.3 * red + 0.6 * green + 0.1 * blue < 0.5 else "black"
-            text = f"{values[row, column]:.{digits}f}"
+            text = f"{round(values[row, column], digits) + 0.0:.{digits}f}"  # no -0.0
             axes.text(column, row, text, ha="center", va="center", fontsize=7, color=shade)
     axes.set_xticks(range(columns), list(matrix.columns), rotation=45, ha="right")
     axes.set_yticks(range(rows), list(matrix.index))
