@@ -8,6 +8,7 @@ from culnig_tl.configs import count_neurons
 from culnig_tl.effects import exact_effects, taylor_check
 from culnig_tl.errors import CulnigError
 from culnig_tl.evaluation import evaluate
+from culnig_tl.export import export_run, scale_weights
 from culnig_tl.finetuning import divide, finetune
 from culnig_tl.generation import generate
 from culnig_tl.instances import Instance
@@ -62,6 +63,7 @@ __all__ = [
     "dose_response",
     "evaluate",
     "exact_effects",
+    "export_run",
     "finetune",
     "generate",
     "interaction",
@@ -87,6 +89,7 @@ __all__ = [
     "plot_score_histogram",
     "plot_sweep",
     "rank_countries",
+    "scale_weights",
     "select_cape",
     "select_general",
     "select_lape",

@@ -10,9 +10,11 @@ from rich.table import Column, Table
 
 from culnig_tl.agreement import STATISTICS
 from culnig_tl.errors import CulnigError
+from culnig_tl.export import export_run
 from culnig_tl.finetune_runs import finetune_run, run_modules, training_memory
 from culnig_tl.methods import compare_methods
 from culnig_tl.modules import CHOICES
+from culnig_tl.neurons import NeuronSet
 from culnig_tl.report import table_rows
 from culnig_tl.runs import read_run
 from culnig_tl.short_answers import short_answers_run
@@ -183,6 +185,21 @@ def finetune(
     console.print(shown)
     console.print("accuracy % before and after (mean ± sd over seeds); nats: rise of ln P(answer)")
     _print_report(run_folder)
+
+
+@app.command()
+def export(
+    run_folder: RunFolder,
+    to: Annotated[Path, typer.Option(help="A new folder.")],
+    neurons: Annotated[
+        Path | None, typer.Option(help="Neurons to scale; the run's culture-general ones.")
+    ] = None,
+    factor: Annotated[float, typer.Option(help="Of their activations: 0 masks.")] = 0.0,
+) -> None:
+    """Write a run's model with its neurons masked as a Hugging Face folder; no hook is needed."""
+    chosen = None if neurons is None else NeuronSet.load(neurons)
+    console.print(repr(export_run(run_folder, to, chosen, factor)))
+    console.print(f"Saved: {to.resolve()}", soft_wrap=True)
 
 
 def _print_report(run_folder: Path) -> None:

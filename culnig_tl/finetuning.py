@@ -23,7 +23,7 @@ from culnig_tl.errors import CulnigError
 from culnig_tl.evaluation import evaluate
 from culnig_tl.files import package_versions, sha256_of, write_atomically, write_json
 from culnig_tl.instances import Instance, content_hash, stable_random
-from culnig_tl.models import wrap_model
+from culnig_tl.models import save_hf_model, wrap_model
 from culnig_tl.modules import ModuleSet, module_weights
 from culnig_tl.prompts import Prompt, make_prompts
 from culnig_tl.runs import check_arguments, read_evaluation, write_evaluation
@@ -149,7 +149,7 @@ def finetune(
     changed = [n for n in before if n not in trained and before[n] != after[n]]
     if changed:
         raise CulnigError(f"frozen weights changed, {changed[0]} first: this must not happen")
-    _save(final, tokenizer, out / "model")
+    save_hf_model(final, tokenizer, out / "model")
     scores = _scores(out, best)
     result = {
         "arguments": arguments,
@@ -329,16 +329,6 @@ def _collator(tokenizer: Any) -> Any:
         }
 
     return collate
-
-
-def _save(hf_model: Any, tokenizer: Any, folder: Path) -> None:
-    """Write a Hugging Face folder; half of one is never there under its name."""
-    half = folder.with_name(f".{folder.name}")
-    shutil.rmtree(half, ignore_errors=True)
-    hf_model.save_pretrained(half)
-    tokenizer.save_pretrained(half)
-    shutil.rmtree(folder, ignore_errors=True)
-    half.rename(folder)
 
 
 def _scores(out: Path, best: int) -> pd.DataFrame:

@@ -7,9 +7,11 @@ Everything else in the package uses only what `HookedTransformer` and `Transform
 import contextlib
 import copy
 import io
+import shutil
 import warnings
 import weakref
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -107,6 +109,25 @@ def load_hf_model(
             source, dtype=_DTYPES[dtype], attn_implementation="eager", **options
         )
     return hf_model, tokenizer
+
+
+def save_hf_model(hf_model: transformers.PreTrainedModel, tokenizer: Any, folder: Path) -> None:
+    """Write a Hugging Face folder; half of one is never there under its name.
+
+    Raises:
+        CulnigError: the folder cannot be written.
+    """
+    half = folder.with_name(f".{folder.name}")
+    try:
+        shutil.rmtree(half, ignore_errors=True)
+        hf_model.save_pretrained(half)
+        tokenizer.save_pretrained(half)
+        shutil.rmtree(folder, ignore_errors=True)
+        half.rename(folder)
+    except OSError as error:
+        raise CulnigError(
+            f"cannot write {folder}: {error.strerror}; choose another folder or make room"
+        ) from error
 
 
 def wrap_model(

@@ -281,7 +281,8 @@ def byte_model(folder):
     return folder
 
 
-def test_modules_and_finetune_of_a_run(monkeypatch, capsys, tmp_path):
+def byte_run(monkeypatch, capsys, tmp_path):
+    """A small finished run of the byte model, which is in the folder `tiny`."""
     out = tmp_path / "run"
     small = ["--limit", 8, "--test-limit", 4, "--rc-limit", 4, "--other-limit", 2, "--seeds", 1]
     small += ["--top-mlp", 0.2, "--top-attention", 0.1, "--tests", "paraphrase"]
@@ -290,6 +291,11 @@ def test_modules_and_finetune_of_a_run(monkeypatch, capsys, tmp_path):
         monkeypatch, capsys, "run", "--model", folder, "--out", out, "--format", "cloze", *small
     )
     assert code == 0, error
+    return out
+
+
+def test_modules_and_finetune_of_a_run(monkeypatch, capsys, tmp_path):
+    out = byte_run(monkeypatch, capsys, tmp_path)
     code, printed, error = culnig(monkeypatch, capsys, "modules", "--run", out, "--share", 0.2)
     assert code == 0, error
     assert "google/gemma-3-27b-it" in printed

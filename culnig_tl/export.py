@@ -1,0 +1,95 @@
+"""Export: a model with neurons scaled, as an ordinary Hugging Face folder that needs no hook."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from culnig_tl.configs import count_neurons
+from culnig_tl.errors import CulnigError
+from culnig_tl.files import package_versions, write_json
+from culnig_tl.models import load_hf_model, save_hf_model
+from culnig_tl.modules import module_weights
+from culnig_tl.neurons import NeuronSet
+from culnig_tl.runs import check_finished, run_sets
+from culnig_tl.study import study_of
+
+# Where a site's rows are: its own matrix, and in the joint one after those of these sites.
+_MATRICES = {
+    "gate": ("MLP", "gate_proj", "gate_up_proj", ()),
+    "q": ("attention", "q_proj", "qkv_proj", ()),
+    "k": ("attention", "k_proj", "qkv_proj", ("q",)),
+    "v": ("attention", "v_proj", "qkv_proj", ("q", "k")),
+}
+
+
+def scale_weights(hf_model: Any, neurons: NeuronSet, factor: float = 0.0) -> None:
+    """Scale `neurons` in the weights of a Hugging Face model, in place.
+
+    A neuron is an output of one matrix, so its activation times `factor` is its row of weights,
+    and its bias, times `factor`: what `ablate` does by hooks.
+
+    Raises:
+        CulnigError: a set of another model, or a model without such matrices.
+    """
+    layout = count_neurons(hf_model.config)
+    if neurons.layout != layout:
+        raise CulnigError(
+            f"neuron set {neurons.name!r} is of a model with {neurons.layout}, this one has "
+            f"{layout}: use the model that it was made from"
+        )
+    weights = module_weights(hf_model)
+    with torch.no_grad():
+        for (layer, site), indices in neurons.by_site().items():
+            kind, own, joint, before = _MATRICES[site]
+            rows = {
+                name: weight
+                for name, weight in weights[layer, kind].items()
+                if name.split(".")[-2] in (own, joint)
+            }
+            if not rows:
+                raise CulnigError(
+                    f"{type(hf_model).__name__} has neither {own} nor {joint} in layer {layer}: "
+                    "it cannot be exported"
+                )
+            for name, weight in rows.items():
+                offset = sum(map(layout.size, before)) if f".{joint}." in name else 0
+                weight[torch.tensor(indices, device=weight.device) + offset] *= factor
+
+
+def export_run(
+    out: str | Path, to: str | Path, neurons: NeuronSet | None = None, factor: float = 0.0
+) -> NeuronSet:
+    """Write a finished run's model with `neurons` scaled into the folder `to`.
+
+    Any engine that reads Hugging Face folders runs it, `load_model` too. Beside the model lies
+    neurons.json, the set, and export.json: the model it comes from, the factor, versions.
+
+    Args:
+        out: the folder of `run_study`.
+        to: a folder that is not there yet.
+        neurons: None takes the run's culture-general set.
+        factor: 0 masks.
+
+    Returns:
+        The set that was scaled.
+
+    Raises:
+        CulnigError: not a finished run, `to` is there, or as `scale_weights`.
+    """
+    out, to = Path(out), Path(to)
+    check_finished(out)
+    if to.exists():
+        raise CulnigError(f"{to} is there already: choose another folder, or delete it")
+    study = study_of(out)
+    if neurons is None:
+        (neurons,) = run_sets(out, "general")
+    hf_model, tokenizer = load_hf_model(
+        study.model, study.dtype, study.revision, study.trust_remote_code
+    )
+    scale_weights(hf_model, neurons, factor)
+    save_hf_model(hf_model, tokenizer, to)
+    neurons.save(to / "neurons.json")
+    about = {"model": study.model, "revision": study.revision, "factor": factor}
+    write_json(to / "export.json", about | {"versions": package_versions()})
+    return neurons
