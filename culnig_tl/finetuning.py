@@ -141,6 +141,7 @@ def finetune(
     )  # fmt: skip
     trainer.measure = measure
     trainer.remove_callback(transformers.PrinterCallback)
+    trainer.add_callback(_Bar())
     last = get_last_checkpoint(str(out / "checkpoints")) if (out / "checkpoints").exists() else None
     trainer.train(resume_from_checkpoint=last)
     best = trainer.state.best_global_step or trainer.state.global_step
@@ -218,6 +219,13 @@ class _Trainer(Trainer):
         return metrics
 
 
+class _Bar(transformers.ProgressCallback):
+    """Hugging Face's progress bar, without a line for each logged loss."""
+
+    def on_log(self, *args: Any, **kwargs: Any) -> None:
+        pass
+
+
 def _training_arguments(
     out: Path,
     dtype: torch.dtype,
@@ -255,6 +263,7 @@ def _training_arguments(
         greater_is_better=True,
         logging_steps=max(1, min(10, steps // 20)),
         report_to=report_to,
+        disable_tqdm=True,  # there is a bar of our own
     )
 
 
