@@ -1,20 +1,19 @@
 """Attribution: activation x gradient of every neuron, in one backward pass per batch."""
 
 import contextlib
-import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from culnig_tl.batches import flat_positions, memory_errors, pad_batch, plan_batches
+from culnig_tl.checkpoints import add_batches
 from culnig_tl.errors import CulnigError
-from culnig_tl.files import package_versions, progress, sha256_of, write_atomically
+from culnig_tl.files import package_versions, sha256_of
 from culnig_tl.instances import Instance, content_hash
 from culnig_tl.models import (
     HookedModel,
@@ -31,12 +30,9 @@ from culnig_tl.scores import (
     TARGETS,
     VARIANTS,
     Scores,
-    read_tensors,
-    write_tensors,
 )
 
 NO_COUNTRY = "(none)"
-_CHECKPOINT = "culnig_tl attribution checkpoint, version 2"
 
 
 def attribute(
@@ -67,7 +63,8 @@ def attribute(
             published code.
         token_budget: tokens in a batch, padding included; lower it when memory runs out.
         checkpoint: a file that keeps the sums every `checkpoint_seconds`; a run that died goes on
-            from it and ends with the same scores, bit for bit.
+            from it and ends with the same scores, bit for bit. Under torchrun the processes
+            share the batches, and the sums differ in the last digits.
         targets: some of `TARGETS`, the scores' default first; None takes all, first that of the
             answer format (`DEFAULT_TARGETS`). The sums take targets x 3 x countries x neurons x 8
             bytes while scoring: name one where that is too much.
@@ -104,19 +101,22 @@ def attribute(
     countries = tuple(dict.fromkeys(i.country or NO_COUNTRY for i in instances))
     lengths = [len(prompt.sequence) for prompt in prompts]
     plan = plan_batches(lengths, token_budget)
-    run = sha256_of(provenance)
     totals = _Totals(layout, targets, countries, model.cfg.device)
-    path = None if checkpoint is None else Path(checkpoint)
-    done = totals.resume(path, run) if path is not None and path.exists() else 0
-    saved = time.monotonic()
+
+    def add(number: int) -> None:
+        with memory_errors(plan[number], lengths, token_budget):
+            _score_batch(model, [prompts[row] for row in plan[number]], totals, clamp_control)
+
     with frozen(model):
-        for number in progress(range(done, len(plan)), "Attribution", total=len(plan) - done):
-            with memory_errors(plan[number], lengths, token_budget):
-                _score_batch(model, [prompts[row] for row in plan[number]], totals, clamp_control)
-            last = number == len(plan) - 1
-            if path is not None and (last or time.monotonic() - saved >= checkpoint_seconds):
-                totals.save(path, run, number + 1)
-                saved = time.monotonic()
+        add_batches(
+            [sum(lengths[row] for row in rows) for rows in plan],
+            add,
+            {"sums": totals.sums},
+            sha256_of(provenance),
+            "Attribution",
+            checkpoint,
+            checkpoint_seconds,
+        )
     counts = [sum((i.country or NO_COUNTRY) == c for i in instances) for c in countries]
     return Scores(
         layout=layout,
@@ -130,7 +130,7 @@ def attribute(
 
 
 class _Totals:
-    """The running sums, [target, variant, country, neuron] in float64, and their checkpoint."""
+    """The running sums, [target, variant, country, neuron] in float64."""
 
     def __init__(
         self,
@@ -143,22 +143,6 @@ class _Totals:
         wide = torch.float32 if str(device).startswith("mps") else torch.float64
         shape = (len(targets), len(VARIANTS), len(countries), layout.total)
         self.sums = torch.zeros(shape, dtype=wide, device=device)
-
-    def save(self, path: Path, run: str, done: int) -> None:
-        about = {"format": _CHECKPOINT, "run": run, "done": done}
-        sums = self.sums.cpu().numpy()
-        write_atomically(path, lambda name: write_tensors(name, {"sums": sums}, about))
-
-    def resume(self, path: Path, run: str) -> int:
-        """Take over the sums of a checkpoint; returns how many batches they hold."""
-        tensors, about = read_tensors(path, _CHECKPOINT)
-        if about["run"] != run:
-            raise CulnigError(
-                f"checkpoint {path} belongs to another run ({about['run'][:12]}, this is "
-                f"{run[:12]}): other model, data, arguments or versions; delete it or name another"
-            )
-        self.sums.copy_(torch.from_numpy(np.ascontiguousarray(tensors["sums"])))
-        return int(about["done"])
 
 
 def _score_batch(

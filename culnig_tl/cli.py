@@ -16,11 +16,13 @@ from rich.logging import RichHandler
 from rich.table import Table
 
 from culnig_tl.attribution import attribute
+from culnig_tl.checkpoints import remove_checkpoint
 from culnig_tl.commands import app as commands
 from culnig_tl.commands import console, country_list, names, print_comparison, whole
 from culnig_tl.configs import count_neurons
 from culnig_tl.errors import CulnigError
 from culnig_tl.evaluation import evaluate as evaluate_instances
+from culnig_tl.files import process_rank
 from culnig_tl.instances import country_name
 from culnig_tl.models import load_model
 from culnig_tl.neurons import SITES, NeuronSet
@@ -219,7 +221,7 @@ def score(
         hooked, instances, answer_format, token_budget=token_budget, checkpoint=checkpoint
     )
     scores.save(out)
-    checkpoint.unlink(missing_ok=True)
+    remove_checkpoint(checkpoint)
     console.print(repr(scores))
     console.print(f"Saved: {out}")
 
@@ -323,7 +325,7 @@ def main() -> None:
         format="%(message)s",
         handlers=[RichHandler(console=Console(stderr=True), show_path=False, show_time=False)],
     )
-    logging.getLogger("culnig_tl").setLevel(logging.INFO)
+    logging.getLogger("culnig_tl").setLevel(logging.ERROR if process_rank() else logging.INFO)
     for noisy in ("huggingface_hub", "transformers", "httpx"):
         logging.getLogger(noisy).setLevel(logging.ERROR)
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")

@@ -11,6 +11,7 @@ from rich.table import Column, Table
 from culnig_tl.agreement import STATISTICS
 from culnig_tl.errors import CulnigError
 from culnig_tl.export import export_run
+from culnig_tl.files import process_rank
 from culnig_tl.finetune_runs import finetune_run, run_modules, training_memory
 from culnig_tl.methods import compare_methods
 from culnig_tl.modules import CHOICES
@@ -22,7 +23,7 @@ from culnig_tl.study import GENERAL
 from culnig_tl.verify import verify_run
 
 app = typer.Typer()
-console = Console()
+console = Console(quiet=process_rank() > 0)
 RunFolder = Annotated[Path, typer.Option("--run", help="The folder of a finished run.")]
 
 

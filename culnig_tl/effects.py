@@ -1,6 +1,5 @@
 """Effects: what neurons really do to P(y|x), one by one, beside what the gradient says they do."""
 
-import time
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -15,6 +14,7 @@ from torch import Tensor
 from culnig_tl.ablation import check_set
 from culnig_tl.attribution import frozen, gradient_hooks, label_log_probability
 from culnig_tl.batches import memory_errors
+from culnig_tl.checkpoints import add_batches
 from culnig_tl.errors import CulnigError
 from culnig_tl.files import package_versions, progress, sha256_of, write_atomically
 from culnig_tl.instances import Instance, content_hash
@@ -26,14 +26,12 @@ from culnig_tl.models import (
 )
 from culnig_tl.neurons import NeuronSet, hook_name
 from culnig_tl.prompts import Prompt, make_prompts
-from culnig_tl.scores import read_tensors, write_tensors
 
 POSITIONS = ("all", "each")
 EVERY_POSITION = -1
 SAVE_SECONDS = 30.0
 # Reading a small model's weights once costs about as much as this many rows.
 FEWEST_ROWS = 32
-_CHECKPOINT = "culnig_tl effects checkpoint, version 1"
 Key = tuple[int, str]
 
 
@@ -78,23 +76,18 @@ def exact_effects(
     made_from = (describe_model(model), package_versions(), content_hash([instance]))
     arguments = (answer_format, positions, token_budget, neurons.ids.tolist())
     run = sha256_of([*made_from, *arguments])
-    path = None if checkpoint is None else Path(checkpoint)
-    values, widths, done = np.full((2, len(cuts)), np.nan), [len(prompt.sequence)] * len(cuts), 0
-    if path is not None and path.exists():
-        values, done = _resume(path, run)
-    saved = time.monotonic()
+    values = torch.zeros(2, len(cuts), dtype=torch.float64)
+    widths = [len(prompt.sequence)] * len(cuts)
+
+    def add(number: int) -> None:
+        rows = passes[number]
+        with memory_errors(range(len(cuts))[rows], widths, token_budget):
+            values[:, rows] = torch.from_numpy(_ablated(model, prompt, cuts.iloc[rows]))
+
+    costs = [rows.stop - rows.start for rows in passes]
     with frozen(model), torch.no_grad():
-        for number in progress(range(done, len(passes)), "Exact effects", len(passes) - done):
-            rows = passes[number]
-            with memory_errors(range(len(cuts))[rows], widths, token_budget):
-                values[:, rows] = _ablated(model, prompt, cuts.iloc[rows])
-            last = number == len(passes) - 1
-            if path is not None and (last or time.monotonic() - saved > SAVE_SECONDS):
-                about = {"format": _CHECKPOINT, "run": run, "done": number + 1}
-                tensors = {"values": values.copy()}
-                write_atomically(path, lambda name, t=tensors, a=about: write_tensors(name, t, a))
-                saved = time.monotonic()
-    return cuts.assign(probability=values[0], exact=values[0] - values[1])
+        add_batches(costs, add, {"values": values}, run, "Exact effects", checkpoint, SAVE_SECONDS)
+    return cuts.assign(probability=values[0].numpy(), exact=(values[0] - values[1]).numpy())
 
 
 def taylor_check(
@@ -219,16 +212,6 @@ def _passes(cuts: pd.DataFrame, rows: int) -> list[slice]:
         if layer_end - ends[-1] >= FEWEST_ROWS or layer_end == len(cuts):
             ends.append(int(layer_end))
     return [slice(start, end) for start, end in pairwise(ends)]
-
-
-def _resume(path: Path, run: str) -> tuple[np.ndarray, int]:
-    tensors, about = read_tensors(path, _CHECKPOINT)
-    if about["run"] != run:
-        raise CulnigError(
-            f"checkpoint {path} belongs to other effects ({about['run'][:12]}, these are "
-            f"{run[:12]}): other model, instance, neurons or arguments; delete it or name another"
-        )
-    return np.array(tensors["values"]), int(about["done"])
 
 
 def _stacked(

@@ -22,6 +22,7 @@ from culnig_tl.models import (
     unembed,
 )
 from culnig_tl.neurons import NeuronSet
+from culnig_tl.processes import gathered, my_share
 from culnig_tl.prompts import Prompt, make_prompts
 
 # Rows of [d_vocab] in memory at a time: 512 with a vocabulary of 262,144 are 0.5 GiB, twice.
@@ -51,7 +52,7 @@ def evaluate(
 
     The predicted option is the one with the highest mean log-probability of its tokens (for a
     letter: of its one token). The options share their prompt, so its keys and values are computed
-    once, and only the logits that are needed.
+    once, and only the logits that are needed. Under torchrun the processes share the instances.
 
     Returns:
         One row an instance, in their order: id, task, country, template, answer and predicted
@@ -68,13 +69,15 @@ def evaluate(
     prompts = make_prompts(tokenizer, instances, answer_format)
     lengths = [len(prompt.tokens) for prompt in prompts]
     plan = plan_batches(lengths, token_budget)
+    mine = my_share([sum(lengths[row] for row in batch) for batch in plan])
     rows: dict[int, dict] = {}
     with frozen(model), torch.no_grad(), ablate(model, neurons, factor):
-        for batch in progress(plan, "Evaluation", total=len(plan)):
+        for batch in progress([plan[number] for number in mine], "Evaluation", len(mine)):
             with memory_errors(batch, lengths, token_budget):
                 answers = answer_log_probabilities(model, [prompts[row] for row in batch])
             for row, (options, greedy) in zip(batch, answers, strict=True):
                 rows[row] = _row(prompts[row], options, greedy)
+    rows = {row: values for part in gathered(rows) for row, values in part.items()}
     frame = pd.DataFrame([rows[row] for row in range(len(prompts))], columns=list(COLUMNS))
     if any(instance.credits is not None for instance in instances):
         # One type a column, or a CSV would mix True with 0.5.

@@ -20,14 +20,30 @@ Provenance = dict[str, Any]
 _PACKAGES = ("culnig-tl", "transformer-lens", "torch", "transformers", "numpy", "pandas")
 
 
-def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
+def process_count() -> int:
+    """How many processes share this run; torchrun and its like say so."""
+    started = "RANK" in os.environ and "MASTER_ADDR" in os.environ
+    return int(os.environ.get("WORLD_SIZE", "1")) if started else 1
+
+
+def process_rank() -> int:
+    """Which of them this one is; 0 writes and speaks for all."""
+    return int(os.environ["RANK"]) if process_count() > 1 else 0
+
+
+def write_atomically(
+    path: Path, write: Callable[[Path], object], every_process: bool = False
+) -> None:
     """Call `write` on a temporary name in the same folder, then rename it to `path`.
 
     A process killed at any moment leaves either the old file or the new one, never half of one.
+    Of several processes only the first writes, unless `every_process`.
 
     Raises:
         CulnigError: the folder cannot be written.
     """
+    if process_rank() and not every_process:
+        return
     path = Path(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -99,5 +115,5 @@ def progress(items: Sequence[T] | Iterable[T], description: str, total: int) -> 
         MofNCompleteColumn(),
         TimeRemainingColumn(elapsed_when_finished=True),
     )
-    with Progress(*columns, console=console, disable=total < 2) as bar:
+    with Progress(*columns, console=console, disable=total < 2 or process_rank() > 0) as bar:
         yield from bar.track(items, total=total, description=description)

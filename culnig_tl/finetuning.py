@@ -23,7 +23,7 @@ from culnig_tl.errors import CulnigError
 from culnig_tl.evaluation import evaluate
 from culnig_tl.files import package_versions, sha256_of, write_atomically, write_json
 from culnig_tl.instances import Instance, content_hash, stable_random
-from culnig_tl.models import save_hf_model, wrap_model
+from culnig_tl.models import default_device, save_hf_model, wrap_model
 from culnig_tl.modules import ModuleSet, module_weights
 from culnig_tl.prompts import Prompt, make_prompts
 from culnig_tl.runs import check_arguments, read_evaluation, write_evaluation
@@ -105,8 +105,7 @@ def finetune(
     began = time.monotonic()
     task = train[0].task
     tokenised = make_prompts(tokenizer, train, answer_format)
-    if device is None:
-        device = "cuda" if torch.cuda.is_available() else "cpu"
+    device = device or default_device()
 
     def measure(model: Any, step: int) -> float:
         file = out / "evaluations" / f"step-{step}.csv"

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from culnig_tl.checkpoints import remove_checkpoint
 from culnig_tl.comparison import compare
 from culnig_tl.errors import CulnigError
 from culnig_tl.files import write_atomically
@@ -153,5 +154,5 @@ def _shares(
         _log.info("activation shares of %s: %s", name, ", ".join(texts))
         checkpoint = file.with_suffix(".checkpoint")
         activation_shares(model, texts, context, checkpoint=checkpoint).save(file)
-        checkpoint.unlink(missing_ok=True)
+        remove_checkpoint(checkpoint)
     return Shares.load(file)

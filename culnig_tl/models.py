@@ -7,6 +7,7 @@ Everything else in the package uses only what `HookedTransformer` and `Transform
 import contextlib
 import copy
 import io
+import os
 import shutil
 import warnings
 import weakref
@@ -25,7 +26,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from culnig_tl.configs import count_neurons, hub_errors, no_gate
 from culnig_tl.embedded import EMBEDDED_HUB_NAME, EMBEDDED_NAME, SHA256, embedded_folder
 from culnig_tl.errors import CulnigError
-from culnig_tl.files import Provenance, package_versions
+from culnig_tl.files import Provenance, package_versions, process_count
 from culnig_tl.neurons import NeuronLayout, hook_name
 
 try:
@@ -111,6 +112,13 @@ def load_hf_model(
     return hf_model, tokenizer
 
 
+def default_device() -> str:
+    """The accelerator if there is one; of several processes each has its own."""
+    if not torch.cuda.is_available():
+        return "cpu"
+    return f"cuda:{os.environ.get('LOCAL_RANK', '0')}" if process_count() > 1 else "cuda"
+
+
 def save_hf_model(hf_model: transformers.PreTrainedModel, tokenizer: Any, folder: Path) -> None:
     """Write a Hugging Face folder; half of one is never there under its name.
 
@@ -150,7 +158,7 @@ def wrap_model(
     name = name or hf_model.config.name_or_path or type(hf_model).__name__
     count_neurons(hf_model.config, name)
     if device is None:
-        device = "cuda" if torch.cuda.is_available() else "cpu"
+        device = default_device()
     on_device: Any = hf_model.eval()
     on_device = on_device.to(device)
     if model_class == "auto":

@@ -10,12 +10,14 @@ from typing import Any
 import pandas as pd
 
 from culnig_tl.attribution import attribute
+from culnig_tl.checkpoints import remove_checkpoint
 from culnig_tl.errors import CulnigError, EmptySelection
 from culnig_tl.evaluation import evaluate
 from culnig_tl.files import package_versions, read_json, write_atomically, write_json
 from culnig_tl.instances import Instance, content_hash
 from culnig_tl.models import HookedModel, describe_model, layout_of, load_model
 from culnig_tl.neurons import NeuronSet
+from culnig_tl.processes import agreed
 from culnig_tl.report import read_checks, read_finetunings, read_methods, write_report
 from culnig_tl.results import study_tables
 from culnig_tl.scores import Scores
@@ -51,9 +53,9 @@ def run_study(study: Study, out: str | Path) -> pd.DataFrame:
         name: {"instances": len(instances), "hash": content_hash(instances)}
         for name, instances in data.items()
     }
-    if (out / "run.json").exists():
+    if agreed((out / "run.json").exists()):
         _check_same(read_json(out / "run.json"), arguments, datasets, out)
-        if (out / "report.html").exists():  # it comes last: everything is there
+        if agreed((out / "report.html").exists()):  # it comes last: everything is there
             return read_run(out)
     else:
         _check_writable(out)
@@ -69,10 +71,11 @@ def run_study(study: Study, out: str | Path) -> pd.DataFrame:
     sets = _selected(made, scores)
     for neurons in sets.values():
         neurons.save(_set_file(out, neurons.name))
+    agreed(None)  # the sets are there
     made = [masking for masking in made if masking.select is None or masking.name in sets]
     for number, masking in enumerate(made):
         file = _evaluation_file(out, masking.name)
-        if not file.exists():
+        if not agreed(file.exists()):
             _log.info("evaluating %s (%d of %d)", masking.name, number + 1, len(made))
             evaluate_once(model, study, asked(masking, data), sets.get(masking.name), file)
     return read_run(out)
@@ -160,11 +163,12 @@ def evaluate_once(
 
     Read back also when it was just made, so that a resumed run sees the same numbers.
     """
-    if not file.exists():
+    if not agreed(file.exists()):
         # Without gradients twice the tokens fit.
         budget = 2 * study.token_budget
         frame = evaluate(model, instances, neurons, study.factor, study.answer_format, budget)
         write_evaluation(frame, file)
+        agreed(None)  # it is there
     return read_evaluation(file)
 
 
@@ -231,7 +235,7 @@ def _selected(made: Sequence[Masking], scores: Mapping[str, Scores]) -> dict[str
 def _check_writable(out: Path) -> None:
     probe = out / ".writable"
     write_atomically(probe, lambda name: name.write_text(""))
-    probe.unlink()
+    probe.unlink(missing_ok=True)
 
 
 def _check_same(before: dict, arguments: dict, datasets: dict, out: Path) -> None:
@@ -268,7 +272,7 @@ def _scored(
     model: HookedModel, study: Study, instances: Sequence[Instance], name: str, out: Path
 ) -> Scores:
     file = _scores_file(out, name)
-    if file.exists():
+    if agreed(file.exists()):
         return Scores.load(
             file, layout_of(model), describe_model(model)["name"], content_hash(list(instances))
         )
@@ -282,5 +286,5 @@ def _scored(
         checkpoint=checkpoint,
     )
     scores.save(file)
-    checkpoint.unlink(missing_ok=True)
+    remove_checkpoint(checkpoint)
     return scores

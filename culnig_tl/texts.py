@@ -1,6 +1,5 @@
 """Plain texts by group: on which tokens neurons are active, and perplexity with some masked."""
 
-import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,9 +13,10 @@ from torch import Tensor
 from culnig_tl.ablation import ablate
 from culnig_tl.attribution import frozen
 from culnig_tl.batches import flat_positions, memory_errors, pad_batch, plan_batches
+from culnig_tl.checkpoints import add_batches
 from culnig_tl.errors import CulnigError
 from culnig_tl.evaluation import token_log_probabilities
-from culnig_tl.files import package_versions, progress, sha256_of, write_atomically
+from culnig_tl.files import package_versions, progress, sha256_of
 from culnig_tl.lape import Shares
 from culnig_tl.models import (
     HookedModel,
@@ -26,9 +26,6 @@ from culnig_tl.models import (
     tokenizer_of,
 )
 from culnig_tl.neurons import NeuronSet, hook_name
-from culnig_tl.scores import read_tensors, write_tensors
-
-_CHECKPOINT = "culnig_tl activation shares checkpoint, version 1"
 
 
 def activation_shares(
@@ -67,36 +64,27 @@ def activation_shares(
         "arguments": {"context": context, "token_budget": token_budget},
     }
     tokens = tuple(sum(len(w.text) for w in windows if w.group == row) for row in range(len(texts)))
-    run, path = sha256_of(provenance), None if checkpoint is None else Path(checkpoint)
     width = layout.size("gate")
     active = torch.zeros(
         len(texts), layout.n_layers, width, dtype=torch.int64, device=model.cfg.device
     )
     lengths = [len(w.tokens) for w in windows]
     plan = plan_batches(lengths, token_budget)
-    done = 0
-    if path is not None and path.exists():
-        tensors, about = read_tensors(path, _CHECKPOINT)
-        if about["run"] != run:
-            raise CulnigError(
-                f"checkpoint {path} belongs to another run: other model, texts, arguments or "
-                "versions; delete it or name another"
-            )
-        active.copy_(torch.from_numpy(tensors["active"]))
-        done = int(about["done"])
-    saved = time.monotonic()
+
+    def add(number: int) -> None:
+        with memory_errors(plan[number], lengths, token_budget):
+            _count(model, [windows[row] for row in plan[number]], active)
+
     with frozen(model), torch.no_grad():
-        for number in progress(range(done, len(plan)), "Activation shares", len(plan) - done):
-            with memory_errors(plan[number], lengths, token_budget):
-                _count(model, [windows[row] for row in plan[number]], active)
-            last = number == len(plan) - 1
-            if path is not None and (last or time.monotonic() - saved >= checkpoint_seconds):
-                counts, about = active.cpu().numpy(), {"format": _CHECKPOINT, "run": run}
-                about |= {"done": number + 1}
-                write_atomically(
-                    path, lambda name, c=counts, a=about: write_tensors(name, {"active": c}, a)
-                )
-                saved = time.monotonic()
+        add_batches(
+            [sum(lengths[row] for row in rows) for rows in plan],
+            add,
+            {"active": active},
+            sha256_of(provenance),
+            "Activation shares",
+            checkpoint,
+            checkpoint_seconds,
+        )
     return Shares(layout, tuple(texts), tokens, active.flatten(1).cpu().numpy(), provenance)
 
 

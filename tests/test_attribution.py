@@ -248,8 +248,8 @@ def test_killed_run_resumes_bit_for_bit(tmp_path):
     assert process.wait() == -signal.SIGKILL
     from culnig_tl.scores import read_tensors
 
-    _, about = read_tensors(path, "culnig_tl attribution checkpoint, version 2")
-    assert 0 < about["done"] < 40
+    _, about = read_tensors(path, "culnig_tl checkpoint, version 3")
+    assert 0 < len(about["done"]) < 40
     model, instances = tiny.bridge("llama"), tiny.instances(40)
     whole = attribute(model, instances, token_budget=1)
     resumed = attribute(model, instances, token_budget=1, checkpoint=path)

@@ -226,7 +226,7 @@ def test_exact_effects_resume(tmp_path, monkeypatch):
     resumed = exact_effects(model, instance, neurons, token_budget=60, checkpoint=path)
     pd.testing.assert_frame_equal(resumed, whole)
     assert len(calls) < 5 + len(neurons) / 2
-    with pytest.raises(CulnigError, match="belongs to other effects"):
+    with pytest.raises(CulnigError, match="belongs to another run"):
         exact_effects(model, tiny.instances()[1], neurons, token_budget=60, checkpoint=path)
 
 

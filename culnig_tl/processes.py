@@ -1,0 +1,67 @@
+"""Several processes of one run, as torchrun starts them: what they share, and what they agree on.
+
+With one process every function here does nothing.
+"""
+
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import Any, TypeVar
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from culnig_tl.files import process_count, process_rank
+
+T = TypeVar("T")
+# How long a process waits for the others; torchrun ends all at once when one of them dies.
+PATIENCE = timedelta(hours=2)
+
+
+def add_up(tensor: Tensor) -> None:
+    """Add the tensors of all processes, in place."""
+    if _together():
+        dist.all_reduce(tensor)
+
+
+def agreed(value: T) -> T:
+    """What the first process says, once all have come here."""
+    if not _together():
+        return value
+    box = [value]
+    dist.broadcast_object_list(box, src=0)
+    return box[0]
+
+
+def gathered(value: T) -> list[T]:
+    """The values of all processes, in their order."""
+    if not _together():
+        return [value]
+    found: list[Any] = [None] * process_count()
+    dist.all_gather_object(found, value)
+    return found
+
+
+def my_share(costs: Sequence[int]) -> list[int]:
+    """Which pieces of work are this process's, in their order: about the same cost for each.
+
+    The dearest first, each to the process that has least so far.
+    """
+    loads = [0] * process_count()
+    mine = []
+    for number in sorted(range(len(costs)), key=lambda n: (-costs[n], n)):
+        process = loads.index(min(loads))
+        loads[process] += costs[number]
+        if process == process_rank():
+            mine.append(number)
+    return sorted(mine)
+
+
+def _together() -> bool:
+    """Whether there are several processes; they meet at the first call."""
+    if process_count() < 2:
+        return False
+    if not dist.is_initialized():
+        backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
+        dist.init_process_group(backend, timeout=PATIENCE)
+    return True
