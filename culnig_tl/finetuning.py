@@ -21,7 +21,7 @@ from culnig_tl.batches import pad_batch
 from culnig_tl.comparison import metric_values
 from culnig_tl.errors import CulnigError
 from culnig_tl.evaluation import evaluate
-from culnig_tl.files import package_versions, sha256_of, write_atomically, write_json
+from culnig_tl.files import package_versions, process_count, sha256_of, write_atomically, write_json
 from culnig_tl.instances import Instance, content_hash, stable_random
 from culnig_tl.models import default_device, save_hf_model, wrap_model
 from culnig_tl.modules import ModuleSet, module_weights
@@ -85,6 +85,8 @@ def finetune(
         CulnigError: an instance in both, no test of the training task, bad arguments, `out`
             holds another fine-tuning, peft is missing, or frozen weights changed.
     """
+    if process_count() > 1:
+        raise CulnigError("fine-tuning runs in one process: start it without torchrun")
     _check(train, tests, steps, batch, accumulation, evaluate_every)
     out = Path(out)
     kinds = {"modules": None if modules is None else [str(m) for m in modules.modules]}

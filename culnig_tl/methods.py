@@ -15,6 +15,7 @@ from culnig_tl.errors import CulnigError
 from culnig_tl.files import write_atomically
 from culnig_tl.lape import Shares, select_cape, select_lape
 from culnig_tl.models import HookedModel
+from culnig_tl.processes import agreed
 from culnig_tl.runs import (
     check_arguments,
     check_finished,
@@ -96,7 +97,7 @@ def compare_methods(
         write_atomically(folder / f"{name}.csv", frame.to_csv)
     for name, sets in (("languages", lape), ("cultures", cape)):
         file = folder / f"perplexity-{name}.csv"
-        if not file.exists():
+        if not agreed(file.exists()):
             _log.info("perplexity of %s, %d sets", name, len(sets))
             matrix = perplexity_increase(model, texts[name][1], sets, context)
             write_atomically(file, matrix.to_csv)
@@ -150,9 +151,10 @@ def _shares(
     context: int,
 ) -> Shares:
     file = folder / f"{name}.safetensors"
-    if not file.exists():
+    if not agreed(file.exists()):
         _log.info("activation shares of %s: %s", name, ", ".join(texts))
         checkpoint = file.with_suffix(".checkpoint")
         activation_shares(model, texts, context, checkpoint=checkpoint).save(file)
         remove_checkpoint(checkpoint)
+        agreed(None)  # it is there
     return Shares.load(file)

@@ -26,6 +26,7 @@ from culnig_tl.models import (
     tokenizer_of,
 )
 from culnig_tl.neurons import NeuronSet, hook_name
+from culnig_tl.processes import add_up, my_share
 
 
 def activation_shares(
@@ -108,10 +109,11 @@ def perplexity(
     """
     windows = _windows(model, texts, context)
     lengths = [len(w.tokens) for w in windows]
-    sums, counts = np.zeros(len(texts)), np.zeros(len(texts), dtype=int)
+    found = torch.zeros(2, len(texts), dtype=torch.float64)  # nats, tokens
     plan = plan_batches(lengths, token_budget)
+    mine = my_share([sum(lengths[row] for row in rows) for rows in plan])
     with frozen(model), torch.no_grad(), ablate(model, neurons):
-        for rows in progress(plan, "Perplexity", len(plan)):
+        for rows in progress([plan[number] for number in mine], "Perplexity", len(mine)):
             here = [windows[row] for row in rows if len(windows[row].tokens) > 1]
             if not here:
                 continue
@@ -129,8 +131,10 @@ def perplexity(
                 every = torch.arange(len(keep), device=keep.device)
                 chosen, _ = token_log_probabilities(model, residuals, every, next_tokens)
             for window, part in zip(here, chosen.split(steps), strict=True):
-                sums[window.group] -= float(part.double().sum())
-                counts[window.group] += len(part)
+                found[0, window.group] -= float(part.double().sum())
+                found[1, window.group] += len(part)
+    add_up(found)
+    sums, counts = found[0].numpy(), found[1].numpy().astype(int)
     nats = sums / counts
     return pd.DataFrame(
         {"tokens": counts, "nats": nats, "perplexity": np.exp(nats)}, index=list(texts)

@@ -264,6 +264,11 @@ def test_errors(tmp_path):
         trained(tmp_path, accumulation=3)
     with pytest.raises(CulnigError, match="steps 8 is no multiple of evaluate_every 3"):
         trained(tmp_path, evaluate_every=3)
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in (("RANK", "0"), ("WORLD_SIZE", "2"), ("MASTER_ADDR", "127.0.0.1")):
+            patch.setenv(name, value)
+        with pytest.raises(CulnigError, match="in one process: start it without torchrun"):
+            trained(tmp_path)
     trained(tmp_path, steps=1, evaluate_every=1)
     with pytest.raises(CulnigError, match="was made with steps = 1, this asks for 2"):
         trained(tmp_path, steps=2, evaluate_every=1)

@@ -16,9 +16,17 @@ from test_cli import culnig
 from test_finetuning import byte_model
 from test_lape import TEXTS
 
-from culnig_tl import CulnigError, Scores, Shares, activation_shares, attribute, evaluate
+from culnig_tl import (
+    CulnigError,
+    Scores,
+    Shares,
+    activation_shares,
+    attribute,
+    evaluate,
+    perplexity,
+)
 from culnig_tl.checkpoints import add_batches, remove_checkpoint
-from culnig_tl.files import process_count, process_rank
+from culnig_tl.files import process_count, process_rank, read_json
 from culnig_tl.processes import my_share
 from culnig_tl.scores import read_tensors, write_tensors
 
@@ -29,7 +37,8 @@ sys.path.insert(0, {tests!r})
 import tiny
 from test_lape import TEXTS
 import culnig_tl.attribution as a
-from culnig_tl import activation_shares, attribute, evaluate
+from culnig_tl import activation_shares, attribute, evaluate, perplexity
+from culnig_tl.files import write_json
 from culnig_tl.runs import write_evaluation
 from pathlib import Path
 out = Path({out!r})
@@ -44,6 +53,7 @@ scores = attribute(model, tiny.instances(41), token_budget=40, checkpoint=out / 
                    checkpoint_seconds=0)
 scores.save(out / "scores.safetensors")
 activation_shares(model, TEXTS, 4, 8).save(out / "shares.safetensors")
+write_json(out / "perplexity.json", perplexity(model, TEXTS, context=4, token_budget=8)["nats"].to_dict())
 write_evaluation(evaluate(model, tiny.instances(41), token_budget=40), out / "evaluation.csv")
 """
 
@@ -84,6 +94,8 @@ def test_two_processes_find_what_one_finds(tmp_path, alone):
     assert scores.instances == alone.instances
     shares = Shares.load(out / "shares.safetensors")
     assert np.array_equal(shares.active, activation_shares(model, TEXTS, 4, 8).active)
+    nats = perplexity(model, TEXTS, context=4, token_budget=8)["nats"].to_dict()
+    assert read_json(out / "perplexity.json") == pytest.approx(nats, rel=1e-5)
     frame = pd.read_csv(out / "evaluation.csv", keep_default_na=False)
     expected = evaluate(model, instances, token_budget=40)
     assert list(frame["id"]) == list(expected["id"])
