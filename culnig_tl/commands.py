@@ -170,17 +170,14 @@ def finetune(
         report_to,
         keep_models,
     )
-    shown = Table(whole("modules"), "rate", "seeds", "neurons", task, "", "culture", "", "nats")
+    shown = Table("modules", "rate", "neurons", task, "culture", "nats")
     for (choice, rate), row in table.iterrows():  # type: ignore[misc]
         shown.add_row(
             choice,
             f"{rate:g}",
-            f"{row['seeds']:.0f}",
             f"{row['neurons']:.0f}",
-            f"{row['task_start']:.1f}",
-            f"{row['task']:.1f} ± {row['task_sd']:.1f}",
-            f"{row['culture_start']:.1f}",
-            f"{row['culture']:.1f} ± {row['culture_sd']:.1f}",
+            f"{row['task_start']:.1f} → {row['task']:.1f}±{row['task_sd']:.1f}",
+            f"{row['culture_start']:.1f} → {row['culture']:.1f}±{row['culture_sd']:.1f}",
             f"{row['culture_nats']:+.2f}",
         )
     console.print(shown)
