@@ -67,12 +67,7 @@ def check_set(model: HookedModel, neurons: NeuronSet) -> None:
     Raises:
         CulnigError: the layouts differ; the message has both.
     """
-    layout = layout_of(model)
-    if neurons.layout != layout:
-        raise CulnigError(
-            f"neuron set {neurons.name!r} is of a model with {neurons.layout}, this one has "
-            f"{layout}: use the model that it was made from"
-        )
+    neurons.check_layout(layout_of(model))
 
 
 def _scaling(size: int, indices: np.ndarray, factor: float) -> Any:

@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from culnig_tl.batches import flat_positions, memory_errors, pad_batch, plan_batches
+from culnig_tl.batches import batch_costs, flat_positions, memory_errors, pad_batch, plan_batches
 from culnig_tl.checkpoints import add_batches
 from culnig_tl.errors import CulnigError
 from culnig_tl.files import package_versions, sha256_of
@@ -109,7 +109,7 @@ def attribute(
 
     with frozen(model):
         add_batches(
-            [sum(lengths[row] for row in rows) for rows in plan],
+            batch_costs(plan, lengths),
             add,
             {"sums": totals.sums},
             sha256_of(provenance),

@@ -45,6 +45,11 @@ def plan_batches(lengths: Sequence[int], token_budget: int) -> list[list[int]]:
     return groups
 
 
+def batch_costs(plan: Sequence[Sequence[int]], lengths: Sequence[int]) -> list[int]:
+    """How many tokens each batch of a plan has, without padding."""
+    return [sum(lengths[row] for row in rows) for rows in plan]
+
+
 def pad_batch(
     sequences: Sequence[Sequence[int]], rows: Sequence[int], tokenizer: Any, device: Any
 ) -> Batch:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from culnig_tl.ablation import ablate
 from culnig_tl.attribution import frozen
-from culnig_tl.batches import flat_positions, memory_errors, pad_batch, plan_batches
+from culnig_tl.batches import batch_costs, flat_positions, memory_errors, pad_batch, plan_batches
 from culnig_tl.files import progress
 from culnig_tl.instances import Instance
 from culnig_tl.models import (
@@ -69,7 +69,7 @@ def evaluate(
     prompts = make_prompts(tokenizer, instances, answer_format)
     lengths = [len(prompt.tokens) for prompt in prompts]
     plan = plan_batches(lengths, token_budget)
-    mine = my_share([sum(lengths[row] for row in batch) for batch in plan])
+    mine = my_share(batch_costs(plan, lengths))
     rows: dict[int, dict] = {}
     with frozen(model), torch.no_grad(), ablate(model, neurons, factor):
         for batch in progress([plan[number] for number in mine], "Evaluation", len(mine)):

@@ -8,10 +8,10 @@ import torch
 from culnig_tl.configs import count_neurons
 from culnig_tl.errors import CulnigError
 from culnig_tl.files import package_versions, write_json
-from culnig_tl.models import load_hf_model, save_hf_model
+from culnig_tl.models import save_hf_model
 from culnig_tl.modules import module_weights
 from culnig_tl.neurons import NeuronSet
-from culnig_tl.runs import check_finished, run_sets
+from culnig_tl.runs import check_finished, load_study_hf_model, run_sets
 from culnig_tl.study import study_of
 
 # Where a site's rows are: its own matrix, and in the joint one after those of these sites.
@@ -33,11 +33,7 @@ def scale_weights(hf_model: Any, neurons: NeuronSet, factor: float = 0.0) -> Non
         CulnigError: a set of another model, or a model without such matrices.
     """
     layout = count_neurons(hf_model.config)
-    if neurons.layout != layout:
-        raise CulnigError(
-            f"neuron set {neurons.name!r} is of a model with {neurons.layout}, this one has "
-            f"{layout}: use the model that it was made from"
-        )
+    neurons.check_layout(layout)
     weights = module_weights(hf_model)
     with torch.no_grad():
         for (layer, site), indices in neurons.by_site().items():
@@ -84,9 +80,7 @@ def export_run(
     study = study_of(out)
     if neurons is None:
         (neurons,) = run_sets(out, "general")
-    hf_model, tokenizer = load_hf_model(
-        study.model, study.dtype, study.revision, study.trust_remote_code
-    )
+    hf_model, tokenizer = load_study_hf_model(study)
     scale_weights(hf_model, neurons, factor)
     save_hf_model(hf_model, tokenizer, to)
     neurons.save(to / "neurons.json")

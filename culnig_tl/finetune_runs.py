@@ -17,13 +17,13 @@ from culnig_tl.errors import CulnigError
 from culnig_tl.files import read_json, write_atomically
 from culnig_tl.finetuning import divide, finetune
 from culnig_tl.instances import Instance
-from culnig_tl.models import load_hf_model
 from culnig_tl.modules import CHOICES, ModuleSet, select_modules
 from culnig_tl.paper import PAPER_MODELS
 from culnig_tl.runs import (
     check_arguments,
     check_finished,
     evaluate_once,
+    load_study_hf_model,
     load_study_model,
     read_run,
     run_sets,
@@ -102,23 +102,21 @@ def finetune_run(
         "tests": len(tests),
     }
     check_arguments(folder / "comparison.json", arguments)
+    start = folder / "start.csv"
+    before = evaluate_once(
+        None if start.exists() else load_study_model(study), study, tests, None, start
+    )
     combinations = list(product(which, learning_rates, seeds))
     for number, (choice, rate, seed) in enumerate(combinations, start=1):
         place = folder / f"{choice}-{rate:g}-{seed}"
         if (place / "scores.csv").exists():
             continue
-        start = folder / "start.csv"
-        before = evaluate_once(
-            None if start.exists() else load_study_model(study), study, tests, None, start
-        )
         _log.info("fine-tuning %s (%d of %d)", place.name, number, len(combinations))
         modules = None
         if choice != ALL:
             modules = run_modules(out, share, choice, seed)
             modules.save(place / "modules.json")
-        hf_model, tokenizer = load_hf_model(
-            study.model, study.dtype, study.revision, study.trust_remote_code
-        )
+        hf_model, tokenizer = load_study_hf_model(study)
         finetune(
             hf_model,
             tokenizer,

@@ -126,13 +126,14 @@ def select_modules(
     check_shares({"share": share})
     if which not in CHOICES:
         raise CulnigError(f"unknown choice {which!r}: choose from {', '.join(CHOICES)}")
+    config = read_config(config)
     layout = count_neurons(config)
     if layout != neurons.layout:
         raise CulnigError(
             f"{neurons.name!r} is of a model with {neurons.layout}, the configuration of one with "
             f"{layout}: give the configuration of the same model"
         )
-    model = skeleton(read_config(config))
+    model = skeleton(config)
     total = sum(weight.numel() for weight in model.parameters())
     counts = neurons.counts()
     held = {"attention": counts[list(ATTENTION_SITES)].sum(axis=1), "MLP": counts["gate"]}

@@ -157,6 +157,18 @@ class NeuronSet:
     def __hash__(self) -> int:
         return hash((self.layout, self.ids.tobytes()))
 
+    def check_layout(self, layout: NeuronLayout) -> None:
+        """Refuse a model with other neurons.
+
+        Raises:
+            CulnigError: the layouts differ; the message has both.
+        """
+        if self.layout != layout:
+            raise CulnigError(
+                f"neuron set {self.name!r} is of a model with {self.layout}, this one has "
+                f"{layout}: use the model that it was made from"
+            )
+
     def frame(self) -> pd.DataFrame:
         """One row a neuron: layer, site, index."""
         return self.layout.decode(self.ids)

@@ -12,6 +12,7 @@ from culnig_tl.configs import count_neurons, read_config, skeleton
 from culnig_tl.embedded import EMBEDDED_NAME, embedded_folder
 from culnig_tl.errors import CulnigError
 from culnig_tl.instances import Instance
+from culnig_tl.models import default_device
 from culnig_tl.paper import PAPER_MODELS
 from culnig_tl.prompts import make_prompts
 from culnig_tl.scores import TARGETS, VARIANTS
@@ -148,7 +149,7 @@ def _cost(
 
 def _matrix_flops(study: Study) -> float:
     """FLOP/s of a matrix product of this machine's default device, in the study's dtype."""
-    device = study.device or ("cuda" if torch.cuda.is_available() else "cpu")
+    device = study.device or default_device()
     size = 4096 if device.startswith("cuda") else 1024
     a = torch.ones(size, size, dtype=getattr(torch, study.dtype), device=device)
     best = float("inf")

@@ -15,7 +15,7 @@ from culnig_tl.errors import CulnigError, EmptySelection
 from culnig_tl.evaluation import evaluate
 from culnig_tl.files import package_versions, read_json, write_atomically, write_json
 from culnig_tl.instances import Instance, content_hash
-from culnig_tl.models import HookedModel, describe_model, layout_of, load_model
+from culnig_tl.models import HookedModel, describe_model, layout_of, load_hf_model, load_model
 from culnig_tl.neurons import NeuronSet
 from culnig_tl.processes import agreed
 from culnig_tl.report import read_checks, read_finetunings, read_methods, write_report
@@ -135,6 +135,11 @@ def load_study_model(study: Study) -> HookedModel:
         study.revision,
         study.trust_remote_code,
     )
+
+
+def load_study_hf_model(study: Study) -> tuple[Any, Any]:
+    """The Hugging Face model behind it, and its tokenizer."""
+    return load_hf_model(study.model, study.dtype, study.revision, study.trust_remote_code)
 
 
 def run_sets(out: Path, kind: str) -> list[NeuronSet]:

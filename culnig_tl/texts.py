@@ -12,7 +12,7 @@ from torch import Tensor
 
 from culnig_tl.ablation import ablate
 from culnig_tl.attribution import frozen
-from culnig_tl.batches import flat_positions, memory_errors, pad_batch, plan_batches
+from culnig_tl.batches import batch_costs, flat_positions, memory_errors, pad_batch, plan_batches
 from culnig_tl.checkpoints import add_batches
 from culnig_tl.errors import CulnigError
 from culnig_tl.evaluation import token_log_probabilities
@@ -78,7 +78,7 @@ def activation_shares(
 
     with frozen(model), torch.no_grad():
         add_batches(
-            [sum(lengths[row] for row in rows) for rows in plan],
+            batch_costs(plan, lengths),
             add,
             {"active": active},
             sha256_of(provenance),
@@ -111,7 +111,7 @@ def perplexity(
     lengths = [len(w.tokens) for w in windows]
     found = torch.zeros(2, len(texts), dtype=torch.float64)  # nats, tokens
     plan = plan_batches(lengths, token_budget)
-    mine = my_share([sum(lengths[row] for row in rows) for rows in plan])
+    mine = my_share(batch_costs(plan, lengths))
     with frozen(model), torch.no_grad(), ablate(model, neurons):
         for rows in progress([plan[number] for number in mine], "Perplexity", len(mine)):
             here = [windows[row] for row in rows if len(windows[row].tokens) > 1]
