@@ -308,7 +308,7 @@ def test_modules_and_finetune_of_a_run(monkeypatch, capsys, tmp_path):
     train = ["finetune", "--run", out, "--task", "paraphrase", "--steps", 2, "--batch", 2]
     train += ["--evaluate-every", 1, "--test-limit", 6, "--culture-limit", 4, "--share", 0.2]
     code, printed, error = culnig(
-        monkeypatch, capsys, *train, "--which", "top,all", "--learning-rates", "1e-3,1e-2"
+        monkeypatch, capsys, *train, "--which", "top,all", "--learning-rates", "3e-5,1e-2"
     )
     assert code == 0, error
     assert "culture" in printed
@@ -317,7 +317,9 @@ def test_modules_and_finetune_of_a_run(monkeypatch, capsys, tmp_path):
     assert set(curves["which"]) == {"top", "all"}
     start = curves[curves["step"] == 0].groupby("task")["probability"]
     assert start.nunique().tolist() == [1, 1]
-    assert "Which modules to train" in (out / "report.html").read_text()
+    report = (out / "report.html").read_text()
+    assert "Which modules to train" in report
+    assert "<td>3e-05</td>" in report  # not rounded to 0
     assert (out / "finetune" / "paraphrase" / "top-0.01-0" / "model" / "config.json").exists()
     # More is added to what is there, in another order too; models need not stay.
     before = (out / "finetune" / "paraphrase" / "top-0.01-0" / "scores.csv").stat().st_mtime_ns
