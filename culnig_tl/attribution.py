@@ -3,14 +3,16 @@
 import contextlib
 import warnings
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from culnig_tl.batches import batch_costs, flat_positions, memory_errors, pad_batch, plan_batches
+from culnig_tl.batches import fitting_budget, flat_positions, pad_batch
 from culnig_tl.checkpoints import add_batches
 from culnig_tl.errors import CulnigError
 from culnig_tl.files import package_versions, sha256_of
@@ -20,6 +22,7 @@ from culnig_tl.models import (
     at_least_float32,
     describe_model,
     kept_logits,
+    layer_devices,
     layout_of,
     tokenizer_of,
 )
@@ -40,7 +43,7 @@ def attribute(
     instances: Sequence[Instance],
     answer_format: str = "auto",
     clamp_control: bool = True,
-    token_budget: int = 2048,
+    token_budget: int | None = None,
     checkpoint: str | Path | None = None,
     checkpoint_seconds: float = 30.0,
     targets: Sequence[str] | None = None,
@@ -61,10 +64,11 @@ def attribute(
         answer_format: `cloze`, `letter`, or `auto` (letter where there is a chat template).
         clamp_control: negative scores of a single control instance count as 0, as in the paper's
             published code.
-        token_budget: tokens in a batch, padding included; lower it when memory runs out.
+        token_budget: tokens in a batch, padding included; None takes what fits into the free
+            memory (`fitting_budget`). When memory runs out, it is halved once.
         checkpoint: a file that keeps the sums every `checkpoint_seconds`; a run that died goes on
             from it and ends with the same scores, bit for bit. Under torchrun the processes
-            share the batches, and the sums differ in the last digits.
+            share the instances, and the sums differ in the last digits, as with another budget.
         targets: some of `TARGETS`, the scores' default first; None takes all, first that of the
             answer format (`DEFAULT_TARGETS`). The sums take targets x 3 x countries x neurons x 8
             bytes while scoring: name one where that is too much.
@@ -95,94 +99,113 @@ def attribute(
             "answer_format": answer_format,
             "targets": targets,
             "clamp_control": clamp_control,
-            "token_budget": token_budget,
         },
     }
     countries = tuple(dict.fromkeys(i.country or NO_COUNTRY for i in instances))
     lengths = [len(prompt.sequence) for prompt in prompts]
-    plan = plan_batches(lengths, token_budget)
-    totals = _Totals(layout, targets, countries, model.cfg.device)
+    if token_budget is None:
+        token_budget = fitting_budget(model, max(lengths))
+    sums = _zeros(model, layout, (len(targets), len(VARIANTS), len(countries)))
 
-    def add(number: int) -> None:
-        with memory_errors(plan[number], lengths, token_budget):
-            _score_batch(model, [prompts[row] for row in plan[number]], totals, clamp_control)
+    def work(rows: list[int]) -> _Found:
+        return _score_batch(model, [prompts[row] for row in rows], targets, clamp_control)
+
+    def add(rows: list[int], found: _Found) -> None:
+        share = torch.zeros(len(countries), len(rows))
+        for i, row in enumerate(rows):
+            share[countries.index(prompts[row].instance.country or NO_COUNTRY), i] = 1
+        shares = found.weights.cpu()[:, None] * share
+        for (layer, site), variants in found.variants.items():
+            start = layout.span(layer, SITES[0]).start
+            span = layout.span(layer, site)
+            part = sums[f"layer {layer}"][..., span.start - start : span.stop - start]
+            part += torch.einsum("tcb,vbn->tvcn", shares.to(variants), variants)
 
     with frozen(model):
         add_batches(
-            batch_costs(plan, lengths),
+            lengths,
+            token_budget,
+            work,
             add,
-            {"sums": totals.sums},
+            sums,
             sha256_of(provenance),
             "Attribution",
             checkpoint,
             checkpoint_seconds,
         )
+    provenance["arguments"]["token_budget"] = token_budget  # it moves the last digits only
     counts = [sum((i.country or NO_COUNTRY) == c for i in instances) for c in countries]
+    layers = [part.to(torch.float32).cpu().numpy() for part in sums.values()]
     return Scores(
         layout=layout,
         targets=targets,
         variants=VARIANTS,
         countries=countries,
         instances=tuple(counts),
-        sums=totals.sums.to(torch.float32).cpu().numpy(),
+        sums=np.concatenate(layers, axis=-1),
         provenance=provenance,
     )
 
 
-class _Totals:
-    """The running sums, [target, variant, country, neuron] in float64."""
+@dataclass(frozen=True)
+class _Found:
+    """A batch's scores: [variant, batch, neurons] of each (layer, site), and what they are to be
+    multiplied by for each target, [target, batch]."""
 
-    def __init__(
-        self,
-        layout: NeuronLayout,
-        targets: tuple[str, ...],
-        countries: tuple[str, ...],
-        device: Any,
-    ) -> None:
-        self.layout, self.targets, self.countries = layout, targets, countries
-        wide = torch.float32 if str(device).startswith("mps") else torch.float64
-        shape = (len(targets), len(VARIANTS), len(countries), layout.total)
-        self.sums = torch.zeros(shape, dtype=wide, device=device)
+    variants: dict[tuple[int, str], Tensor]
+    weights: Tensor
+
+
+def _zeros(model: HookedModel, layout: NeuronLayout, axes: tuple[int, ...]) -> dict[str, Tensor]:
+    """The running sums of each layer, on the device where the layer is: [*axes, neurons]."""
+    devices = layer_devices(model)
+    return {
+        f"layer {layer}": torch.zeros(
+            *axes,
+            layout.per_layer,
+            dtype=torch.float32 if device.type == "mps" else torch.float64,
+            device=device,
+        )
+        for layer, device in enumerate(devices)
+    }
 
 
 def _score_batch(
-    model: HookedModel, prompts: Sequence[Prompt], totals: _Totals, clamp_control: bool
-) -> None:
-    """Add one batch's scores to the totals."""
-    layout, device = totals.layout, totals.sums.device
+    model: HookedModel, prompts: Sequence[Prompt], targets: Sequence[str], clamp_control: bool
+) -> _Found:
+    """Score one batch."""
+    layout, device = layout_of(model), model.cfg.device
     sequences = [prompt.sequence for prompt in prompts]
     batch = pad_batch(sequences, range(len(prompts)), tokenizer_of(model), device)
-    weights = torch.zeros(len(totals.targets), len(prompts), device=device)
-    share = torch.zeros(len(totals.countries), len(prompts), device=device)
-    for i, prompt in enumerate(prompts):
-        share[totals.countries.index(prompt.instance.country or NO_COUNTRY), i] = 1
     clamp = torch.tensor(
-        [clamp_control and prompt.instance.split == "control" for prompt in prompts],
-        device=device,
+        [clamp_control and prompt.instance.split == "control" for prompt in prompts]
     )
     total = torch.zeros(len(prompts), device=device)
+    found: dict[tuple[int, str], Tensor] = {}
 
     def reduce(key: tuple[int, str], activation: Tensor, gradient: Tensor) -> None:
-        variants = reduce_positions(activation, gradient, batch.mask)
-        variants = torch.where(clamp[:, None], variants.clamp(min=0), variants)
-        total.add_(variants.sum(dim=(0, 2)))
-        shares = (weights[:, None] * share).to(variants)
-        totals.sums[:, :, :, layout.span(*key)] += torch.einsum("tcb,vbn->tvcn", shares, variants)
+        variants = reduce_positions(activation, gradient, batch.mask.to(activation.device))
+        if clamp.any():
+            rows = clamp[:, None].to(variants.device)
+            variants = torch.where(rows, variants.clamp(min=0), variants)
+        total.add_(variants.sum(dim=(0, 2)).to(total))
+        found[key] = variants
 
     keys = [(layer, site) for layer in range(layout.n_layers) for site in SITES]
     with gradient_hooks(model, keys, reduce):
         labels = [prompt.label for prompt in prompts]
         log_probability = label_log_probability(model, batch.tokens, batch.mask, labels)
-        lengths = torch.tensor([len(label) for label in labels], device=device)
-        for row, target in enumerate(totals.targets):
-            weights[row] = _weight(target, log_probability.detach(), lengths)
         log_probability.sum().backward()
-    finite = torch.isfinite(total) & torch.isfinite(weights).all(dim=0)
+    log_p = log_probability.detach()
+    lengths = torch.tensor([len(label) for label in labels], device=log_p.device)
+    weights = torch.stack([_weight(target, log_p, lengths) for target in targets])
+    finite = torch.isfinite(total) & torch.isfinite(weights).all(dim=0).to(total.device)
     if not bool(finite.all()):
         bad = prompts[int((~finite).nonzero()[0])].instance.id
         raise CulnigError(
             f"instance {bad}: its scores are NaN or infinite; drop it, or use dtype float32"
         )
+    return _Found(found, weights)
 
 
 def _check_targets(targets: Sequence[str]) -> tuple[str, ...]:

@@ -1,15 +1,24 @@
 """Batches of token sequences, padded on the left, sized by a budget of tokens."""
 
-import contextlib
-from collections.abc import Iterator, Sequence
+import logging
+import os
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
+import psutil
 import torch
 from jaxtyping import Int
 from torch import Tensor
 
 from culnig_tl.errors import CulnigError
+from culnig_tl.files import process_count, progress_bar
+from culnig_tl.models import HookedModel
+
+T = TypeVar("T")
+_log = logging.getLogger(__name__)
+# Larger batches bring nothing: measured on the CPU, a guess for accelerators.
+MOST_TOKENS = {"cpu": 2048, "cuda": 16384}
 
 
 @dataclass(frozen=True)
@@ -27,15 +36,12 @@ class Batch:
     mask: Int[Tensor, "batch pos"]
 
 
-def plan_batches(lengths: Sequence[int], token_budget: int) -> list[list[int]]:
+def plan_batches(rows: Sequence[int], lengths: Sequence[int], token_budget: int) -> list[list[int]]:
     """Group rows, longest first, so that rows x longest stays within the budget (at least one row).
 
-    Raises:
-        CulnigError: a budget below 1.
+    `lengths` holds those of all rows, also of those that are not in `rows`.
     """
-    if token_budget < 1:
-        raise CulnigError(f"token budget {token_budget}: give 1 or more (2048 is usual)")
-    order = sorted(range(len(lengths)), key=lambda row: (-lengths[row], row))
+    order = sorted(rows, key=lambda row: (-lengths[row], row))
     groups: list[list[int]] = []
     for row in order:
         if groups and (len(groups[-1]) + 1) * lengths[groups[-1][0]] <= token_budget:
@@ -45,9 +51,94 @@ def plan_batches(lengths: Sequence[int], token_budget: int) -> list[list[int]]:
     return groups
 
 
-def batch_costs(plan: Sequence[Sequence[int]], lengths: Sequence[int]) -> list[int]:
-    """How many tokens each batch of a plan has, without padding."""
-    return [sum(lengths[row] for row in rows) for rows in plan]
+def in_batches(
+    rows: Sequence[int],
+    lengths: Sequence[int],
+    token_budget: int,
+    work: Callable[[list[int]], T],
+    what: str,
+    plan: Callable[[Sequence[int], Sequence[int], int], list[list[int]]] = plan_batches,
+) -> Iterator[tuple[list[int], T]]:
+    """Call `work` with the rows of each batch in turn; yields them and what it returned.
+
+    When memory runs out, half the tokens are taken from there on, once. So `work` must not change
+    anything that a second call with the same rows would see.
+
+    Args:
+        what: the name of the work, for the progress bar; empty for no bar.
+        plan: makes the batches.
+
+    Raises:
+        CulnigError: a budget below 1, or memory that runs out a second time.
+    """
+    if token_budget < 1:
+        raise CulnigError(f"token budget {token_budget}: give 1 or more (2048 is usual)")
+    halved = False
+    groups = plan(rows, lengths, token_budget)
+    with progress_bar(what, len(rows)) as advance:
+        while groups:
+            group, tokens = groups[0], len(groups[0]) * max(lengths[row] for row in groups[0])
+            try:
+                found = work(group)
+            except (MemoryError, RuntimeError) as error:
+                # On the CPU it is a plain RuntimeError, known by its words alone.
+                known = isinstance(error, MemoryError | torch.OutOfMemoryError)
+                if not known and "memory" not in str(error).lower():
+                    raise
+                if halved or len(group) == 1:
+                    raise CulnigError(
+                        f"out of memory on a batch of {len(group)} x {tokens // len(group)} "
+                        f"tokens: lower token_budget (--token-budget), now {token_budget}"
+                    ) from error
+                halved = True
+            else:
+                groups = groups[1:]
+                yield group, found
+                advance(len(group))
+                continue
+            # Not within `except`, which would keep the tensors of the failed call.
+            _log.warning("out of memory on %d tokens: going on with half of them", tokens)
+            if torch.cuda.is_available():
+                torch.cuda.empty_cache()
+            token_budget = tokens // 2
+            groups = plan([row for group in groups for row in group], lengths, token_budget)
+
+
+def fitting_budget(model: HookedModel, longest: int, gradients: bool = True) -> int:
+    """How many tokens a batch may have: half of the free memory, and no more than bring speed.
+
+    Args:
+        longest: tokens of the longest sequence.
+        gradients: whether a backward pass follows; without one twice as many are of use.
+    """
+    cfg = model.cfg
+    device = torch.device(cfg.device or "cpu")
+    most = MOST_TOKENS["cuda" if device.type == "cuda" else "cpu"] * (1 if gradients else 2)
+    layers = cfg.n_layers if gradients else 1
+    width = (cfg.dtype or torch.float32).itemsize
+    each = token_bytes(layers, cfg.d_model, cfg.d_mlp, cfg.n_heads, cfg.d_vocab, width, longest)
+    return max(longest, min(most, int(_free_bytes(device) / 2 / each)))
+
+
+def token_bytes(
+    layers: int, d_model: int, d_mlp: int, heads: int, d_vocab: int, width: int, longest: int
+) -> float:
+    """About how many bytes a token of a batch takes, of which `layers` layers are kept at a time.
+
+    A layer keeps about 4 MLP widths and 12 model widths in the model's type (`width` bytes), and
+    the attention pattern of each head in float32, 3 times. Logits are counted for every 16th
+    token, 3 times in float32.
+    """
+    kept = layers * (width * (4 * d_mlp + 12 * d_model) + 12 * heads * longest)
+    return kept + 12 * d_vocab / 16
+
+
+def _free_bytes(device: torch.device) -> int:
+    if device.type == "cuda":
+        held = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return torch.cuda.mem_get_info(device)[0] + held
+    here = int(os.environ.get("LOCAL_WORLD_SIZE", "1")) if process_count() > 1 else 1
+    return psutil.virtual_memory().available // here
 
 
 def pad_batch(
@@ -72,24 +163,3 @@ def flat_positions(ends: Sequence[tuple[int, int]], width: int, device: Any) -> 
     """
     flat = [i * width + p for i, (end, n) in enumerate(ends) for p in range(end - n, end)]
     return torch.tensor(flat, dtype=torch.long, device=device)
-
-
-@contextlib.contextmanager
-def memory_errors(rows: Sequence[int], lengths: Sequence[int], token_budget: int) -> Iterator[None]:
-    """Say what to lower when memory runs out on the batch `rows`.
-
-    Raises:
-        CulnigError: instead of the several errors that running out of memory raises.
-    """
-    try:
-        yield
-    except (MemoryError, RuntimeError) as error:
-        # On the CPU it is a plain RuntimeError, known by its words alone.
-        known = isinstance(error, MemoryError | torch.OutOfMemoryError)
-        if not known and "memory" not in str(error).lower():
-            raise
-        longest = max(lengths[row] for row in rows)
-        raise CulnigError(
-            f"out of memory on a batch of {len(rows)} x {longest} tokens: lower token_budget "
-            f"(--token-budget), now {token_budget}"
-        ) from error

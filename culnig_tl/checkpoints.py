@@ -3,53 +3,64 @@
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import TypeVar
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from culnig_tl.batches import in_batches, plan_batches
 from culnig_tl.errors import CulnigError
-from culnig_tl.files import process_rank, progress, write_atomically
+from culnig_tl.files import process_rank, write_atomically
 from culnig_tl.processes import add_up, agreed, my_share
 from culnig_tl.scores import read_tensors, write_tensors
 
-_FORMAT = "culnig_tl checkpoint, version 3"
+T = TypeVar("T")
+_FORMAT = "culnig_tl checkpoint, version 4"
 
 
 def add_batches(
-    costs: Sequence[int],
-    add: Callable[[int], None],
+    lengths: Sequence[int],
+    token_budget: int,
+    work: Callable[[list[int]], T],
+    add: Callable[[list[int], T], None],
     sums: Mapping[str, Tensor],
     run: str,
     what: str,
     checkpoint: str | Path | None = None,
     seconds: float = 30.0,
+    plan: Callable[[Sequence[int], Sequence[int], int], list[list[int]]] = plan_batches,
 ) -> None:
-    """Call `add` with the number of each batch, which adds its results to `sums`, in place.
+    """Call `work` with the rows of each batch, and `add` with what it gave, which adds to `sums`.
 
-    Several processes share the batches, and all have the whole sums afterwards. The sums are kept
-    in `checkpoint` every `seconds`, those of another process than the first in a file beside it;
-    a run that died goes on from there, with as many processes as it then has.
+    Several processes share the rows, and all have the whole sums afterwards. The sums are kept in
+    `checkpoint` every `seconds`, those of another process than the first in a file beside it; a
+    run that died goes on from there, with as many processes and tokens as it then has.
 
     Args:
-        costs: of each batch, in any unit.
+        lengths: of each row, in tokens.
+        work: changes nothing, as it is called again when memory runs out (`in_batches`).
+        add: adds in place.
         sums: by name, all 0 at first.
         run: a hash of everything on which the results depend.
         what: the name of the work, for the progress bar.
+        plan: as `in_batches`.
 
     Raises:
-        CulnigError: the checkpoint is of another run.
+        CulnigError: the checkpoint is of another run, or as `in_batches`.
     """
     path = None if checkpoint is None else Path(checkpoint)
     done = [] if path is None else _resume(path, run, sums)
-    left = sorted(set(range(len(costs))) - set(done))
-    mine = [left[i] for i in my_share([costs[number] for number in left])]
+    taken = set(done)
+    left = [row for row in range(len(lengths)) if row not in taken]
+    mine = [left[i] for i in my_share([lengths[row] for row in left])]
     if process_rank():
         done = []
-    saved = time.monotonic()
-    for number in progress(mine, what, len(mine)):
-        add(number)
-        done.append(number)
-        due = number == mine[-1] or time.monotonic() - saved >= seconds
+    saved, ours = time.monotonic(), len(done) + len(mine)
+    for rows, found in in_batches(mine, lengths, token_budget, work, what, plan):
+        add(rows, found)
+        done += rows
+        due = len(done) == ours or time.monotonic() - saved >= seconds
         if path is not None and due:
             _save(_part(path, process_rank()), run, sums, done)
             saved = time.monotonic()
@@ -68,7 +79,7 @@ def _resume(path: Path, run: str, sums: Mapping[str, Tensor]) -> list[int]:
     """Take over what all processes of an earlier run had done: the sums go to the first process.
 
     Returns:
-        The numbers of the batches that are in the sums of any process.
+        The rows that are in the sums of any process.
     """
     found = []
     for file in (path, *_others(path)):
@@ -79,12 +90,12 @@ def _resume(path: Path, run: str, sums: Mapping[str, Tensor]) -> list[int]:
                     f"checkpoint {file} belongs to another run: other model, data, arguments or "
                     "versions; delete it or name another"
                 )
-            found.append((about["done"], tensors))
+            found.append((tensors.pop("done").tolist(), tensors))
     done: list[int] = []
-    for numbers, tensors in sorted(found, key=lambda part: -len(part[0])):
+    for rows, tensors in sorted(found, key=lambda part: -len(part[0])):
         # Of a run that died while it put them together, one file has what others have too.
-        if not set(numbers) & set(done):
-            done += numbers
+        if not set(rows) & set(done):
+            done += rows
             if not process_rank():
                 for name, tensor in sums.items():
                     tensor += torch.from_numpy(tensors[name]).to(tensor)
@@ -99,7 +110,8 @@ def _resume(path: Path, run: str, sums: Mapping[str, Tensor]) -> list[int]:
 
 def _save(file: Path, run: str, sums: Mapping[str, Tensor], done: Sequence[int]) -> None:
     arrays = {name: tensor.cpu().numpy() for name, tensor in sums.items()}
-    about = {"format": _FORMAT, "run": run, "done": list(done)}
+    arrays["done"] = np.array(done, dtype=np.int64)
+    about = {"format": _FORMAT, "run": run}
     write_atomically(file, lambda name: write_tensors(name, arrays, about), every_process=True)
 
 

@@ -48,7 +48,7 @@ _CLASS_HELP = "auto, HookedTransformer or TransformerBridge (TransformerLens)."
 _DTYPE_HELP = "float32, bfloat16, float16 or float64."
 _TASK_HELP = f"One of {', '.join(TASKS)}."
 _FORMAT_HELP = "cloze, letter, or auto: letter with a chat template."
-_BUDGET_HELP = "Tokens in a batch; lower it when memory runs out."
+_BUDGET_HELP = "Tokens in a batch; default: what fits into the free memory."
 _TOP_MLP_HELP = "Share of gate neurons to keep (t_MLP)."
 _TOP_ATTENTION_HELP = "Share of q, k, v neurons to keep (t_attn)."
 _REMOVE_HELP = "Share removed by CountryRC score (r)."
@@ -70,7 +70,7 @@ Countries = Annotated[
 ]
 Format = Annotated[str, typer.Option("--format", help=_FORMAT_HELP)]
 Limit = Annotated[int, typer.Option(min=0, help="At most so many instances; 0: all.")]
-Budget = Annotated[int, typer.Option(help=_BUDGET_HELP)]
+Budget = Annotated[int | None, typer.Option(help=_BUDGET_HELP)]
 Out = Annotated[Path, typer.Option(help="Where the result goes.")]
 Templates = Annotated[Path | None, typer.Option(help="JSON file of prompt templates.")]
 TopMlp = Annotated[float, typer.Option(help=_TOP_MLP_HELP)]
@@ -86,7 +86,8 @@ def _preset(name: str, help: str, *declarations: str) -> Any:
     """An option of `run` that replaces a field of the preset when it is given."""
     default = getattr(_D, name)
     shown = ",".join(default) if isinstance(default, tuple) else str(default)
-    return typer.Option(*declarations, help=help, show_default=f"quick: {shown}")
+    shown = False if default is None else f"quick: {shown}"
+    return typer.Option(*declarations, help=help, show_default=shown)
 
 
 @app.command()
@@ -211,7 +212,7 @@ def score(
     dtype: Dtype = "float32",
     device: Device = None,
     trust_remote_code: Trust = False,
-    token_budget: Budget = _D.token_budget,
+    token_budget: Budget = None,
 ) -> None:
     """Score every neuron on one task and split; writes a .safetensors file that `select` reads."""
     instances = load_task(task, split, country_list(countries), limit or None, data, templates)
@@ -284,7 +285,7 @@ def evaluate(
     dtype: Dtype = "float32",
     device: Device = None,
     trust_remote_code: Trust = False,
-    token_budget: Budget = 2 * _D.token_budget,
+    token_budget: Budget = None,
 ) -> None:
     """Let the model answer a task, with or without masked neurons."""
     chosen = None if neurons is None else NeuronSet.load(neurons)

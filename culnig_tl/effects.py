@@ -13,7 +13,7 @@ from torch import Tensor
 
 from culnig_tl.ablation import check_set
 from culnig_tl.attribution import frozen, gradient_hooks, label_log_probability
-from culnig_tl.batches import memory_errors
+from culnig_tl.batches import fitting_budget, in_batches
 from culnig_tl.checkpoints import add_batches
 from culnig_tl.errors import CulnigError
 from culnig_tl.files import package_versions, progress, sha256_of, write_atomically
@@ -41,7 +41,7 @@ def exact_effects(
     neurons: NeuronSet,
     positions: str = "all",
     answer_format: str = "auto",
-    token_budget: int = 4096,
+    token_budget: int | None = None,
     checkpoint: str | Path | None = None,
 ) -> pd.DataFrame:
     """The true effect P(n) - P(n = 0) of each neuron on P(y|x), many ablations in one pass.
@@ -59,7 +59,7 @@ def exact_effects(
         positions: `all`: a neuron is ablated at every position at once (where y has several
             tokens, at those before its last one too); `each`: at each position alone.
         answer_format: `cloze`, `letter`, or `auto` (letter where there is a chat template).
-        token_budget: rows x positions in a pass; lower it when memory runs out.
+        token_budget: rows x positions in a pass; None takes what fits into the free memory.
         checkpoint: a file that keeps what is done; a run that died goes on from it.
 
     Returns:
@@ -72,21 +72,32 @@ def exact_effects(
     """
     prompt = _prompt(model, instance, neurons, answer_format)
     cuts = _cuts(model, prompt, neurons, positions)
-    passes = _passes(cuts, max(1, token_budget // len(prompt.sequence) - 1))
+    lengths = [len(prompt.sequence)] * len(cuts)
+    if token_budget is None:
+        token_budget = fitting_budget(model, lengths[0], gradients=False)
     made_from = (describe_model(model), package_versions(), content_hash([instance]))
-    arguments = (answer_format, positions, token_budget, neurons.ids.tolist())
-    run = sha256_of([*made_from, *arguments])
+    run = sha256_of([*made_from, answer_format, positions, neurons.ids.tolist()])
     values = torch.zeros(2, len(cuts), dtype=torch.float64)
-    widths = [len(prompt.sequence)] * len(cuts)
 
-    def add(number: int) -> None:
-        rows = passes[number]
-        with memory_errors(range(len(cuts))[rows], widths, token_budget):
-            values[:, rows] = torch.from_numpy(_ablated(model, prompt, cuts.iloc[rows]))
+    def work(rows: list[int]) -> np.ndarray:
+        return _ablated(model, prompt, cuts.iloc[rows])
 
-    costs = [rows.stop - rows.start for rows in passes]
+    def add(rows: list[int], found: np.ndarray) -> None:
+        values[:, rows] = torch.from_numpy(found)
+
     with frozen(model), torch.no_grad():
-        add_batches(costs, add, {"values": values}, run, "Exact effects", checkpoint, SAVE_SECONDS)
+        add_batches(
+            lengths,
+            token_budget,
+            work,
+            add,
+            {"values": values},
+            run,
+            "Exact effects",
+            checkpoint,
+            SAVE_SECONDS,
+            _by_layer(cuts),
+        )
     return cuts.assign(probability=values[0].numpy(), exact=(values[0] - values[1]).numpy())
 
 
@@ -97,7 +108,7 @@ def taylor_check(
     positions: str = "all",
     steps: int = 4,
     answer_format: str = "auto",
-    token_budget: int = 4096,
+    token_budget: int | None = None,
     checkpoint: str | Path | None = None,
 ) -> pd.DataFrame:
     """Three numbers for each neuron's effect on P(y|x): first order, integrated, exact.
@@ -200,18 +211,24 @@ def _cuts(model: HookedModel, prompt: Prompt, neurons: NeuronSet, positions: str
     )
 
 
-def _passes(cuts: pd.DataFrame, rows: int) -> list[slice]:
-    """Slices of at most `rows` cuts, which are in the order of their layers.
+def _by_layer(cuts: pd.DataFrame) -> Callable[[Sequence[int], Sequence[int], int], list[list[int]]]:
+    """A plan of passes over cuts, which are in the order of their layers.
 
     A pass ends with a layer once it is worth its weights: its rows all run from its first layer.
     """
-    ends = [0]
-    for layer_end in np.flatnonzero(np.diff(cuts["layer"], append=-1)) + 1:
-        while layer_end - ends[-1] > rows:
-            ends.append(ends[-1] + rows)
-        if layer_end - ends[-1] >= FEWEST_ROWS or layer_end == len(cuts):
-            ends.append(int(layer_end))
-    return [slice(start, end) for start, end in pairwise(ends)]
+
+    def plan(rows: Sequence[int], lengths: Sequence[int], token_budget: int) -> list[list[int]]:
+        most = max(1, token_budget // lengths[0] - 1)  # one row without a cut
+        layers = cuts["layer"].to_numpy()[list(rows)]
+        ends = [0]
+        for layer_end in np.flatnonzero(np.diff(layers, append=-1)) + 1:
+            while layer_end - ends[-1] > most:
+                ends.append(ends[-1] + most)
+            if layer_end - ends[-1] >= FEWEST_ROWS or layer_end == len(rows):
+                ends.append(int(layer_end))
+        return [list(rows[start:end]) for start, end in pairwise(ends) if end > start]
+
+    return plan
 
 
 def _stacked(
@@ -290,25 +307,33 @@ def _check_one(
     positions: str,
     steps: int,
     answer_format: str,
-    token_budget: int,
+    token_budget: int | None,
 ) -> pd.DataFrame:
     prompt = _prompt(model, instance, neurons, answer_format)
     cuts = _cuts(model, prompt, neurons, positions)
-    widths = [len(prompt.sequence)] * len(cuts)
     scores = position_scores(model, prompt, neurons)
+    lengths, every = [len(prompt.sequence)] * len(cuts), range(len(cuts))
     exact = np.empty((2, len(cuts)))
     integrated = np.full(len(cuts), np.nan)
+    if token_budget is None:
+        token_budget = fitting_budget(model, lengths[0], gradients=False)
+
+    def ablated(rows: list[int]) -> np.ndarray:
+        return _ablated(model, prompt, cuts.iloc[rows])
+
+    def integral(rows: list[int]) -> np.ndarray:
+        return _integrated(model, prompt, cuts.iloc[rows], steps)
+
+    plan = _by_layer(cuts)
     with frozen(model), torch.no_grad():
-        for rows in _passes(cuts, max(1, token_budget // len(prompt.sequence) - 1)):
-            with memory_errors(range(len(cuts))[rows], widths, token_budget):
-                exact[:, rows] = _ablated(model, prompt, cuts.iloc[rows])
+        for rows, found in in_batches(every, lengths, token_budget, ablated, "", plan):
+            exact[:, rows] = found
     if steps:
         # A backward pass holds about twice what a forward pass does.
-        per_pass = max(1, token_budget // (2 * len(prompt.sequence) * steps))
+        budget, lengths = max(1, token_budget // 2), [length * steps for length in lengths]
         with frozen(model):
-            for rows in _passes(cuts, per_pass):
-                with memory_errors(range(len(cuts))[rows], widths, token_budget):
-                    integrated[rows] = _integrated(model, prompt, cuts.iloc[rows], steps)
+            for rows, found in in_batches(every, lengths, budget, integral, "", plan):
+                integrated[rows] = found
     return cuts.assign(
         instance=instance.id,
         country=instance.country or "",

@@ -10,8 +10,7 @@ from torch import Tensor
 
 from culnig_tl.ablation import ablate
 from culnig_tl.attribution import frozen
-from culnig_tl.batches import batch_costs, flat_positions, memory_errors, pad_batch, plan_batches
-from culnig_tl.files import progress
+from culnig_tl.batches import fitting_budget, flat_positions, in_batches, pad_batch
 from culnig_tl.instances import Instance
 from culnig_tl.models import (
     HookedModel,
@@ -46,7 +45,7 @@ def evaluate(
     neurons: NeuronSet | None = None,
     factor: float = 0.0,
     answer_format: str = "auto",
-    token_budget: int = 4096,
+    token_budget: int | None = None,
 ) -> pd.DataFrame:
     """Let the model answer, with the activations of `neurons` multiplied by `factor`.
 
@@ -68,13 +67,17 @@ def evaluate(
     tokenizer = tokenizer_of(model)
     prompts = make_prompts(tokenizer, instances, answer_format)
     lengths = [len(prompt.tokens) for prompt in prompts]
-    plan = plan_batches(lengths, token_budget)
-    mine = my_share(batch_costs(plan, lengths))
+    if token_budget is None:
+        token_budget = fitting_budget(model, max(lengths), gradients=False)
     rows: dict[int, dict] = {}
+
+    def work(batch: list[int]) -> list[tuple[list[Tensor], list[bool]]]:
+        return answer_log_probabilities(model, [prompts[row] for row in batch])
+
     with frozen(model), torch.no_grad(), ablate(model, neurons, factor):
-        for batch in progress([plan[number] for number in mine], "Evaluation", len(mine)):
-            with memory_errors(batch, lengths, token_budget):
-                answers = answer_log_probabilities(model, [prompts[row] for row in batch])
+        for batch, answers in in_batches(
+            my_share(lengths), lengths, token_budget, work, "Evaluation"
+        ):
             for row, (options, greedy) in zip(batch, answers, strict=True):
                 rows[row] = _row(prompts[row], options, greedy)
     rows = {row: values for part in gathered(rows) for row, values in part.items()}
@@ -114,10 +117,11 @@ def answer_log_probabilities(
         for pair in pairs:
             rows[pair] += range(n_rows, n_rows + steps)
             n_rows += steps
-    flat_rows = torch.tensor([row for chain in rows.values() for row in chain], device=device)
+    flat_rows = torch.tensor([row for chain in rows.values() for row in chain])
     flat_tokens = torch.tensor([token for p in prompts for o in p.options for token in o])
+    together = torch.cat(residuals)
     chosen, best = token_log_probabilities(
-        model, torch.cat(residuals), flat_rows, flat_tokens.to(device)
+        model, together, flat_rows.to(together.device), flat_tokens.to(together.device)
     )
     lengths = [len(chain) for chain in rows.values()]
     answers: list[tuple[list[Tensor], list[bool]]] = [([], []) for _ in prompts]
@@ -141,7 +145,8 @@ def token_log_probabilities(
         part = residuals[start : start + UNEMBEDDED_AT_ONCE]
         inside = ((rows >= start) & (rows < start + len(part))).nonzero()[:, 0]
         at, wanted = rows[inside] - start, tokens[inside]
-        log_probabilities = at_least_float32(unembed(model, part)).log_softmax(dim=1)
+        logits = at_least_float32(unembed(model, part)).to(part.device)
+        log_probabilities = logits.log_softmax(dim=1)
         chosen[inside] = log_probabilities[at, wanted].to(chosen)
         best[inside] = log_probabilities.argmax(dim=1)[at] == wanted
     return chosen, best

@@ -1,12 +1,13 @@
 """Files, hashes and progress bars: what every other module may use."""
 
+import contextlib
 import hashlib
 import importlib.metadata
 import json
 import os
 import platform
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -106,14 +107,24 @@ def package_versions() -> dict[str, str]:
     return versions
 
 
-def progress(items: Sequence[T] | Iterable[T], description: str, total: int) -> Iterator[T]:
-    """Yield `items` under a progress bar with the time left, on standard error."""
-    console = Console(stderr=True)
+@contextlib.contextmanager
+def progress_bar(description: str, total: int) -> Iterator[Callable[[int], None]]:
+    """A progress bar with the time left, on standard error; call what it gives with each step."""
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
         MofNCompleteColumn(),
         TimeRemainingColumn(elapsed_when_finished=True),
     )
-    with Progress(*columns, console=console, disable=total < 2 or process_rank() > 0) as bar:
-        yield from bar.track(items, total=total, description=description)
+    silent = not description or total < 2 or process_rank() > 0
+    with Progress(*columns, console=Console(stderr=True), disable=silent) as bar:
+        task = bar.add_task(description, total=total)
+        yield lambda steps: bar.advance(task, steps)
+
+
+def progress(items: Iterable[T], description: str, total: int) -> Iterator[T]:
+    """Yield `items` under a progress bar."""
+    with progress_bar(description, total) as advance:
+        for item in items:
+            yield item
+            advance(1)

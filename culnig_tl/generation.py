@@ -7,9 +7,8 @@ import torch
 
 from culnig_tl.ablation import ablate
 from culnig_tl.attribution import frozen
-from culnig_tl.batches import memory_errors, pad_batch, plan_batches
+from culnig_tl.batches import fitting_budget, in_batches, pad_batch
 from culnig_tl.errors import CulnigError
-from culnig_tl.files import progress
 from culnig_tl.models import HookedModel, PrefixCache, kept_logits, tokenizer_of
 from culnig_tl.neurons import NeuronSet
 
@@ -21,7 +20,7 @@ def generate(
     factor: float = 0.0,
     max_new_tokens: int = 512,
     stop: Callable[[str], bool] | None = None,
-    token_budget: int = 4096,
+    token_budget: int | None = None,
 ) -> list[list[int]]:
     """What greedy decoding writes behind each sequence, with `neurons` multiplied by `factor`.
 
@@ -33,7 +32,7 @@ def generate(
         model: from `load_model` or `wrap_model`.
         sequences: token ids, each at least one.
         stop: asked after each token with the text that was written so far.
-        token_budget: tokens in a batch, what is written included; lower it when memory runs out.
+        token_budget: tokens in a batch, what is written included; None takes what fits.
 
     Returns:
         The new token ids of each sequence, in their order.
@@ -48,13 +47,18 @@ def generate(
     if empty:
         raise CulnigError(f"sequence {empty[0]} has no token: give a prompt")
     lengths = [len(sequence) + max_new_tokens for sequence in sequences]
-    plan = plan_batches(lengths, token_budget)
-    written: list[list[int]] = [[] for _ in sequences]
+    if token_budget is None:
+        token_budget = fitting_budget(model, max(lengths, default=1), gradients=False)
+
+    def work(rows: list[int]) -> dict[int, list[int]]:
+        return _write(model, sequences, rows, max_new_tokens, stop)
+
+    written: dict[int, list[int]] = {}
+    every = range(len(sequences))
     with frozen(model), torch.no_grad(), ablate(model, neurons, factor):
-        for rows in progress(plan, "Generation", len(plan)):
-            with memory_errors(rows, lengths, token_budget):
-                _write(model, sequences, rows, written, max_new_tokens, stop)
-    return written
+        for _, found in in_batches(every, lengths, token_budget, work, "Generation"):
+            written |= found
+    return [written[row] for row in every]
 
 
 def end_tokens(model: HookedModel) -> set[int]:
@@ -73,17 +77,17 @@ def _write(
     model: HookedModel,
     sequences: Sequence[Sequence[int]],
     rows: Sequence[int],
-    written: list[list[int]],
     max_new_tokens: int,
     stop: Callable[[str], bool] | None,
-) -> None:
-    """Write behind the sequences `rows`, as one batch."""
+) -> dict[int, list[int]]:
+    """What is written behind the sequences `rows`, as one batch."""
     tokenizer, device = tokenizer_of(model), model.cfg.device
     ends = end_tokens(model)
     batch = pad_batch(sequences, rows, tokenizer, device)
     tokens, mask = batch.tokens, batch.mask
     cache = PrefixCache(model, len(rows))
     open_rows = list(rows)
+    written: dict[int, list[int]] = {row: [] for row in rows}
 
     def is_open(row: int, token: int) -> bool:
         if token in ends:
@@ -100,7 +104,7 @@ def _write(
         found: list[Any] = list(zip(open_rows, chosen.tolist(), strict=True))
         going = [place for place, (row, token) in enumerate(found) if is_open(row, token)]
         if not going:
-            return
+            return written
         if len(going) < len(open_rows):
             places = torch.tensor(going, device=device)
             cache, chosen = cache.take(places), chosen[places]

@@ -228,6 +228,11 @@ def layout_of(model: HookedModel) -> NeuronLayout:
     return layout
 
 
+def layer_devices(model: HookedModel) -> list[torch.device]:
+    """Where each layer's weights are."""
+    return [next(block.parameters()).device for block in model.blocks]
+
+
 def kept_logits(
     model: HookedModel,
     tokens: Int[Tensor, "batch pos"],
@@ -243,7 +248,9 @@ def kept_logits(
     tensor: with a vocabulary of 262,144 this halves the cost of a pass, and a 3-D slice through a
     frozen unembedding would take torch's slow batched path.
     """
-    with model.hooks(fwd_hooks=[("unembed.hook_in", lambda x, hook: x.flatten(0, 1)[keep])]):
+    with model.hooks(
+        fwd_hooks=[("unembed.hook_in", lambda x, hook: x.flatten(0, 1)[keep.to(x.device)])]
+    ):
         return _run(model, tokens, mask, cache)
 
 
@@ -258,7 +265,7 @@ def kept_residuals(
     kept: list[Tensor] = []
 
     def pick(residual: Tensor, hook: Any) -> Tensor:
-        kept.append(residual.flatten(0, 1)[keep])
+        kept.append(residual.flatten(0, 1)[keep.to(residual.device)])
         return kept[0][:0]
 
     with model.hooks(fwd_hooks=[("unembed.hook_in", pick)]):
@@ -283,7 +290,7 @@ def unembed(
     Runs the model on a single token and puts `residuals` in its place, so that whatever the
     model does to its logits (a soft cap, a scale) is done here too.
     """
-    token = torch.zeros(1, 1, dtype=torch.long, device=residuals.device)
+    token = torch.zeros(1, 1, dtype=torch.long, device=model.cfg.device)
     with model.hooks(fwd_hooks=[("unembed.hook_in", lambda x, hook: residuals)]):
         return model(token, attention_mask=torch.ones_like(token))
 
@@ -325,7 +332,11 @@ class PrefixCache:
         if self._native:
             taken._cache = copy.copy(self._cache)
             taken._cache.entries = [
-                replace(entry, past_keys=entry.past_keys[rows], past_values=entry.past_values[rows])
+                replace(
+                    entry,
+                    past_keys=entry.past_keys[rows.to(entry.past_keys.device)],
+                    past_values=entry.past_values[rows.to(entry.past_values.device)],
+                )
                 for entry in self._cache.entries
             ]
             taken._cache.previous_attention_mask = self._cache.previous_attention_mask[rows]
@@ -334,7 +345,8 @@ class PrefixCache:
             taken._mask = self._mask[rows]
             taken._cache = transformers.DynamicCache()
             for number, layer in enumerate(self._cache.layers):
-                taken._cache.update(layer.keys[rows], layer.values[rows], number)
+                at = rows.to(layer.keys.device)
+                taken._cache.update(layer.keys[at], layer.values[at], number)
         return taken
 
 

@@ -27,12 +27,14 @@ from culnig_tl.study import (
     Masking,
     Study,
     asked,
+    evaluation_budget,
     maskings,
     study_data,
     study_of,
 )
 
 _log = logging.getLogger(__name__)
+WHERE_IT_RUNS = ("device", "devices", "token_budget")  # arguments that no result depends on
 
 
 def run_study(study: Study, out: str | Path) -> pd.DataFrame:
@@ -169,8 +171,7 @@ def evaluate_once(
     Read back also when it was just made, so that a resumed run sees the same numbers.
     """
     if not agreed(file.exists()):
-        # Without gradients twice the tokens fit.
-        budget = 2 * study.token_budget
+        budget = evaluation_budget(study)
         frame = evaluate(model, instances, neurons, study.factor, study.answer_format, budget)
         write_evaluation(frame, file)
         agreed(None)  # it is there
@@ -244,9 +245,14 @@ def _check_writable(out: Path) -> None:
 
 
 def _check_same(before: dict, arguments: dict, datasets: dict, out: Path) -> None:
-    """Refuse to go on in a folder that holds another study; a later argument has its default."""
+    """Refuse to go on in a folder that holds another study; a later argument has its default.
+
+    On another device, or with smaller batches, a run goes on.
+    """
     defaults = json.loads(json.dumps(asdict(Study())))
     for key, value in arguments.items():
+        if key in WHERE_IT_RUNS:
+            continue
         held = before["arguments"].get(key, defaults[key])
         if held != value:
             raise CulnigError(

@@ -25,7 +25,7 @@ def interaction(
     instances: Sequence[Instance],
     neurons: NeuronSet,
     answer_format: str = "auto",
-    token_budget: int = 4096,
+    token_budget: int | None = None,
     checkpoint: str | Path | None = None,
     effects: pd.DataFrame | None = None,
 ) -> pd.DataFrame:
@@ -78,7 +78,7 @@ def dose_response(
     neurons: NeuronSet,
     factors: Sequence[float | int] = FACTORS,
     answer_format: str = "auto",
-    token_budget: int = 4096,
+    token_budget: int | None = None,
 ) -> pd.DataFrame:
     """Accuracy and P(y|x) as the set's activations are multiplied by each factor, 0 to 2.
 

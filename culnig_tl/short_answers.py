@@ -32,7 +32,7 @@ def answer_questions(
     neurons: NeuronSet | None = None,
     factor: float = 0.0,
     max_new_tokens: int = 512,
-    token_budget: int = 4096,
+    token_budget: int | None = None,
 ) -> pd.DataFrame:
     """Let the model write an answer to each question, with `neurons` multiplied by `factor`.
 

@@ -45,6 +45,8 @@ class Study:
         ablations: also the other score variants, without control, without CountryRC, MLP only,
             attention only.
         sweep: also sets of other shares, each on 400 items of the task.
+        token_budget: tokens in a batch when scoring, twice as many in evaluations; None takes
+            what fits into the free memory.
     """
 
     model: str = EMBEDDED_NAME
@@ -80,7 +82,7 @@ class Study:
     specific: bool = False
     ablations: bool = False
     sweep: bool = False
-    token_budget: int = 2048
+    token_budget: int | None = None
 
 
 PRESETS = {
@@ -127,6 +129,11 @@ class Masking:
     kind: str
     select: Callable[[Mapping[str, Scores], NeuronSet | None], NeuronSet] | None
     about: Mapping[str, float] = field(default_factory=dict)
+
+
+def evaluation_budget(study: Study) -> int | None:
+    """Tokens in a batch of an evaluation: without gradients twice as many fit."""
+    return None if study.token_budget is None else 2 * study.token_budget
 
 
 def maskings(study: Study) -> list[Masking]:

@@ -12,11 +12,11 @@ from torch import Tensor
 
 from culnig_tl.ablation import ablate
 from culnig_tl.attribution import frozen
-from culnig_tl.batches import batch_costs, flat_positions, memory_errors, pad_batch, plan_batches
+from culnig_tl.batches import fitting_budget, flat_positions, in_batches, pad_batch
 from culnig_tl.checkpoints import add_batches
 from culnig_tl.errors import CulnigError
 from culnig_tl.evaluation import token_log_probabilities
-from culnig_tl.files import package_versions, progress, sha256_of
+from culnig_tl.files import package_versions, sha256_of
 from culnig_tl.lape import Shares
 from culnig_tl.models import (
     HookedModel,
@@ -25,7 +25,7 @@ from culnig_tl.models import (
     layout_of,
     tokenizer_of,
 )
-from culnig_tl.neurons import NeuronSet, hook_name
+from culnig_tl.neurons import NeuronLayout, NeuronSet, hook_name
 from culnig_tl.processes import add_up, my_share
 
 
@@ -33,7 +33,7 @@ def activation_shares(
     model: HookedModel,
     texts: Mapping[str, Sequence[str]],
     context: int = 128,
-    token_budget: int = 4096,
+    token_budget: int | None = None,
     checkpoint: str | Path | None = None,
     checkpoint_seconds: float = 30.0,
 ) -> Shares:
@@ -48,7 +48,7 @@ def activation_shares(
         model: from `load_model` or `wrap_model`.
         texts: by language or culture.
         context: tokens of text in a window.
-        token_budget: tokens in a batch, padding included; lower it when memory runs out.
+        token_budget: tokens in a batch, padding included; None takes what fits.
         checkpoint: a file that keeps the counts every `checkpoint_seconds`; a run that died goes
             on from it.
 
@@ -62,7 +62,7 @@ def activation_shares(
         "versions": package_versions(),
         "model": describe_model(model),
         "texts": {"groups": list(texts), "hash": _hash(texts)},
-        "arguments": {"context": context, "token_budget": token_budget},
+        "arguments": {"context": context},
     }
     tokens = tuple(sum(len(w.text) for w in windows if w.group == row) for row in range(len(texts)))
     width = layout.size("gate")
@@ -70,15 +70,21 @@ def activation_shares(
         len(texts), layout.n_layers, width, dtype=torch.int64, device=model.cfg.device
     )
     lengths = [len(w.tokens) for w in windows]
-    plan = plan_batches(lengths, token_budget)
+    if token_budget is None:
+        token_budget = fitting_budget(model, max(lengths), gradients=False)
 
-    def add(number: int) -> None:
-        with memory_errors(plan[number], lengths, token_budget):
-            _count(model, [windows[row] for row in plan[number]], active)
+    def work(rows: list[int]) -> Tensor:
+        return _count(model, [windows[row] for row in rows], layout)
+
+    def add(rows: list[int], found: Tensor) -> None:
+        groups = torch.tensor([windows[row].group for row in rows], device=active.device)
+        active.index_add_(0, groups, found.to(active.device))
 
     with frozen(model), torch.no_grad():
         add_batches(
-            batch_costs(plan, lengths),
+            lengths,
+            token_budget,
+            work,
             add,
             {"active": active},
             sha256_of(provenance),
@@ -94,7 +100,7 @@ def perplexity(
     texts: Mapping[str, Sequence[str]],
     neurons: NeuronSet | None = None,
     context: int = 128,
-    token_budget: int = 4096,
+    token_budget: int | None = None,
 ) -> pd.DataFrame:
     """Perplexity of each group's texts, with `neurons` masked: e to the mean of -ln P(token).
 
@@ -110,29 +116,17 @@ def perplexity(
     windows = _windows(model, texts, context)
     lengths = [len(w.tokens) for w in windows]
     found = torch.zeros(2, len(texts), dtype=torch.float64)  # nats, tokens
-    plan = plan_batches(lengths, token_budget)
-    mine = my_share(batch_costs(plan, lengths))
+    if token_budget is None:
+        token_budget = fitting_budget(model, max(lengths), gradients=False)
+
+    def work(rows: list[int]) -> list[Tensor]:
+        return _next_log_probabilities(model, [windows[row].tokens for row in rows])
+
     with frozen(model), torch.no_grad(), ablate(model, neurons):
-        for rows in progress([plan[number] for number in mine], "Perplexity", len(mine)):
-            here = [windows[row] for row in rows if len(windows[row].tokens) > 1]
-            if not here:
-                continue
-            with memory_errors(rows, lengths, token_budget):
-                batch = pad_batch(
-                    [w.tokens for w in here], range(len(here)), tokenizer_of(model),
-                    model.cfg.device,
-                )  # fmt: skip
-                width = batch.tokens.shape[1]
-                steps = [len(w.tokens) - 1 for w in here]
-                ends = [(width - 1, n) for n in steps]
-                keep = flat_positions(ends, width, batch.tokens.device)
-                residuals = kept_residuals(model, batch.tokens, batch.mask, keep)
-                next_tokens = batch.tokens.flatten()[keep + 1]
-                every = torch.arange(len(keep), device=keep.device)
-                chosen, _ = token_log_probabilities(model, residuals, every, next_tokens)
-            for window, part in zip(here, chosen.split(steps), strict=True):
-                found[0, window.group] -= float(part.double().sum())
-                found[1, window.group] += len(part)
+        for rows, parts in in_batches(my_share(lengths), lengths, token_budget, work, "Perplexity"):
+            for row, part in zip(rows, parts, strict=True):
+                found[0, windows[row].group] -= float(part.double().sum())
+                found[1, windows[row].group] += len(part)
     add_up(found)
     sums, counts = found[0].numpy(), found[1].numpy().astype(int)
     nats = sums / counts
@@ -146,7 +140,7 @@ def perplexity_increase(
     texts: Mapping[str, Sequence[str]],
     sets: Mapping[str, NeuronSet],
     context: int = 128,
-    token_budget: int = 4096,
+    token_budget: int | None = None,
 ) -> pd.DataFrame:
     """How far perplexity rises: neurons' group (rows) by text's group (columns), in nats a token.
 
@@ -190,39 +184,49 @@ def _windows(model: HookedModel, texts: Mapping[str, Sequence[str]], context: in
     return windows
 
 
+def _next_log_probabilities(model: HookedModel, sequences: Sequence[list[int]]) -> list[Tensor]:
+    """The log-probability of each token but the first, of each sequence, as one batch."""
+    batch = pad_batch(sequences, range(len(sequences)), tokenizer_of(model), model.cfg.device)
+    width = batch.tokens.shape[1]
+    steps = [len(sequence) - 1 for sequence in sequences]
+    keep = flat_positions([(width - 1, n) for n in steps], width, batch.tokens.device)
+    residuals = kept_residuals(model, batch.tokens, batch.mask, keep)
+    next_tokens = batch.tokens.flatten()[keep + 1].to(residuals.device)
+    every = torch.arange(len(keep), device=residuals.device)
+    chosen, _ = token_log_probabilities(model, residuals, every, next_tokens)
+    return list(chosen.split(steps))
+
+
 def _count(
-    model: HookedModel,
-    windows: Sequence[_Window],
-    active: Int[Tensor, "group layer gate"],
-) -> None:
-    """Add one batch's active tokens to the counts."""
-    device = active.device
-    batch = pad_batch([w.tokens for w in windows], range(len(windows)), tokenizer_of(model), device)
+    model: HookedModel, windows: Sequence[_Window], layout: NeuronLayout
+) -> Int[Tensor, "batch layer gate"]:
+    """On how many tokens of each window each gate neuron is active."""
+    tokens = [w.tokens for w in windows]
+    batch = pad_batch(tokens, range(len(windows)), tokenizer_of(model), model.cfg.device)
     width = batch.tokens.shape[1]
     real = torch.zeros_like(batch.mask, dtype=torch.bool)
     for row, window in enumerate(windows):
         real[row, width - len(window.text) :] = True
-    groups = torch.tensor([w.group for w in windows], device=device)
 
     def counter(layer: int) -> Any:
         def hook_function(activation: Tensor, hook: Any) -> None:
-            found = ((activation > 0) & real[:, :, None]).sum(dim=1)
-            active[:, layer].index_add_(0, groups, found)
-            fired.add(layer)
+            active = (activation > 0) & real[:, :, None].to(activation.device)
+            found[layer] = active.sum(dim=1).to(real.device)
 
         return hook_function
 
-    fired: set[int] = set()
-    layers = range(active.shape[1])
-    nothing = torch.empty(0, dtype=torch.long, device=device)
+    found: dict[int, Tensor] = {}
+    layers = range(layout.n_layers)
+    nothing = torch.empty(0, dtype=torch.long, device=model.cfg.device)
     with model.hooks(fwd_hooks=[(hook_name(layer, "gate"), counter(layer)) for layer in layers]):
         kept_residuals(model, batch.tokens, batch.mask, nothing)
-    silent = [layer for layer in layers if layer not in fired]
+    silent = [layer for layer in layers if layer not in found]
     if silent:
         raise CulnigError(
             f"hook {hook_name(silent[0], 'gate')} never fired: this model class and version of "
             "transformer-lens cannot be counted"
         )
+    return torch.stack([found[layer] for layer in layers], dim=1)
 
 
 def _hash(texts: Mapping[str, Sequence[str]]) -> str:

@@ -24,7 +24,7 @@ from culnig_tl.runs import (
     run_sets,
 )
 from culnig_tl.set_effects import dose_response, interaction
-from culnig_tl.study import cultural_instances, study_of
+from culnig_tl.study import cultural_instances, evaluation_budget, study_of
 from culnig_tl.tokens import token_attribution
 
 DOSES = (0.0, 0.5, 1.0, 1.5, 2.0)
@@ -75,7 +75,7 @@ def verify_run(
     others = np.setdiff1d(np.arange(culture.layout.total), culture.ids)
     drawn = np.random.default_rng(0).choice(others, min(sample, len(others)), replace=False)
     checked = NeuronSet(culture.layout, np.concatenate([culture.ids, drawn]), "checked")
-    answer_format, budget = study.answer_format, 2 * study.token_budget
+    answer_format, budget = study.answer_format, evaluation_budget(study)
 
     def effects() -> pd.DataFrame:
         return taylor_check(

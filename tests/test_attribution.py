@@ -13,7 +13,7 @@ import pytest
 import tiny
 import torch
 
-from culnig_tl import CulnigError, attribute, load_model, load_task
+from culnig_tl import CulnigError, attribute, attribution, load_model, load_task
 from culnig_tl.attribution import reduce_positions
 from culnig_tl.models import HookedTransformer, layout_of, tokenizer_of
 from culnig_tl.prompts import make_prompts
@@ -205,12 +205,30 @@ def test_not_finite_names_the_instance():
         attribute(model, tiny.instances())
 
 
-def test_out_of_memory_says_what_to_lower(monkeypatch):
+def test_out_of_memory_in_a_backward_pass_counts_nothing_twice(monkeypatch):
+    model, instances = tiny.bridge("llama"), tiny.instances()
+    whole = attribute(model, instances)
+    real, sizes = attribution.reduce_positions, []
+
+    def fails(activation, gradient, mask):
+        sizes.append(len(mask))
+        if len(sizes) == 3:  # in the middle of the first batch
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return real(activation, gradient, mask)
+
+    monkeypatch.setattr(attribution, "reduce_positions", fails)
+    halved = attribute(model, instances)
+    assert max(sizes[3:]) < sizes[0] == len(instances)
+    assert np.abs(halved.sums - whole.sums).max() <= 1e-5 * np.abs(whole.sums).max()
+    assert all(not hook.fwd_hooks and not hook.bwd_hooks for hook in model.hook_dict.values())
+
+
+def test_out_of_memory_twice_says_what_to_lower(monkeypatch):
     def fails(*args):
         raise torch.OutOfMemoryError("CUDA out of memory")
 
     monkeypatch.setattr("culnig_tl.attribution._score_batch", fails)
-    with pytest.raises(CulnigError, match="lower token_budget .--token-budget., now 99"):
+    with pytest.raises(CulnigError, match="lower token_budget .--token-budget., now"):
         attribute(tiny.bridge("llama"), tiny.instances(), token_budget=99)
 
 
@@ -229,7 +247,7 @@ from culnig_tl import attribute
 import culnig_tl.attribution as a
 real = a._score_batch
 def slow(*args):
-    import time; time.sleep(0.05); real(*args)
+    import time; time.sleep(0.05); return real(*args)
 a._score_batch = slow
 attribute(tiny.bridge("llama"), tiny.instances(40), token_budget=1,
           checkpoint={path!r}, checkpoint_seconds=0)
@@ -248,8 +266,8 @@ def test_killed_run_resumes_bit_for_bit(tmp_path):
     assert process.wait() == -signal.SIGKILL
     from culnig_tl.scores import read_tensors
 
-    _, about = read_tensors(path, "culnig_tl checkpoint, version 3")
-    assert 0 < len(about["done"]) < 40
+    tensors, _ = read_tensors(path, "culnig_tl checkpoint, version 4")
+    assert 0 < len(tensors["done"]) < 40
     model, instances = tiny.bridge("llama"), tiny.instances(40)
     whole = attribute(model, instances, token_budget=1)
     resumed = attribute(model, instances, token_budget=1, checkpoint=path)

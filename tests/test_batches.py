@@ -1,9 +1,17 @@
 from types import SimpleNamespace
 
 import pytest
+import tiny
 import torch
 
-from culnig_tl.batches import flat_positions, memory_errors, pad_batch, plan_batches
+from culnig_tl.batches import (
+    fitting_budget,
+    flat_positions,
+    in_batches,
+    pad_batch,
+    plan_batches,
+    token_bytes,
+)
 from culnig_tl.errors import CulnigError
 
 LENGTHS = [3, 9, 4, 4, 1, 20]
@@ -11,7 +19,7 @@ LENGTHS = [3, 9, 4, 4, 1, 20]
 
 @pytest.mark.parametrize("budget", [1, 12, 20, 1000])
 def test_plan_takes_every_row_once_within_the_budget(budget):
-    plan = plan_batches(LENGTHS, budget)
+    plan = plan_batches(range(6), LENGTHS, budget)
     assert sorted(row for rows in plan for row in rows) == list(range(len(LENGTHS)))
     for rows in plan:
         assert len(rows) == 1 or len(rows) * max(LENGTHS[row] for row in rows) <= budget
@@ -21,12 +29,13 @@ def test_plan_takes_every_row_once_within_the_budget(budget):
 
 def test_plan_by_hand():
     # 20 alone; 9 alone (2 x 9 > 12); 4, 4, 3 make 3 x 4; 1 alone.
-    assert plan_batches(LENGTHS, 12) == [[5], [1], [2, 3, 0], [4]]
+    assert plan_batches(range(6), LENGTHS, 12) == [[5], [1], [2, 3, 0], [4]]
+    assert plan_batches([4, 0, 3], LENGTHS, 12) == [[3, 0, 4]]
 
 
 def test_no_budget():
     with pytest.raises(CulnigError, match="token budget 0: give 1 or more"):
-        plan_batches(LENGTHS, 0)
+        list(in_batches([1], LENGTHS, 0, len, "Test"))
 
 
 def test_padding_is_on_the_left():
@@ -49,12 +58,57 @@ def test_flat_positions():
         RuntimeError("DefaultCPUAllocator: can't allocate memory"),
     ],
 )
-def test_out_of_memory_says_what_to_lower(error):
-    message = "out of memory on a batch of 2 x 9 tokens: lower token_budget .*, now 18"
-    with pytest.raises(CulnigError, match=message), memory_errors([1, 2], LENGTHS, 18):
-        raise error
+def test_out_of_memory_halves_the_tokens_once(error, caplog):
+    seen = []
+
+    def work(rows):
+        seen.append(rows)
+        if len(rows) * max(LENGTHS[row] for row in rows) > 16 and len(rows) > 1:
+            raise error
+        return sum(LENGTHS[row] for row in rows)
+
+    found = list(in_batches(range(6), LENGTHS, 30, work, "Test"))
+    # 20 alone; 9, 4, 4 are too many at 27 tokens; then 13 fit: 9 alone, 4, 4, 3 and 1 alone.
+    assert seen == [[5], [1, 2, 3], [1], [2, 3, 0], [4]]
+    assert found == [([5], 20), ([1], 9), ([2, 3, 0], 11), ([4], 1)]
+    assert caplog.messages == ["out of memory on 27 tokens: going on with half of them"]
+
+
+def test_out_of_memory_twice_says_what_to_lower():
+    def work(rows):
+        raise torch.OutOfMemoryError("x")
+
+    message = r"out of memory on a batch of 1 x 9 tokens: lower token_budget .*, now 9"
+    with pytest.raises(CulnigError, match=message):
+        list(in_batches([1, 2], LENGTHS, 18, work, "Test"))
+    with pytest.raises(CulnigError, match="1 x 20 tokens: .* now 30"):  # half of one row is none
+        list(in_batches(range(6), LENGTHS, 30, work, "Test"))
 
 
 def test_other_errors_pass():
-    with pytest.raises(RuntimeError, match="shapes"), memory_errors([1], LENGTHS, 18):
+    def work(rows):
         raise RuntimeError("shapes do not match")
+
+    with pytest.raises(RuntimeError, match="shapes"):
+        list(in_batches([1], LENGTHS, 18, work, "Test"))
+
+
+@pytest.mark.model
+def test_the_budget_fits_the_free_memory(monkeypatch):
+    model = tiny.bridge("llama")
+    cfg = model.cfg
+    assert fitting_budget(model, 10) == 2048  # a small model: no more than is of use
+    assert fitting_budget(model, 10, gradients=False) == 4096
+    each = token_bytes(cfg.n_layers, cfg.d_model, cfg.d_mlp, cfg.n_heads, cfg.d_vocab, 4, 10)
+    free = {"available": int(2 * 500.5 * each)}
+    monkeypatch.setattr("psutil.virtual_memory", lambda: SimpleNamespace(**free))
+    assert fitting_budget(model, 10) == 500
+    assert fitting_budget(model, 700) == 700  # one sequence at least
+    for name, value in {
+        "RANK": "0",
+        "MASTER_ADDR": "x",
+        "WORLD_SIZE": "2",
+        "LOCAL_WORLD_SIZE": "2",
+    }.items():
+        monkeypatch.setenv(name, value)
+    assert fitting_budget(model, 10) == 250  # two processes on this machine

@@ -160,11 +160,11 @@ import tiny
 from culnig_tl import texts
 from test_lape import TEXTS
 counted = texts._count
-def count(model, windows, active):
-    counted(model, windows, active)
+def count(*args):
     count.calls += 1
-    if count.calls == 3:
+    if count.calls == 4:
         os.kill(os.getpid(), signal.SIGKILL)
+    return counted(*args)
 count.calls = 0
 texts._count = count
 texts.activation_shares(tiny.bridge("llama"), TEXTS, 4, 4, {path!r}, checkpoint_seconds=0)

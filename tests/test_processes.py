@@ -22,6 +22,7 @@ from culnig_tl import (
     Shares,
     activation_shares,
     attribute,
+    attribution,
     evaluate,
     perplexity,
 )
@@ -45,7 +46,7 @@ out = Path({out!r})
 real = a._score_batch
 def slow(*args):
     time.sleep({pause})
-    real(*args)
+    return real(*args)
 a._score_batch = slow
 (out / ("pid" + os.environ["RANK"])).write_text(str(os.getpid()))
 model = tiny.bridge("llama")
@@ -102,11 +103,12 @@ def test_two_processes_find_what_one_finds(tmp_path, alone):
     assert list(frame["predicted"]) == list(expected["predicted"])
     assert np.allclose(frame["probability"], expected["probability"], rtol=1e-5)
     # Each had its part, and the two together all of it.
-    parts = [read_tensors(out / name, "culnig_tl checkpoint, version 3") for name in ("c", "c.1")]
-    numbers = [set(about["done"]) for _, about in parts]
-    assert not numbers[0] & numbers[1]
-    assert min(map(len, numbers)) > 0
-    assert close(sum(t["sums"] for t, _ in parts).astype(np.float32), alone.sums)
+    parts = [read_tensors(out / name, "culnig_tl checkpoint, version 4") for name in ("c", "c.1")]
+    rows = [set(tensors.pop("done").tolist()) for tensors, _ in parts]
+    assert not rows[0] & rows[1]
+    assert rows[0] | rows[1] == set(range(41))
+    layers = [sum(tensors[name] for tensors, _ in parts) for name in sorted(parts[0][0])]
+    assert close(np.concatenate(layers, axis=-1).astype(np.float32), alone.sums)
     # What both had done is not done again by one, which then has one checkpoint.
     resumed = attribute(model, instances, token_budget=40, checkpoint=out / "c")
     assert close(resumed.sums, alone.sums)
@@ -129,26 +131,22 @@ def test_a_process_that_dies_ends_the_run_and_loses_nothing(tmp_path, alone):
     assert run.returncode != 0
     assert "SIGKILL" in said
     assert not (out / "scores.safetensors").exists()
-    _, about = read_tensors(out / "c.1", "culnig_tl checkpoint, version 3")
-    assert about["done"]
-    kept = len(about["done"]) + (
-        len(read_tensors(out / "c", "culnig_tl checkpoint, version 3")[1]["done"])
-        if (out / "c").exists()
-        else 0
+    kept = sum(
+        len(read_tensors(out / name, "culnig_tl checkpoint, version 4")[0]["done"])
+        for name in ("c", "c.1")
+        if (out / name).exists()
     )
-    calls = []
+    assert 0 < kept < 41
+    scored = []
     with pytest.MonkeyPatch.context() as patch:
-        import culnig_tl.attribution as module
-
-        real = module._score_batch
-        patch.setattr(module, "_score_batch", lambda *a: calls.append(1) or real(*a))
+        real = attribution._score_batch
+        patch.setattr(
+            attribution, "_score_batch", lambda m, p, *a: scored.extend(p) or real(m, p, *a)
+        )
         resumed = attribute(
             tiny.bridge("llama"), tiny.instances(41), token_budget=40, checkpoint=out / "c"
         )
-        total = len(calls) + kept
-        calls.clear()
-        attribute(tiny.bridge("llama"), tiny.instances(41), token_budget=40)
-    assert total == len(calls)
+    assert len(scored) + kept == 41
     assert close(resumed.sums, alone.sums)
 
 
@@ -193,21 +191,21 @@ def test_a_checkpoint_that_was_being_put_together_counts_once(tmp_path):
     path = tmp_path / "c"
 
     def save(file, done, value):
-        about = {"format": "culnig_tl checkpoint, version 3", "run": "r", "done": done}
-        write_tensors(file, {"x": np.full(2, value)}, about)
+        about = {"format": "culnig_tl checkpoint, version 4", "run": "r"}
+        write_tensors(file, {"x": np.full(2, value), "done": np.array(done)}, about)
 
     save(path, [0, 1, 2], 111.0)  # the first has the second's already
     save(tmp_path / "c.1", [1], 10.0)
     sums = torch.zeros(2, dtype=torch.float64)
     added = []
 
-    def add(number):
-        added.append(number)
-        sums.add_(10.0**4)
+    def add(rows, found):
+        added.extend(rows)
+        sums.add_(found)
 
-    add_batches([1] * 4, add, {"x": sums}, "r", "Test", path)
+    add_batches([1] * 4, 9, lambda rows: 10.0**4, add, {"x": sums}, "r", "Test", path)
     assert added == [3]
     assert sums.tolist() == [10111.0] * 2
     assert not (tmp_path / "c.1").exists()
     with pytest.raises(CulnigError, match="belongs to another run: .*delete it or name another"):
-        add_batches([1], add, {"x": sums}, "other", "Test", path)
+        add_batches([1], 9, lambda rows: 1.0, add, {"x": sums}, "other", "Test", path)
