@@ -276,10 +276,12 @@ def kept_residuals(
 def _run(
     model: HookedModel, tokens: Tensor, mask: Tensor | None, cache: "PrefixCache | None"
 ) -> Tensor:
-    if cache is None:
+    if cache is not None:
+        assert mask is not None
+        return cache.run(model, tokens, mask)
+    if HookedTransformer is not None and isinstance(model, HookedTransformer):
         return model(tokens, attention_mask=mask)
-    assert mask is not None
-    return cache.run(model, tokens, mask)
+    return model(tokens, attention_mask=mask, use_cache=False)  # Hugging Face's default is True
 
 
 def unembed(
