@@ -48,6 +48,7 @@ _CLASS_HELP = "auto, HookedTransformer or TransformerBridge (TransformerLens)."
 _DTYPE_HELP = "float32, bfloat16, float16 or float64."
 _TASK_HELP = f"One of {', '.join(TASKS)}."
 _FORMAT_HELP = "cloze, letter, or auto: letter with a chat template."
+_DEVICES_HELP = "Over how many GPUs the model is spread."
 _BUDGET_HELP = "Tokens in a batch; default: what fits into the free memory."
 _TOP_MLP_HELP = "Share of gate neurons to keep (t_MLP)."
 _TOP_ATTENTION_HELP = "Share of q, k, v neurons to keep (t_attn)."
@@ -61,6 +62,7 @@ Model = Annotated[str, typer.Option(help=_MODEL_HELP)]
 ModelClass = Annotated[str, typer.Option(help=_CLASS_HELP)]
 Dtype = Annotated[str, typer.Option(help=_DTYPE_HELP)]
 Device = Annotated[str | None, typer.Option(help="cpu, cuda, ...; default: what there is.")]
+Devices = Annotated[int, typer.Option(help=_DEVICES_HELP)]
 TaskName = Annotated[str, typer.Option(help=_TASK_HELP)]
 Data = Annotated[
     Path | None, typer.Option(help="Local file or folder of the task; default: bundled or the Hub.")
@@ -166,6 +168,7 @@ def run(
     model_class: Annotated[str | None, _preset("model_class", _CLASS_HELP)] = None,
     dtype: Annotated[str | None, _preset("dtype", _DTYPE_HELP)] = None,
     device: Device = None,
+    devices: Annotated[int | None, _preset("devices", _DEVICES_HELP)] = None,
     revision: Annotated[str | None, typer.Option(help="Branch, tag or commit.")] = None,
     trust_remote_code: Annotated[
         bool | None,
@@ -211,12 +214,13 @@ def score(
     model_class: ModelClass = "auto",
     dtype: Dtype = "float32",
     device: Device = None,
+    devices: Devices = 1,
     trust_remote_code: Trust = False,
     token_budget: Budget = None,
 ) -> None:
     """Score every neuron on one task and split; writes a .safetensors file that `select` reads."""
     instances = load_task(task, split, country_list(countries), limit or None, data, templates)
-    hooked = load_model(model, model_class, dtype, device, trust_remote_code=trust_remote_code)
+    hooked = load_model(model, model_class, dtype, device, None, trust_remote_code, devices)
     checkpoint = out.with_suffix(".checkpoint")
     scores = attribute(
         hooked, instances, answer_format, token_budget=token_budget, checkpoint=checkpoint
@@ -284,6 +288,7 @@ def evaluate(
     model_class: ModelClass = "auto",
     dtype: Dtype = "float32",
     device: Device = None,
+    devices: Devices = 1,
     trust_remote_code: Trust = False,
     token_budget: Budget = None,
 ) -> None:
@@ -294,7 +299,7 @@ def evaluate(
             raise CulnigError("--random-seed needs --neurons: it draws as many as that set has")
         chosen = select_random(chosen, random_seed)
     instances = load_task(task, split, country_list(countries), limit or None, data, templates)
-    hooked = load_model(model, model_class, dtype, device, trust_remote_code=trust_remote_code)
+    hooked = load_model(model, model_class, dtype, device, None, trust_remote_code, devices)
     frame = evaluate_instances(hooked, instances, chosen, factor, answer_format, token_budget)
     if out is not None:
         write_evaluation(frame, out)

@@ -62,6 +62,7 @@ def load_model(
     device: str | None = None,
     revision: str | None = None,
     trust_remote_code: bool = False,
+    devices: int = 1,
 ) -> HookedModel:
     """Load a model by name as a hooked transformer with raw weights.
 
@@ -69,17 +70,26 @@ def load_model(
         name: `gemma-3-270m` (embedded, no network needed), a name on the Hub, or a folder.
         model_class: `HookedTransformer` (TransformerLens 3.x, no weight processing),
             `TransformerBridge`, or `auto`: the first where the installed TransformerLens has it
-            and knows the model, otherwise the second.
+            and knows the model, otherwise the second. Over several devices it is the second.
         dtype: `float32`, `bfloat16`, `float16`, `float64`.
         device: `cpu`, `cuda`, ...; None takes the accelerator if there is one.
         revision: branch, tag or commit on the Hub.
         trust_remote_code: run code that comes with the model.
+        devices: over how many GPUs its layers are spread (transformers' balanced device map); of
+            several processes on a machine each takes the next so many.
 
     Raises:
-        CulnigError: unknown model or class, no network, missing extra, no gated MLP.
+        CulnigError: unknown model or class, no network, missing extra, no gated MLP, or not so
+            many GPUs.
     """
     _check_choice("model class", model_class, MODEL_CLASSES)
-    hf_model, tokenizer = load_hf_model(name, dtype, revision, trust_remote_code)
+    if devices > 1 and device is not None:
+        raise CulnigError(
+            f"device {device!r} and devices {devices}: give one of them (--device, --devices)"
+        )
+    if devices > 1 and model_class == "HookedTransformer":
+        raise _not_spread()
+    hf_model, tokenizer = load_hf_model(name, dtype, revision, trust_remote_code, devices)
     return wrap_model(
         hf_model,
         tokenizer,
@@ -95,8 +105,11 @@ def load_hf_model(
     dtype: str = "float32",
     revision: str | None = None,
     trust_remote_code: bool = False,
+    devices: int = 1,
 ) -> tuple[transformers.PreTrainedModel, Any]:
-    """The Hugging Face model and tokenizer behind `load_model`, on the CPU; arguments as there.
+    """The Hugging Face model and tokenizer behind `load_model`; arguments as there.
+
+    With one device it is on the CPU.
 
     Raises:
         CulnigError: as `load_model`.
@@ -104,10 +117,11 @@ def load_hf_model(
     _check_choice("dtype", dtype, tuple(_DTYPES))
     source = embedded_folder() if name == EMBEDDED_NAME else name
     options = {"revision": revision, "trust_remote_code": trust_remote_code}
+    placement = _balanced(devices)
     with hub_errors(name):
         tokenizer = AutoTokenizer.from_pretrained(source, **options)
         hf_model = AutoModelForCausalLM.from_pretrained(
-            source, dtype=_DTYPES[dtype], attn_implementation="eager", **options
+            source, dtype=_DTYPES[dtype], attn_implementation="eager", **options, **placement
         )
     return hf_model, tokenizer
 
@@ -117,6 +131,27 @@ def default_device() -> str:
     if not torch.cuda.is_available():
         return "cpu"
     return f"cuda:{os.environ.get('LOCAL_RANK', '0')}" if process_count() > 1 else "cuda"
+
+
+def _balanced(devices: int) -> dict[str, Any]:
+    """What tells transformers to spread a model over this process's GPUs."""
+    if devices < 1:
+        raise CulnigError(f"devices is {devices}: give 1 or more")
+    if devices == 1:
+        return {}
+    there = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    first = int(os.environ.get("LOCAL_RANK", "0")) * devices if process_count() > 1 else 0
+    if first + devices > there:
+        raise CulnigError(
+            f"devices is {devices}, and this machine has {there} GPUs"
+            + (f", {first} of them for the processes before this" if first else "")
+            + ": give fewer devices (--devices) or processes"
+        )
+    mine = range(first, first + devices)
+    return {
+        "device_map": "balanced",
+        "max_memory": {gpu: torch.cuda.mem_get_info(gpu)[0] for gpu in mine},
+    }
 
 
 def save_hf_model(hf_model: transformers.PreTrainedModel, tokenizer: Any, folder: Path) -> None:
@@ -149,7 +184,8 @@ def wrap_model(
     """Wrap a Hugging Face causal language model that is already in memory.
 
     `name` and `revision` go into the provenance of results; `name` also tells whether
-    `HookedTransformer` knows the architecture. The model is put into eval mode on `device`.
+    `HookedTransformer` knows the architecture. The model is put into eval mode on `device`; one
+    that was loaded with a `device_map` stays where it is.
 
     Raises:
         CulnigError: the class cannot be had for this model, or the model has no gated MLP.
@@ -157,10 +193,14 @@ def wrap_model(
     _check_choice("model class", model_class, MODEL_CLASSES)
     name = name or hf_model.config.name_or_path or type(hf_model).__name__
     count_neurons(hf_model.config, name)
-    if device is None:
-        device = default_device()
     on_device: Any = hf_model.eval()
-    on_device = on_device.to(device)
+    if len(getattr(hf_model, "hf_device_map", ())) > 1:
+        if model_class == "HookedTransformer":
+            raise _not_spread()
+        model_class, device = "TransformerBridge", None  # the bridge asks the device map
+    else:
+        device = device or default_device()
+        on_device = on_device.to(device)
     if model_class == "auto":
         model_class = "HookedTransformer" if _official_name(name) else "TransformerBridge"
     if model_class == "HookedTransformer":
@@ -367,6 +407,13 @@ def _official_name(name: str) -> str | None:
     return official if official in OFFICIAL_MODEL_NAMES else None
 
 
+def _not_spread() -> CulnigError:
+    return CulnigError(
+        "a HookedTransformer is not spread over several devices here: use "
+        "model_class='TransformerBridge' (--model-class)"
+    )
+
+
 def _own_tokenizer(tokenizer: Any) -> Any:
     """A copy that TransformerLens takes as it is, where it would else load one by name again."""
     own = copy.deepcopy(tokenizer)
@@ -375,7 +422,9 @@ def _own_tokenizer(tokenizer: Any) -> Any:
     return own
 
 
-def _hooked_transformer(hf_model: Any, tokenizer: Any, name: str, device: str) -> HookedModel:
+def _hooked_transformer(
+    hf_model: Any, tokenizer: Any, name: str, device: str | None
+) -> HookedModel:
     version = package_versions()["transformer-lens"]
     if HookedTransformer is None:
         raise CulnigError(
@@ -424,7 +473,7 @@ def _store_transposed(model: HookedModel) -> None:
         store(block.attn.W_O, (2, 0, 1))  # [head, d_head, d_model]
 
 
-def _bridge(hf_model: Any, tokenizer: Any, name: str, device: str) -> HookedModel:
+def _bridge(hf_model: Any, tokenizer: Any, name: str, device: str | None) -> HookedModel:
     if not hf_model.config.architectures:
         hf_model.config.architectures = [type(hf_model).__name__]
     return TransformerBridge.boot_transformers(

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any, TypeVar
 
-import torch
 import torch.distributed as dist
 from torch import Tensor
 
@@ -19,9 +18,14 @@ PATIENCE = timedelta(hours=2)
 
 
 def add_up(tensor: Tensor) -> None:
-    """Add the tensors of all processes, in place."""
+    """Add the tensors of all processes, in place.
+
+    By way of the CPU, as the processes' tensors may be on devices of any number.
+    """
     if _together():
-        dist.all_reduce(tensor)
+        total = tensor.cpu()
+        dist.all_reduce(total)
+        tensor.copy_(total)
 
 
 def agreed(value: T) -> T:
@@ -62,6 +66,5 @@ def _together() -> bool:
     if process_count() < 2:
         return False
     if not dist.is_initialized():
-        backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
-        dist.init_process_group(backend, timeout=PATIENCE)
+        dist.init_process_group("gloo", timeout=PATIENCE)
     return True

@@ -136,6 +136,7 @@ def load_study_model(study: Study) -> HookedModel:
         study.device,
         study.revision,
         study.trust_remote_code,
+        study.devices,
     )
 
 

@@ -26,6 +26,7 @@ class Study:
     """The arguments of `run_study`; the defaults are the demo.
 
     Attributes:
+        devices: over how many GPUs the model is spread.
         task: where neurons are found, and the first test.
         tests: the other tasks to test on.
         data: by task, a local file or folder in place of the Hub's.
@@ -53,6 +54,7 @@ class Study:
     model_class: str = "auto"
     dtype: str = "float32"
     device: str | None = None
+    devices: int = 1
     revision: str | None = None
     trust_remote_code: bool = False
     task: str = "everyday"
