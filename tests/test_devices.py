@@ -70,7 +70,12 @@ def test_the_devices_that_transformers_is_given(monkeypatch):
     assert given["device_map"] == "balanced"
     assert given["max_memory"] == {0: 100, 1: 101}
     # The second of two processes on this machine takes the next two.
-    for name, value in {"MASTER_ADDR": "x", "WORLD_SIZE": "2", "LOCAL_RANK": "1"}.items():
+    for name, value in {
+        "MASTER_ADDR": "x",
+        "WORLD_SIZE": "2",
+        "RANK": "1",
+        "LOCAL_RANK": "1",
+    }.items():
         monkeypatch.setenv(name, value)
     load_hf_model("some", devices=2)
     assert given["max_memory"] == {2: 102, 3: 103}

@@ -101,15 +101,12 @@ def main():
         sums = attribution._zeros(model, layout_of(model), (2, 3, 4))
         with torch.no_grad():
             answer_log_probabilities(model, prompts)
-        print(
-            json.dumps(
-                {
-                    "layers": [str(device) for device in layer_devices(model)],
-                    "found": {f"{l} {s}": str(v.device) for (l, s), v in found.variants.items()},
-                    "sums": [str(part.device) for part in sums.values()],
-                }
-            )
-        )
+    places = {
+        "layers": [str(device) for device in layer_devices(model)],
+        "found": {f"{l} {s}": str(v.device) for (l, s), v in found.variants.items()},
+        "sums": [str(part.device) for part in sums.values()],
+    }
+    sys.stdout.write(json.dumps(places))
 
 
 main()
