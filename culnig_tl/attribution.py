@@ -107,10 +107,10 @@ def attribute(
         token_budget = fitting_budget(model, max(lengths))
     sums = _zeros(model, layout, (len(targets), len(VARIANTS), len(countries)))
 
-    def work(rows: list[int]) -> _Found:
-        return _score_batch(model, [prompts[row] for row in rows], targets, clamp_control)
+    def work(rows: list[int]) -> Found:
+        return score_batch(model, [prompts[row] for row in rows], targets, clamp_control)
 
-    def add(rows: list[int], found: _Found) -> None:
+    def add(rows: list[int], found: Found) -> None:
         share = torch.zeros(len(countries), len(rows))
         for i, row in enumerate(rows):
             share[countries.index(prompts[row].instance.country or NO_COUNTRY), i] = 1
@@ -148,9 +148,13 @@ def attribute(
 
 
 @dataclass(frozen=True)
-class _Found:
-    """A batch's scores: [variant, batch, neurons] of each (layer, site), and what they are to be
-    multiplied by for each target, [target, batch]."""
+class Found:
+    """A batch's scores.
+
+    Attributes:
+        variants: [variant, batch, neurons] of each (layer, site).
+        weights: what they are to be multiplied by for each target, [target, batch].
+    """
 
     variants: dict[tuple[int, str], Tensor]
     weights: Tensor
@@ -170,10 +174,14 @@ def _zeros(model: HookedModel, layout: NeuronLayout, axes: tuple[int, ...]) -> d
     }
 
 
-def _score_batch(
+def score_batch(
     model: HookedModel, prompts: Sequence[Prompt], targets: Sequence[str], clamp_control: bool
-) -> _Found:
-    """Score one batch."""
+) -> Found:
+    """Score one batch; gradients must be on, and the model `frozen`.
+
+    Raises:
+        CulnigError: a hook that never fired, or a score that is not finite.
+    """
     layout, device = layout_of(model), model.cfg.device
     sequences = [prompt.sequence for prompt in prompts]
     batch = pad_batch(sequences, range(len(prompts)), tokenizer_of(model), device)
@@ -205,7 +213,7 @@ def _score_batch(
         raise CulnigError(
             f"instance {bad}: its scores are NaN or infinite; drop it, or use dtype float32"
         )
-    return _Found(found, weights)
+    return Found(found, weights)
 
 
 def _check_targets(targets: Sequence[str]) -> tuple[str, ...]:

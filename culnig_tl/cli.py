@@ -1,6 +1,7 @@
 """The command line: culnig run, its steps one by one, and the commands on a finished run."""
 
 import dataclasses
+import inspect
 import logging
 import os
 import sys
@@ -181,23 +182,28 @@ def run(
     The defaults are a demonstration on a laptop. A run that was interrupted goes on where it
     stopped when the same command is given again.
     """
-    options = dict(locals())
-    if preset not in PRESETS:
-        raise CulnigError(f"unknown preset {preset!r}: choose from {', '.join(PRESETS)}")
-    fields = {field.name for field in dataclasses.fields(Study)}
-    given = {k: v for k, v in options.items() if k in fields and v not in (None, [], ())}
-    for name in ("tests", "countries"):
-        if name in given:
-            given[name] = names(given[name])
-    if templates is not None:
-        given["templates"] = str(templates.resolve())
-    study = dataclasses.replace(PRESETS[preset], **given | {"data": {}})
-    study = dataclasses.replace(study, data=_task_paths(data or [], study.task))
+    study = _study(dict(locals()))
     if dry_run:
         _print_plan(study)
         return
     print_comparison(run_study(study, out))
     console.print(f"Report: {(out / 'report.html').resolve()}", soft_wrap=True)
+
+
+def plan(**options: Any) -> None:
+    """What a run would take: instances, tokens, FLOPs, memory and time. Options as those of run.
+
+    For the model, and for the paper's six; the speed of this machine is measured. Nothing is
+    written, and no weights are read.
+    """
+    _print_plan(_study(options))
+
+
+_of_run = inspect.signature(run).parameters.values()
+_of_plan = [parameter for parameter in _of_run if parameter.name not in ("out", "dry_run")]
+plan.__signature__ = inspect.Signature(_of_plan)  # type: ignore[attr-defined]
+plan.__annotations__ = {parameter.name: parameter.annotation for parameter in _of_plan}
+app.command()(plan)
 
 
 @app.command()
@@ -352,6 +358,22 @@ def main() -> None:
         sys.exit(error.exit_code)
 
 
+def _study(options: dict[str, Any]) -> Study:
+    """The preset with the fields that were given among `run`'s options."""
+    preset = options["preset"]
+    if preset not in PRESETS:
+        raise CulnigError(f"unknown preset {preset!r}: choose from {', '.join(PRESETS)}")
+    fields = {field.name for field in dataclasses.fields(Study)}
+    given = {k: v for k, v in options.items() if k in fields and v not in (None, [], ())}
+    for name in ("tests", "countries"):
+        if name in given:
+            given[name] = names(given[name])
+    if given.get("templates") is not None:
+        given["templates"] = str(given["templates"].resolve())
+    study = dataclasses.replace(PRESETS[preset], **given | {"data": {}})
+    return dataclasses.replace(study, data=_task_paths(options["data"] or [], study.task))
+
+
 def _task_paths(given: list[str], task: str) -> dict[str, str]:
     """`[TASK=]PATH` of each task; without a name the study's own task.
 
@@ -369,25 +391,28 @@ def _task_paths(given: list[str], task: str) -> dict[str, str]:
 
 
 def _print_plan(study: Study) -> None:
-    plan = plan_study(study)
+    planned = plan_study(study)
     table = Table(whole("step"), "passes", "instances each", "tokens each")
-    for name, steps in plan.by_name().items():
+    for name, steps in planned.by_name().items():
         table.add_row(name, str(len(steps)), f"{steps[0].instances:,}", f"{steps[0].tokens:,}")
     console.print(table)
-    costs = Table(whole("model"), "weights", "memory", "here", "one H100")
-    for cost in plan.costs:
+    costs = Table(whole("model"), "weights", "memory", "PFLOP", "here", "one H100")
+    for cost in planned.costs:
         costs.add_row(
             cost.model,
             f"{cost.parameters / 1e9:.1f} B",
-            f"{cost.memory / 2**30:.0f} GiB",
+            f"{cost.memory / 2**30:.1f} GiB",
+            f"{cost.flops / 1e15:,.2f}",
             _duration(cost.seconds_here),
             _duration(cost.seconds_h100),
         )
     console.print(costs)
-    console.print(plan.note, soft_wrap=True)
+    console.print(planned.note, soft_wrap=True)
 
 
 def _duration(seconds: float) -> str:
     if seconds > 1000 * 3600:
         return "> 1,000 h"
+    if seconds < 120:
+        return f"{seconds:.0f} s"
     return f"{seconds / 60:,.0f} min" if seconds < 7200 else f"{seconds / 3600:,.0f} h"

@@ -1,28 +1,38 @@
-"""The plan of a study: instances, tokens, time and memory, before anything is run."""
+"""The plan of a study: instances, tokens, FLOPs, time and memory, before anything is run."""
 
+import copy
+import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
-from transformers import AutoTokenizer
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerFast
 
+from culnig_tl.attribution import frozen, score_batch
+from culnig_tl.batches import MOST_TOKENS, fitting_budget, plan_batches, token_bytes
 from culnig_tl.configs import count_neurons, read_config, skeleton
 from culnig_tl.embedded import EMBEDDED_NAME, embedded_folder
 from culnig_tl.errors import CulnigError
+from culnig_tl.evaluation import answer_log_probabilities
 from culnig_tl.instances import Instance
-from culnig_tl.models import default_device
+from culnig_tl.models import default_device, wrap_model
 from culnig_tl.paper import PAPER_MODELS
-from culnig_tl.prompts import make_prompts
+from culnig_tl.prompts import Prompt, make_prompts
 from culnig_tl.scores import TARGETS, VARIANTS
 from culnig_tl.study import SCORED, Study, asked, maskings, study_data
 
-# What of a device's peak a pass reaches: half of the matrix product measured here, which is what
-# attribution with gemma-3-270m does on two CPU cores; 40% of 989 TFLOP/s (bfloat16) on an H100.
-SHARE_HERE = 0.5
+# What attribution is taken to reach of an H100's 989 TFLOP/s in bfloat16: 40%, not measured.
 H100_FLOPS = 0.4 * 989e12
 CHARACTERS_A_TOKEN = 4
+# Parameters of the part of a model that is measured, and how long, in seconds, at least.
+MEASURED_PARAMETERS = 3e8
+MEASURED_SECONDS = 5.0
+_clock = time.perf_counter
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -38,21 +48,27 @@ class Step:
 
 @dataclass(frozen=True)
 class Cost:
-    """What the study costs with one model: parameters, bytes of memory, seconds."""
+    """What the study costs with one model: parameters, bytes of memory a device, FLOPs, seconds."""
 
     model: str
     parameters: int
     memory: float
+    flops: int
     seconds_here: float
     seconds_h100: float
 
 
 @dataclass(frozen=True)
 class Plan:
-    """Steps of the study, its cost for its own model and the paper's six, and what was assumed."""
+    """Steps of the study, its cost for its own model and the paper's six, and what was assumed.
+
+    Attributes:
+        speeds: FLOP/s of this machine, of passes with a backward pass (True) and without.
+    """
 
     steps: tuple[Step, ...]
     costs: tuple[Cost, ...]
+    speeds: dict[bool, float]
     note: str
 
     def by_name(self) -> dict[str, list[Step]]:
@@ -68,36 +84,42 @@ def plan_study(study: Study) -> Plan:
 
     A forward pass costs 2 FLOP a parameter and token, attribution twice that (weights are frozen,
     so the backward pass computes gradients of activations only); the unembedding is counted for
-    the rows that are needed.
+    the rows that are needed. The speed of this machine is measured on some of the prompts with a
+    model of the same configuration, random weights, and as many layers as are quickly made.
 
     Raises:
-        CulnigError: as `study_data`.
+        CulnigError: as `study_data`, or as `wrap_model`.
     """
     data = study_data(study)
+    config = PAPER_MODELS.get(study.model) or read_config(study.model)
     tokenizer = _tokenizer(study.model)
-    steps = [_step(f"score {name}", data[name], study, tokenizer, True) for name in SCORED]
-    same: dict[str, Step] = {}
+    prompts = {name: _prompts(tokenizer, data[name], study) for name in SCORED}
+    steps = [_step(f"score {name}", prompts[name], True) for name in SCORED]
     for masking in maskings(study):
         key = masking.kind if masking.kind in ("specific", "sweep") else "all"
-        if key not in same:
-            same[key] = _step("", asked(masking, data), study, tokenizer, False)
-        once = same[key]
-        steps.append(replace(once, name=f"evaluate {masking.kind}"))
+        if key not in prompts:
+            prompts[key] = _prompts(tokenizer, asked(masking, data), study)
+        steps.append(_step(f"evaluate {masking.kind}", prompts[key], False))
     countries = len({instance.country for instance in data["neuron"]})
-    rate = SHARE_HERE * _matrix_flops(study)
-    models: dict[str, Any] = {}
-    if study.model not in PAPER_MODELS:
-        models[study.model] = read_config(study.model)
-    models |= PAPER_MODELS
-    costs = [_cost(name, config, study, steps, countries, rate) for name, config in models.items()]
+    longest = max(len(prompt.sequence) for part in prompts.values() for prompt in part)
+    measured = _measured_part(config)
+    speeds = _speeds(measured, study, prompts["neuron"], prompts["all"])
+    models = {study.model: config} | PAPER_MODELS
+    costs = [
+        _cost(name, config, study, steps, countries, longest, speeds)
+        for name, config in models.items()
+    ]
     how = "about 4 characters a token" if tokenizer is None else f"tokenizer of {study.model}"
+    layers, device = measured.num_hidden_layers, study.device or default_device()
     note = (
-        f"Tokens: {how}, the same for every model. This machine: half of the "
-        f"{rate / SHARE_HERE / 1e9:,.0f} GFLOP/s that a {study.dtype} matrix product reached just "
-        "now (here). One H100: 40% of its 989 TFLOP/s. Memory: weights in the run's dtype, score "
-        f"sums, activations of {study.token_budget:,} tokens."
+        f"Tokens: {how}, the same for every model. Here ({device}): {speeds[True] / 1e9:,.0f} "
+        f"GFLOP/s scoring and {speeds[False] / 1e9:,.0f} answering, measured just now in "
+        f"{study.dtype} on {layers} of {config.num_hidden_layers} layers of {study.model} with "
+        "random weights. One H100: 40% of its 989 TFLOP/s, an assumption. Memory: weights in the "
+        f"run's dtype, score sums, activations of {_tokens(study):,} tokens"
+        + (f", on each of {study.devices} devices." if study.devices > 1 else ".")
     )
-    return Plan(tuple(steps), tuple(costs), note)
+    return Plan(tuple(steps), tuple(costs), speeds, note)
 
 
 def _tokenizer(model: str) -> Any:
@@ -107,15 +129,22 @@ def _tokenizer(model: str) -> Any:
         return None
 
 
-def _step(
-    name: str, instances: Sequence[Instance], study: Study, tokenizer: Any, backward: bool
-) -> Step:
-    if tokenizer is None:
-        letter = study.answer_format != "cloze"
-        texts = [i.system + i.user + i.prefill if letter else i.cloze for i in instances]
-        tokens = sum(len(text) // CHARACTERS_A_TOKEN for text in texts)
-        return Step(name, len(instances), tokens, len(instances), backward)
-    prompts = make_prompts(tokenizer, instances, study.answer_format)
+def _prompts(tokenizer: Any, instances: Sequence[Instance], study: Study) -> list[Prompt]:
+    if tokenizer is not None:
+        return make_prompts(tokenizer, instances, study.answer_format)
+
+    def tokens(text: str) -> tuple[int, ...]:
+        return (1,) * max(1, len(text) // CHARACTERS_A_TOKEN)
+
+    if study.answer_format == "cloze":
+        return [Prompt(i, tokens(i.cloze), tuple(map(tokens, i.options))) for i in instances]
+    return [
+        Prompt(i, tokens(i.system + i.user + i.prefill), ((1,),) * len(i.options))
+        for i in instances
+    ]
+
+
+def _step(name: str, prompts: Sequence[Prompt], backward: bool) -> Step:
     if backward:
         tokens = sum(len(prompt.sequence) for prompt in prompts)
         rows = sum(len(prompt.label) for prompt in prompts)
@@ -123,38 +152,123 @@ def _step(
         further = [sum(len(option) - 1 for option in prompt.options) for prompt in prompts]
         tokens = sum(len(p.tokens) + more for p, more in zip(prompts, further, strict=True))
         rows = len(prompts) + sum(further)
-    return Step(name, len(instances), tokens, rows, backward)
+    return Step(name, len(prompts), tokens, rows, backward)
+
+
+def _tokens(study: Study) -> int:
+    return study.token_budget or MOST_TOKENS["cpu"]
+
+
+def _sizes(config: Any) -> tuple[int, int, int]:
+    """Parameters: all, those outside the blocks, and those of the unembedding."""
+    parameters = sum(weight.numel() for weight in skeleton(config).parameters())
+    unembedding = config.vocab_size * config.hidden_size
+    return parameters, unembedding * (1 if config.tie_word_embeddings else 2), unembedding
+
+
+def _flops(sizes: tuple[int, int, int], step: Step) -> int:
+    parameters, outside, unembedding = sizes
+    passes = 2 if step.backward else 1
+    return 2 * passes * (step.tokens * (parameters - outside) + step.rows * unembedding)
 
 
 def _cost(
-    name: str, config: Any, study: Study, steps: Sequence[Step], countries: int, rate: float
+    name: str,
+    config: Any,
+    study: Study,
+    steps: Sequence[Step],
+    countries: int,
+    longest: int,
+    speeds: dict[bool, float],
 ) -> Cost:
-    parameters = sum(weight.numel() for weight in skeleton(config).parameters())
-    unembedding = config.vocab_size * config.hidden_size
-    outside = unembedding if config.tie_word_embeddings else 2 * unembedding
-    flops = sum(
-        2
-        * (2 if step.backward else 1)
-        * (step.tokens * (parameters - outside) + step.rows * unembedding)
-        for step in steps
-    )
+    sizes = _sizes(config)
+    flops = [_flops(sizes, step) for step in steps]
+    here = sum(f / speeds[step.backward] for f, step in zip(flops, steps, strict=True))
     width = getattr(torch, study.dtype).itemsize
     sums = len(TARGETS) * len(VARIANTS) * countries * count_neurons(config, name).total * 8
-    # What autograd keeps of a token in a layer: about 4 MLP widths and 12 model widths.
-    kept = config.num_hidden_layers * (4 * config.intermediate_size + 12 * config.hidden_size)
-    logits = 3 * 4 * config.vocab_size * study.token_budget / 16
-    memory = width * (parameters + study.token_budget * kept) + sums + logits
-    return Cost(name, parameters, memory, flops / rate, flops / H100_FLOPS)
+    each = token_bytes(
+        config.num_hidden_layers,
+        config.hidden_size,
+        config.intermediate_size,
+        config.num_attention_heads,
+        config.vocab_size,
+        width,
+        longest,
+    )
+    memory = width * sizes[0] + sums + _tokens(study) * each
+    return Cost(name, sizes[0], memory / study.devices, sum(flops), here, sum(flops) / H100_FLOPS)
 
 
-def _matrix_flops(study: Study) -> float:
-    """FLOP/s of a matrix product of this machine's default device, in the study's dtype."""
-    device = study.device or default_device()
-    size = 4096 if device.startswith("cuda") else 1024
-    a = torch.ones(size, size, dtype=getattr(torch, study.dtype), device=device)
-    best = float("inf")
-    for _ in range(4):
-        start = time.perf_counter()
-        float((a @ a)[0, 0])  # waits for the device
-        best = min(best, time.perf_counter() - start)
-    return 2 * size**3 / best
+def _measured_part(config: Any) -> Any:
+    """The configuration with fewer layers and words, where it has too many parameters."""
+    parameters, outside, _ = _sizes(config)
+    layer = (parameters - outside) / config.num_hidden_layers
+    words = min(config.vocab_size, max(1024, int(MEASURED_PARAMETERS / 2 / config.hidden_size)))
+    if parameters <= MEASURED_PARAMETERS:
+        words = config.vocab_size
+    left = MEASURED_PARAMETERS - words * (outside / config.vocab_size)
+    layers = min(config.num_hidden_layers, max(1, int(left / layer)))
+    part = copy.deepcopy(config)
+    for name, value in vars(config).items():  # layer_types and its like
+        if isinstance(value, list) and len(value) == config.num_hidden_layers:
+            setattr(part, name, value[:layers])
+    part.num_hidden_layers, part.vocab_size = layers, words
+    part.pad_token_id = part.bos_token_id = part.eos_token_id = 0
+    return part
+
+
+def _speeds(
+    config: Any, study: Study, scored: Sequence[Prompt], answered: Sequence[Prompt]
+) -> dict[bool, float]:
+    """FLOP/s of scoring (True) and of answering (False) with random weights."""
+    hf_model = AutoModelForCausalLM.from_config(
+        config, dtype=getattr(torch, study.dtype), attn_implementation="eager"
+    )
+    words = Tokenizer(WordLevel({"x": 0}, unk_token="x"))
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=words, unk_token="x", pad_token="x")
+    name = f"{study.model} with random weights"
+    model = wrap_model(hf_model, tokenizer, name, "TransformerBridge", study.device)
+    sizes, speeds = _sizes(config), {}
+    _log.info("measuring the speed of this machine: up to a minute")
+
+    def fitting(prompt: Prompt) -> Prompt:
+        def short(tokens: tuple[int, ...]) -> tuple[int, ...]:
+            return tuple(token % config.vocab_size for token in tokens)
+
+        return replace(
+            prompt, tokens=short(prompt.tokens), options=tuple(map(short, prompt.options))
+        )
+
+    def score(batch: list[Prompt]) -> None:
+        with torch.enable_grad():
+            score_batch(model, batch, TARGETS, False)
+
+    def answer(batch: list[Prompt]) -> None:
+        with torch.no_grad():
+            answer_log_probabilities(model, batch)
+
+    with frozen(model):
+        for backward, work, prompts in ((True, score, scored), (False, answer, answered)):
+            longest = max(len(prompt.sequence) for prompt in prompts)
+            budget = study.token_budget or fitting_budget(model, longest, backward)
+            sample, seconds = _timed(work, list(map(fitting, prompts)), budget)
+            speeds[backward] = _flops(sizes, _step("", sample, backward)) / seconds
+    return speeds
+
+
+def _timed(
+    work: Callable[[list[Prompt]], None], prompts: Sequence[Prompt], budget: int
+) -> tuple[list[Prompt], float]:
+    """Run ever more of the prompts until it takes long enough; which they were, and how long."""
+    count = 1
+    while True:
+        sample = list(prompts[:: -(-len(prompts) // count)])
+        lengths = [len(prompt.sequence) for prompt in sample]
+        start = _clock()
+        for rows in plan_batches(range(len(sample)), lengths, budget):
+            work([sample[row] for row in rows])
+        seconds = _clock() - start
+        # The first is a warm-up.
+        if count > 1 and (seconds >= MEASURED_SECONDS or len(sample) == len(prompts)):
+            return sample, seconds
+        count *= 4

@@ -227,7 +227,7 @@ def test_out_of_memory_twice_says_what_to_lower(monkeypatch):
     def fails(*args):
         raise torch.OutOfMemoryError("CUDA out of memory")
 
-    monkeypatch.setattr("culnig_tl.attribution._score_batch", fails)
+    monkeypatch.setattr("culnig_tl.attribution.score_batch", fails)
     with pytest.raises(CulnigError, match="lower token_budget .--token-budget., now"):
         attribute(tiny.bridge("llama"), tiny.instances(), token_budget=99)
 
@@ -245,10 +245,10 @@ sys.path.insert(0, {tests!r})
 import tiny
 from culnig_tl import attribute
 import culnig_tl.attribution as a
-real = a._score_batch
+real = a.score_batch
 def slow(*args):
     import time; time.sleep(0.05); return real(*args)
-a._score_batch = slow
+a.score_batch = slow
 attribute(tiny.bridge("llama"), tiny.instances(40), token_budget=1,
           checkpoint={path!r}, checkpoint_seconds=0)
 """

@@ -274,13 +274,13 @@ def test_errors(tmp_path):
         trained(tmp_path, steps=2, evaluate_every=1)
 
 
-def byte_model(folder):
+def byte_model(folder, **changes):
     """A tiny model that reads any text, byte by byte."""
     words = sorted(pre_tokenizers.ByteLevel.alphabet())
     bytes_ = Tokenizer(models.BPE({w: i for i, w in enumerate(words)}, merges=[]))
     bytes_.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     bytes_.decoder = decoders.ByteLevel()
-    hf = tiny.hf_model("llama", vocab_size=256, max_position_embeddings=1024)
+    hf = tiny.hf_model("llama", vocab_size=256, max_position_embeddings=1024, **changes)
     hf.save_pretrained(folder)
     PreTrainedTokenizerFast(tokenizer_object=bytes_, pad_token=words[0]).save_pretrained(folder)
     return folder

@@ -43,11 +43,11 @@ from culnig_tl.files import write_json
 from culnig_tl.runs import write_evaluation
 from pathlib import Path
 out = Path({out!r})
-real = a._score_batch
+real = a.score_batch
 def slow(*args):
     time.sleep({pause})
     return real(*args)
-a._score_batch = slow
+a.score_batch = slow
 (out / ("pid" + os.environ["RANK"])).write_text(str(os.getpid()))
 model = tiny.bridge("llama")
 scores = attribute(model, tiny.instances(41), token_budget=40, checkpoint=out / "c",
@@ -139,9 +139,9 @@ def test_a_process_that_dies_ends_the_run_and_loses_nothing(tmp_path, alone):
     assert 0 < kept < 41
     scored = []
     with pytest.MonkeyPatch.context() as patch:
-        real = attribution._score_batch
+        real = attribution.score_batch
         patch.setattr(
-            attribution, "_score_batch", lambda m, p, *a: scored.extend(p) or real(m, p, *a)
+            attribution, "score_batch", lambda m, p, *a: scored.extend(p) or real(m, p, *a)
         )
         resumed = attribute(
             tiny.bridge("llama"), tiny.instances(41), token_budget=40, checkpoint=out / "c"

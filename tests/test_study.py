@@ -1,16 +1,21 @@
 """Studies: what a study masks and asks, its plan, and its tables from made-up evaluations."""
 
 import dataclasses
+import time
 
 import numpy as np
 import pandas as pd
 import pytest
 import tiny
+from test_finetuning import byte_model
 from test_selection import CULTURE, LAYOUT
 
+from culnig_tl import attribute, evaluate, load_model, plan
+from culnig_tl.configs import read_config
 from culnig_tl.errors import CulnigError, EmptySelection
 from culnig_tl.instances import FOCUS_COUNTRIES
 from culnig_tl.neurons import NeuronSet
+from culnig_tl.paper import PAPER_MODELS
 from culnig_tl.published import published
 from culnig_tl.results import study_tables
 from culnig_tl.study import GENERAL, PRESETS, SCORED, Study, asked, maskings, study_data
@@ -182,13 +187,11 @@ def test_published():
     assert published("ablations", "phi-4").loc["without CountryRC", "countryrc"] == 0.13
 
 
-@pytest.mark.model
-@tiny.needs_gemma
-def test_plan():
-    from culnig_tl.plan import plan_study
-
-    plan = plan_study(WHOLE)
-    groups = plan.by_name()
+def test_the_plan_of_the_papers_models(monkeypatch):
+    monkeypatch.setattr(plan, "MEASURED_SECONDS", 0.0)
+    monkeypatch.setattr(plan, "MEASURED_PARAMETERS", 1e6)  # of gemma-3-270m, one layer, few words
+    planned = plan.plan_study(dataclasses.replace(WHOLE, token_budget=100))
+    groups = planned.by_name()
     assert {name: len(steps) for name, steps in groups.items()} == {
         **dict.fromkeys(("score neuron", "score control", "score countryrc"), 1),
         **{"evaluate original": 1, "evaluate general": 1, "evaluate random": 2},
@@ -201,7 +204,7 @@ def test_plan():
     assert steps["evaluate original"].instances == 32 + 4 * 3
     assert steps["evaluate specific"].instances == 32 + 4
     assert steps["evaluate original"].tokens > 10 * steps["evaluate original"].instances
-    costs = {cost.model: cost for cost in plan.costs}
+    costs = {cost.model: cost for cost in planned.costs}
     assert len(costs) == 7
     # Published sizes: 0.27, 11.8 (text part), 8.0 and 14.7 billion.
     for name, billions in (
@@ -215,3 +218,57 @@ def test_plan():
     small, large = costs["gemma-3-270m"], costs["google/gemma-3-27b-it"]
     assert large.seconds_here > 50 * small.seconds_here
     assert large.memory > 27e9 * 4
+    sizes = plan._sizes(PAPER_MODELS["google/gemma-3-27b-it"])
+    assert large.flops == sum(plan._flops(sizes, step) for step in planned.steps)
+    assert "measured just now in float32 on 1 of 18 layers of gemma-3-270m" in planned.note
+
+
+def test_a_plan_without_the_models_tokenizer(monkeypatch):
+    monkeypatch.setattr(plan, "_speeds", lambda *arguments: {True: 1e9, False: 1e9})
+    model = "microsoft/phi-4"  # known by its configuration alone; no network in tests
+    letter = plan.plan_study(dataclasses.replace(SMALL, model=model, devices=2))
+    assert "about 4 characters a token" in letter.note
+    assert "on each of 2 devices" in letter.note
+    cloze = plan.plan_study(dataclasses.replace(SMALL, model=model, answer_format="cloze"))
+    texts = [i.cloze for i in study_data(SMALL)["neuron"]]
+    labels = [i.options[i.answer] for i in study_data(SMALL)["neuron"]]
+    about = sum(map(len, texts)) / 4 + sum(map(len, labels)) / 4
+    assert cloze.steps[0].tokens == pytest.approx(about, rel=0.25)
+    assert letter.costs[0].memory == pytest.approx(cloze.costs[0].memory / 2, rel=0.1)
+
+
+@pytest.mark.model
+@pytest.mark.parametrize(
+    "name",
+    [
+        "small",
+        pytest.param("gemma-3-270m", marks=[pytest.mark.slow, tiny.needs_gemma]),
+    ],
+)
+def test_the_plan_against_a_real_run(monkeypatch, tmp_path, name):
+    """Seconds within 30%: of processor time, as other tests run beside this one."""
+    if name == "small":
+        wide = {"hidden_size": 256, "intermediate_size": 1024, "num_hidden_layers": 4}
+        name = str(byte_model(tmp_path / "small", **wide))
+        monkeypatch.setattr(plan, "MEASURED_SECONDS", 1.0)
+    study = dataclasses.replace(WHOLE, model=name, limit=64, answer_format="cloze")
+    model, data = load_model(name), study_data(study)
+    sizes = plan._sizes(read_config(name))
+    asked_here = [i for name, part in data.items() if name not in SCORED for i in part]
+    monkeypatch.setattr(plan, "_clock", time.process_time)
+    for attempt in range(4):
+        planned = plan.plan_study(study)
+        groups = planned.by_name()
+        ratios = {}
+        for step, work in (
+            ("score neuron", lambda: attribute(model, data["neuron"], "cloze")),
+            ("evaluate original", lambda: evaluate(model, asked_here, answer_format="cloze")),
+        ):
+            expected = plan._flops(sizes, groups[step][0])
+            start = time.process_time()
+            work()
+            seconds = time.process_time() - start
+            ratios[step] = expected / planned.speeds[groups[step][0].backward] / seconds
+        if all(0.7 < ratio < 1.3 for ratio in ratios.values()):
+            break
+        assert attempt < 3, ratios

@@ -97,7 +97,7 @@ def main():
         model = models.wrap_model(hf, tokenizer, f"tiny-{sys.argv[1]}")
         prompts = make_prompts(tokenizer, tiny.instances(4), "cloze")
         with attribution.frozen(model):
-            found = attribution._score_batch(model, prompts, ("product", "log"), True)
+            found = attribution.score_batch(model, prompts, ("product", "log"), True)
         sums = attribution._zeros(model, layout_of(model), (2, 3, 4))
         with torch.no_grad():
             answer_log_probabilities(model, prompts)
