@@ -16,6 +16,7 @@ from culnig_tl.finetune_runs import finetune_run, run_modules, training_memory
 from culnig_tl.methods import compare_methods
 from culnig_tl.modules import CHOICES
 from culnig_tl.neurons import NeuronSet
+from culnig_tl.precision import precision_run
 from culnig_tl.report import table_rows
 from culnig_tl.runs import read_run
 from culnig_tl.short_answers import short_answers_run
@@ -198,6 +199,33 @@ def export(
     chosen = None if neurons is None else NeuronSet.load(neurons)
     console.print(repr(export_run(run_folder, to, chosen, factor)))
     console.print(f"Saved: {to.resolve()}", soft_wrap=True)
+
+
+@app.command()
+def precision(
+    run_folder: RunFolder,
+    dtypes: Annotated[str, typer.Option(help="Comma-separated.")] = "bfloat16,float16",
+) -> None:
+    """How far a run's neurons move when its model is loaded in other dtypes.
+
+    Scores the run's instances again in each and selects again.
+    """
+    table = precision_run(run_folder, names(dtypes))
+    shown = Table(
+        "dtype", whole("set"), "neurons", "shared", "overlap %", "Spearman, MLP", "attention"
+    )
+    for (dtype, name), row in table.iterrows():  # type: ignore[misc]
+        shown.add_row(
+            dtype,
+            name,
+            f"{row['neurons']:.0f}",
+            f"{row['shared']:.0f}",
+            f"{100 * row['overlap']:.1f}",
+            f"{row['spearman_mlp']:.4f}",
+            f"{row['spearman_attention']:.4f}",
+        )
+    console.print(shown)
+    console.print("overlap: of the run's own set; Spearman: of all neurons' rank values")
 
 
 def _print_report(run_folder: Path) -> None:

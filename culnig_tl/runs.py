@@ -69,8 +69,8 @@ def run_study(study: Study, out: str | Path) -> pd.DataFrame:
         "model": describe_model(model),
     }
     write_json(out / "run.json", run)
-    scores = {name: _scored(model, study, data[name], name, out) for name in SCORED}
-    sets = _selected(made, scores)
+    scores = {name: score_once(model, study, data[name], name, out) for name in SCORED}
+    sets = select_sets(made, scores)
     for neurons in sets.values():
         neurons.save(_set_file(out, neurons.name))
     agreed(None)  # the sets are there
@@ -160,6 +160,50 @@ def run_scores(out: Path) -> dict[str, Scores]:
     return {name: Scores.load(_scores_file(out, name)) for name in SCORED}
 
 
+def select_sets(made: Sequence[Masking], scores: Mapping[str, Scores]) -> dict[str, NeuronSet]:
+    """The sets of these maskings by name.
+
+    Those without neurons are left out, with a warning; the culture-general one may not be.
+
+    Raises:
+        CulnigError: it has no neurons.
+    """
+    sets: dict[str, NeuronSet] = {}
+    for masking in made:
+        if masking.select is None:
+            continue
+        try:
+            sets[masking.name] = masking.select(scores, sets.get(GENERAL))
+        except EmptySelection as error:
+            if masking.kind == "general":
+                raise
+            _log.warning("left out: %s", error)
+    return sets
+
+
+def score_once(
+    model: HookedModel, study: Study, instances: Sequence[Instance], name: str, out: Path
+) -> Scores:
+    """The scores of `name` in the folder `out`, made as the study says if they are not there."""
+    file = _scores_file(out, name)
+    if agreed(file.exists()):
+        return Scores.load(
+            file, layout_of(model), describe_model(model)["name"], content_hash(list(instances))
+        )
+    _log.info("scoring %d instances: %s", len(instances), name)
+    checkpoint = file.with_suffix(".checkpoint")
+    scores = attribute(
+        model,
+        instances,
+        study.answer_format,
+        token_budget=study.token_budget,
+        checkpoint=checkpoint,
+    )
+    scores.save(file)
+    remove_checkpoint(checkpoint)
+    return scores
+
+
 def evaluate_once(
     model: HookedModel,
     study: Study,
@@ -224,21 +268,6 @@ def read_evaluation(path: Path) -> pd.DataFrame:
         raise CulnigError(f"cannot read evaluation {path}: {error}; delete it") from error
 
 
-def _selected(made: Sequence[Masking], scores: Mapping[str, Scores]) -> dict[str, NeuronSet]:
-    """The sets by name; those without neurons are left out, the culture-general one may not be."""
-    sets: dict[str, NeuronSet] = {}
-    for masking in made:
-        if masking.select is None:
-            continue
-        try:
-            sets[masking.name] = masking.select(scores, sets.get(GENERAL))
-        except EmptySelection as error:
-            if masking.kind == "general":
-                raise
-            _log.warning("left out: %s", error)
-    return sets
-
-
 def _check_writable(out: Path) -> None:
     probe = out / ".writable"
     write_atomically(probe, lambda name: name.write_text(""))
@@ -278,25 +307,3 @@ def _set_file(out: Path, name: str) -> Path:
 
 def _evaluation_file(out: Path, name: str) -> Path:
     return out / "evaluations" / f"{name}.csv"
-
-
-def _scored(
-    model: HookedModel, study: Study, instances: Sequence[Instance], name: str, out: Path
-) -> Scores:
-    file = _scores_file(out, name)
-    if agreed(file.exists()):
-        return Scores.load(
-            file, layout_of(model), describe_model(model)["name"], content_hash(list(instances))
-        )
-    _log.info("scoring %d instances: %s", len(instances), name)
-    checkpoint = file.with_suffix(".checkpoint")
-    scores = attribute(
-        model,
-        instances,
-        study.answer_format,
-        token_budget=study.token_budget,
-        checkpoint=checkpoint,
-    )
-    scores.save(file)
-    remove_checkpoint(checkpoint)
-    return scores

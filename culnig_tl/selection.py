@@ -49,9 +49,7 @@ def select_general(
     check_shares(shares)
     _check_one_model(scores, control, countryrc)
     layout, target = scores.layout, target or scores.targets[0]
-    rank = scores.mean(variant, target=target)
-    if control is not None:
-        rank = rank - control.mean(variant, target=target)
+    rank = rank_values(scores, control, variant, target=target)
     chosen = _top_of_pools(layout, rank, top_mlp, top_attention)
     if countryrc is not None:
         names = _top_of_pools(layout, countryrc.mean(variant, target=target), remove, remove)
@@ -107,8 +105,7 @@ def select_specific(
     target = target or scores.targets[0]
 
     def rank_of(where: str) -> np.ndarray:
-        mean = scores.mean(variant, [where], target)
-        return mean if control is None else mean - control.mean(variant, [where], target)
+        return rank_values(scores, control, variant, [where], target)
 
     everything = np.arange(scores.layout.total)
     chosen = top_share(everything, rank_of(country), top)
@@ -125,6 +122,19 @@ def select_specific(
     neurons = NeuronSet(scores.layout, chosen[z >= least_z], name or country, about)
     check_selectable(neurons)
     return neurons
+
+
+def rank_values(
+    scores: Scores,
+    control: Scores | None,
+    variant: str,
+    countries: Sequence[str] | None = None,
+    target: str | None = None,
+) -> np.ndarray:
+    """What neurons are ranked by: mean(scores) - mean(control), by flat id; arguments as above."""
+    target = target or scores.targets[0]
+    mean = scores.mean(variant, countries, target)
+    return mean if control is None else mean - control.mean(variant, countries, target)
 
 
 def overlap(sets: Sequence[NeuronSet]) -> pd.DataFrame:

@@ -9,7 +9,7 @@ PACKAGE = Path(__file__).resolve().parents[1] / "culnig_tl"
 ORDER = (
     "errors files processes instances tasks neurons embedded configs models prompts batches scores checkpoints attribution "
     "selection modules lape ablation evaluation generation texts effects set_effects "
-    "patching tokens agreement comparison study results published plots report runs verify "
+    "patching tokens agreement comparison study results published plots report runs verify precision "
     "short_answers methods paper plan finetuning finetune_runs export commands cli __main__"
 ).split()
 DATA = "data"  # the folder of bundled data: a package without code

@@ -1,0 +1,95 @@
+# pyright: reportAttributeAccessIssue=false
+# (scipy types its results as tuples)
+"""Precision: how far the neurons of a run move when its model is loaded in another dtype."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from culnig_tl.errors import CulnigError
+from culnig_tl.files import write_atomically
+from culnig_tl.neurons import ATTENTION_SITES, SITES
+from culnig_tl.processes import agreed
+from culnig_tl.runs import (
+    check_finished,
+    load_study_model,
+    run_scores,
+    score_once,
+    select_sets,
+)
+from culnig_tl.scores import Scores
+from culnig_tl.selection import rank_values
+from culnig_tl.study import SCORED, Study, maskings, study_data, study_of
+
+
+def precision_run(out: str | Path, dtypes: Sequence[str] = ("bfloat16", "float16")) -> pd.DataFrame:
+    """Score a finished run's instances again with the model in other dtypes, and select again.
+
+    Products and sums are float32 or better in all of them (`attribute`). The scores go into
+    `out/precision/DTYPE`, the table into `out/precision/table.csv`; what is there is not done
+    again.
+
+    Returns:
+        By dtype and set (the culture-general one, and the specific ones of the run): neurons (of
+        the set in that dtype), shared (with the run's own), overlap (shared as a share of the run's
+        own); spearman_mlp and spearman_attention: the rank correlation, over all neurons of the
+        pool, of what the culture-general neurons are ranked by.
+
+    Raises:
+        CulnigError: not a finished run, an unknown dtype or the run's own, scores that are not
+            finite in that dtype, or no neurons.
+    """
+    out = Path(out)
+    check_finished(out)
+    study, own = study_of(out), run_scores(out)
+    if not dtypes:
+        raise CulnigError("no dtype: give some, as --dtypes bfloat16,float16")
+    same = [dtype for dtype in dtypes if dtype == study.dtype]
+    if same:
+        raise CulnigError(f"{out} is a run in {same[0]} already: give other dtypes (--dtypes)")
+    data, rows = study_data(study), []
+    made = [m for m in maskings(study) if m.kind in ("general", "specific")]
+    reference, ranks = select_sets(made, own), _ranks(own, study)
+    for dtype in dict.fromkeys(dtypes):
+        there = replace(study, dtype=dtype)
+        folder = out / "precision" / dtype
+        try:
+            scores = run_scores(folder)
+        except CulnigError:  # not all of them are there
+            model = load_study_model(there)
+            scores = {name: score_once(model, there, data[name], name, folder) for name in SCORED}
+        found, moved = select_sets(made, scores), _ranks(scores, study)
+        agreement = {
+            f"spearman_{pool}": stats.spearmanr(ranks[pool], moved[pool]).statistic
+            for pool in ranks
+        }
+        for name, neurons in reference.items():
+            ids = found[name].ids if name in found else np.empty(0, dtype=int)
+            shared = len(np.intersect1d(ids, neurons.ids))
+            rows.append(
+                {
+                    "dtype": dtype,
+                    "set": name,
+                    "neurons": len(ids),
+                    "shared": shared,
+                    "overlap": shared / len(neurons),
+                    **agreement,
+                }
+            )
+    table = pd.DataFrame(rows).set_index(["dtype", "set"])
+    write_atomically(out / "precision" / "table.csv", table.to_csv)
+    agreed(None)  # it is there
+    return table
+
+
+def _ranks(scores: Mapping[str, Scores], study: Study) -> dict[str, np.ndarray]:
+    """By pool, what the study's culture-general neurons are ranked by."""
+    layout = scores["neuron"].layout
+    control = scores["control"] if study.control else None
+    values = rank_values(scores["neuron"], control, study.variant, target=study.target)
+    pools = {"mlp": SITES[:1], "attention": ATTENTION_SITES}
+    return {pool: values[layout.ids_of(sites)] for pool, sites in pools.items()}
