@@ -396,12 +396,12 @@ def _print_plan(study: Study) -> None:
     for name, steps in planned.by_name().items():
         table.add_row(name, str(len(steps)), f"{steps[0].instances:,}", f"{steps[0].tokens:,}")
     console.print(table)
-    costs = Table(whole("model"), "weights", "memory", "PFLOP", "here", "one H100")
+    costs = Table(whole("model"), "parameters", "GiB", "PFLOP", "here", "H100")
     for cost in planned.costs:
         costs.add_row(
             cost.model,
             f"{cost.parameters / 1e9:.1f} B",
-            f"{cost.memory / 2**30:.1f} GiB",
+            f"{cost.memory / 2**30:.1f}",
             f"{cost.flops / 1e15:,.2f}",
             _duration(cost.seconds_here),
             _duration(cost.seconds_h100),

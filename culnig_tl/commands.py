@@ -13,6 +13,7 @@ from culnig_tl.errors import CulnigError
 from culnig_tl.export import export_run
 from culnig_tl.files import process_rank
 from culnig_tl.finetune_runs import finetune_run, run_modules, training_memory
+from culnig_tl.harness import lm_eval_run
 from culnig_tl.methods import compare_methods
 from culnig_tl.modules import CHOICES
 from culnig_tl.neurons import NeuronSet
@@ -226,6 +227,52 @@ def precision(
         )
     console.print(shown)
     console.print("overlap: of the run's own set; Spearman: of all neurons' rank values")
+
+
+@app.command("lm-eval")
+def lm_eval(
+    run_folder: RunFolder,
+    tasks: Annotated[str, typer.Option(help="Names of tasks or groups, comma-separated.")],
+    include_path: Annotated[
+        Path | None, typer.Option(help="A folder of task files of your own.")
+    ] = None,
+    limit: Annotated[int, typer.Option(help="Documents a task at most; 0: all.")] = 0,
+    few_shot: Annotated[
+        int | None, typer.Option(help="Examples before each question; default: the task's.")
+    ] = None,
+    batch_size: Annotated[int, typer.Option(help="Sequences in a batch.")] = 8,
+    seeds: Annotated[int, typer.Option(help="Random sets of the run.")] = 1,
+    apply_chat_template: Annotated[
+        bool, typer.Option("--apply-chat-template", help="Ask as a chat.")
+    ] = False,
+) -> None:
+    """Any task of lm-evaluation-harness, with a run's neurons masked (extra lm-eval)."""
+    table = lm_eval_run(
+        run_folder,
+        names(tasks),
+        include_path,
+        limit or None,
+        few_shot,
+        batch_size,
+        seeds,
+        apply_chat_template,
+    )
+    shown = Table(whole("task"), "metric", "items", "original", "masked", "random")
+    for (task, metric), row in table.iterrows():  # type: ignore[misc]
+        error = f" ± {row['stderr']:.4f}" if row["stderr"] == row["stderr"] else ""
+        shown.add_row(
+            task,
+            metric,
+            "" if pd.isna(row["items"]) else f"{row['items']:.0f}",
+            f"{row['original']:.4f}{error}",
+            f"{row['masked']:.4f}",
+            f"{row['random']:.4f}",
+        )
+    console.print(shown)
+    console.print(
+        f"masked: {GENERAL} neurons; random: as many random ones, the mean of {seeds}; ±: the "
+        "harness's standard error over documents"
+    )
 
 
 def _print_report(run_folder: Path) -> None:

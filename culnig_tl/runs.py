@@ -140,9 +140,9 @@ def load_study_model(study: Study) -> HookedModel:
     )
 
 
-def load_study_hf_model(study: Study) -> tuple[Any, Any]:
+def load_study_hf_model(study: Study, devices: int = 1) -> tuple[Any, Any]:
     """The Hugging Face model behind it, and its tokenizer."""
-    return load_hf_model(study.model, study.dtype, study.revision, study.trust_remote_code)
+    return load_hf_model(study.model, study.dtype, study.revision, study.trust_remote_code, devices)
 
 
 def run_sets(out: Path, kind: str) -> list[NeuronSet]:

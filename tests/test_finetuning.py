@@ -282,7 +282,10 @@ def byte_model(folder, **changes):
     bytes_.decoder = decoders.ByteLevel()
     hf = tiny.hf_model("llama", vocab_size=256, max_position_embeddings=1024, **changes)
     hf.save_pretrained(folder)
-    PreTrainedTokenizerFast(tokenizer_object=bytes_, pad_token=words[0]).save_pretrained(folder)
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=bytes_, pad_token=words[0], eos_token=words[0]
+    )
+    tokenizer.save_pretrained(folder)
     return folder
 
 

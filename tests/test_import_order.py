@@ -10,7 +10,7 @@ ORDER = (
     "errors files processes instances tasks neurons embedded configs models prompts batches scores checkpoints attribution "
     "selection modules lape ablation evaluation generation texts effects set_effects "
     "patching tokens agreement comparison study results published plots report runs verify precision "
-    "short_answers methods paper plan finetuning finetune_runs export commands cli __main__"
+    "short_answers methods paper plan finetuning finetune_runs export harness commands cli __main__"
 ).split()
 DATA = "data"  # the folder of bundled data: a package without code
 MAY_BE_ABSENT = {"__main__"}

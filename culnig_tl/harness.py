@@ -1,0 +1,187 @@
+"""lm-evaluation-harness: any of its tasks with a run's neurons masked, through weights alone."""
+
+import json
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from culnig_tl.errors import CulnigError
+from culnig_tl.export import scale_weights
+from culnig_tl.files import process_count, read_json, write_atomically, write_json
+from culnig_tl.models import default_device
+from culnig_tl.neurons import NeuronSet
+from culnig_tl.runs import check_arguments, check_finished, load_study_hf_model, run_sets
+from culnig_tl.study import GENERAL, Study, study_of
+
+ORIGINAL = "original"
+_log = logging.getLogger(__name__)
+
+
+def lm_eval_run(
+    out: str | Path,
+    tasks: Sequence[str],
+    include_path: str | Path | None = None,
+    limit: int | None = None,
+    few_shot: int | None = None,
+    batch_size: int = 8,
+    seeds: int = 1,
+    apply_chat_template: bool = False,
+) -> pd.DataFrame:
+    """Evaluate tasks of lm-evaluation-harness on a finished run's model, with and without neurons.
+
+    Three kinds of model, all through the harness's own class for Hugging Face models: the
+    original, the one with the run's culture-general neurons masked in its weights
+    (`scale_weights`, by the run's factor), and with each of `seeds` random sets of the run. What
+    the harness gave is kept in `out/lm-eval/TASK/SET.json` and not done again; `table.csv` beside
+    them holds what is returned.
+
+    Args:
+        out: the folder of `run_study`.
+        tasks: names of tasks or groups, the harness's own or those in `include_path`.
+        include_path: a folder of task files (YAML) of one's own.
+        limit: at most so many documents a task; None takes all.
+        few_shot: examples before each question; None takes what the task says.
+        batch_size: sequences in a batch.
+        seeds: random sets.
+        apply_chat_template: as the harness's option of that name.
+
+    Returns:
+        By task and metric: items, original, masked, random (mean over the sets), random_sd
+        (population standard deviation over them), stderr (the harness's, of the original).
+
+    Raises:
+        CulnigError: not a finished run, no lm-eval, an unknown task, one whose data cannot be
+            had, other arguments than before, or several processes.
+    """
+    out = Path(out)
+    check_finished(out)
+    if process_count() > 1:
+        raise CulnigError("lm-eval runs in one process: start it without torchrun")
+    for what, value in (("seeds", seeds), ("batch_size", batch_size)):
+        if value < 1:
+            raise CulnigError(f"{what} is {value}: give 1 or more")
+    study = study_of(out)
+    random = (run_sets(out, "random") or run_sets(out, "matched"))[:seeds]
+    sets = {ORIGINAL: None, **{neurons.name: neurons for neurons in run_sets(out, "general")}}
+    sets |= {neurons.name: neurons for neurons in random}
+    manager = _task_manager(include_path)
+    unknown = [task for task in tasks if not manager.match_tasks([task])]
+    if unknown or not tasks:
+        raise CulnigError(
+            f"lm-eval has no task {unknown[0]!r}: 'lm-eval ls tasks' lists them; for your own, "
+            "give their folder with --include-path"
+            if unknown
+            else "no task: give names of lm-eval's tasks with --tasks"
+        )
+    arguments = {
+        "limit": limit,
+        "few_shot": few_shot,
+        "apply_chat_template": apply_chat_template,
+        "factor": study.factor,
+    }
+    for task in tasks:
+        check_arguments(out / "lm-eval" / task / "arguments.json", arguments)
+    for name, neurons in sets.items():
+        left = [task for task in tasks if not _file(out, task, name).exists()]
+        if not left:
+            continue
+        model = _harness_model(study, neurons, batch_size)
+        for task in left:
+            _log.info("lm-eval: %s, %s", task, name)
+            found = _evaluate(model, task, manager, limit, few_shot, apply_chat_template)
+            write_json(_file(out, task, name), found)
+    frames = []
+    for task in tasks:
+        frames.append(_table({name: read_json(_file(out, task, name)) for name in sets}))
+        write_atomically(out / "lm-eval" / task / "table.csv", frames[-1].to_csv)
+    return pd.concat(frames)
+
+
+def _file(out: Path, task: str, name: str) -> Path:
+    return out / "lm-eval" / task / f"{name}.json"
+
+
+def _task_manager(include_path: str | Path | None) -> Any:
+    try:
+        from lm_eval.tasks import TaskManager
+    except ImportError as error:
+        raise CulnigError(
+            "lm-evaluation-harness is not installed: pip install 'culnig-tl[lm-eval]'"
+        ) from error
+    logging.getLogger("lm_eval").setLevel(logging.ERROR)
+    if include_path is not None and not Path(include_path).is_dir():
+        raise CulnigError(f"no folder {include_path}: check --include-path")
+    return TaskManager(include_path=None if include_path is None else str(include_path))
+
+
+def _harness_model(study: Study, neurons: NeuronSet | None, batch_size: int) -> Any:
+    from lm_eval.models.huggingface import HFLM
+
+    hf_model, tokenizer = load_study_hf_model(study, study.devices)
+    if neurons is not None:
+        scale_weights(hf_model, neurons, study.factor)
+    if study.devices == 1:
+        hf_model = hf_model.to(study.device or default_device())
+    return HFLM(pretrained=hf_model, tokenizer=tokenizer, batch_size=batch_size)
+
+
+def _evaluate(
+    model: Any,
+    task: str,
+    manager: Any,
+    limit: int | None,
+    few_shot: int | None,
+    apply_chat_template: bool,
+) -> dict[str, Any]:
+    """What the harness says of a task: its results, the numbers of documents, versions."""
+    from lm_eval import simple_evaluate
+
+    evaluate: Any = simple_evaluate  # its decorator hides its arguments from type checkers
+    try:
+        found = evaluate(
+            model,
+            tasks=[task],
+            task_manager=manager,
+            limit=limit,
+            num_fewshot=few_shot,
+            apply_chat_template=apply_chat_template,
+            log_samples=False,
+        )
+    except (OSError, ValueError, KeyError, ImportError) as error:
+        reason = " ".join(str(error).split())[:160]
+        raise CulnigError(
+            f"lm-eval cannot run {task!r}: check its data and its file ({reason})"
+        ) from error
+    assert found is not None
+    kept = {key: found.get(key) for key in ("results", "n-samples", "versions", "n-shot")}
+    return json.loads(json.dumps(kept, default=str))
+
+
+def _table(found: dict[str, Any]) -> pd.DataFrame:
+    """One row a task and metric, from what the harness gave by set."""
+    random = [name for name in found if name not in (ORIGINAL, GENERAL)]
+    rows = []
+    for task, original in found[ORIGINAL]["results"].items():
+        for metric, value in original.items():
+            if "," not in metric or "_stderr," in metric or not isinstance(value, int | float):
+                continue
+            name, chosen = metric.split(",")
+            drawn = [found[one]["results"][task][metric] for one in random]
+            stderr = original.get(f"{name}_stderr,{chosen}")
+            rows.append(
+                {
+                    "task": task,
+                    "metric": name if chosen == "none" else f"{name} ({chosen})",
+                    "items": found[ORIGINAL]["n-samples"].get(task, {}).get("effective"),
+                    "original": value,
+                    "masked": found[GENERAL]["results"][task][metric],
+                    "random": np.mean(drawn),
+                    "random_sd": np.std(drawn),
+                    "stderr": stderr if isinstance(stderr, float) else np.nan,
+                }
+            )
+    return pd.DataFrame(rows).set_index(["task", "metric"])
