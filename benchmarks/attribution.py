@@ -70,7 +70,7 @@ def make_batches(
     sequences = [prompt.sequence for prompt in prompts]
     return [
         ([prompts[row] for row in rows], pad_batch(sequences, rows, tokenizer, device))
-        for rows in plan_batches([len(sequence) for sequence in sequences], budget)
+        for rows in plan_batches(range(len(prompts)), [*map(len, sequences)], budget)
     ]
 
 
@@ -196,16 +196,30 @@ def bare_scores(model: Any, groups: Sequence[Group], scores: Scores) -> Tensor:
     def use(
         prompts: Sequence[Prompt], batch: Batch, log_p: Tensor, gradients: Any, outputs: Any
     ) -> None:
-        probability = log_p.detach().exp()[:, None]
-        rows = torch.tensor([scores.countries.index(p.instance.country or "") for p in prompts])
+        probability = log_p.detach().exp()
         for key, gradient in gradients.items():
-            product = (outputs[key] * gradient).detach() * probability[:, :, None]
-            highest = product.masked_fill(batch.mask[:, :, None] == 0, -torch.inf).amax(dim=1)
-            weighted = (highest * probability).double().cpu()
-            sums[:, layout.span(*key)] = sums[:, layout.span(*key)].index_add(0, rows, weighted)
+            product = (outputs[key] * gradient).detach() * probability[:, None, None]
+            add_highest(sums, scores, key, product, prompts, batch.mask, probability)
 
     bare_limit(model, groups, frozen=True, use=use)
     return sums
+
+
+def add_highest(
+    sums: Tensor,
+    scores: Scores,
+    key: Key,
+    product: Tensor,
+    prompts: Sequence[Prompt],
+    mask: Tensor,
+    probability: Tensor,
+) -> None:
+    """Add to `sums`, [country, neuron], P(y|x) times the highest activation x gradient of P."""
+    rows = torch.tensor([scores.countries.index(p.instance.country or "") for p in prompts])
+    highest = product.masked_fill(mask[:, :, None] == 0, -torch.inf).amax(dim=1)
+    weighted = (highest * probability[:, None]).double().cpu()
+    span = scores.layout.span(*key)
+    sums[:, span] = sums[:, span].index_add(0, rows, weighted)
 
 
 def relative_difference(scores: Scores, bare: Tensor) -> tuple[float, float]:
@@ -214,7 +228,8 @@ def relative_difference(scores: Scores, bare: Tensor) -> tuple[float, float]:
     Each the largest over countries and sites. Not over the sum of all countries: P(y|x) spans
     many orders of magnitude, and the instance with the highest would hide the others.
     """
-    ours = torch.from_numpy(scores.sums[VARIANTS.index("max")]).double()
+    sums = scores.sums[scores.targets.index("product"), VARIANTS.index("max")]
+    ours = torch.from_numpy(sums).double()
     norms, elements = [], []
     for site in SITES:
         ids = torch.from_numpy(scores.layout.ids_of([site]))

@@ -1,4 +1,4 @@
-"""What both benchmarks share: options, timing, peak memory, the table, the JSON file."""
+"""What the benchmarks share: options, timing, peak memory, the table, the JSON file."""
 
 import argparse
 import datetime
@@ -51,7 +51,7 @@ class Target:
 
 
 def parser(description: str | None) -> argparse.ArgumentParser:
-    """The options that both benchmarks have."""
+    """The options that the benchmarks of a method have."""
     options = argparse.ArgumentParser(description=description)
     options.add_argument("--instances", type=int, default=64)
     options.add_argument(

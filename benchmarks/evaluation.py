@@ -37,7 +37,7 @@ def naive(model: Any, instances: Sequence[Instance], budget: int) -> tuple[list[
     pairs = [(prompt, option) for prompt in prompts for option in prompt.options]
     sequences = [prompt.tokens + option for prompt, option in pairs]
     sums, means = [0.0] * len(pairs), [0.0] * len(pairs)
-    for rows in plan_batches([len(sequence) for sequence in sequences], budget):
+    for rows in plan_batches(range(len(pairs)), [*map(len, sequences)], budget):
         batch = pad_batch(sequences, rows, tokenizer, model.cfg.device)
         log_probabilities = model(batch.tokens, attention_mask=batch.mask).log_softmax(dim=-1)
         for i, row in enumerate(rows):

@@ -1,5 +1,6 @@
 """Commands on the folder of a finished run: what `culnig` offers beside `run` and its steps."""
 
+import math
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -259,12 +260,12 @@ def lm_eval(
     )
     shown = Table(whole("task"), "metric", "items", "original", "masked", "random")
     for (task, metric), row in table.iterrows():  # type: ignore[misc]
-        error = f" ± {row['stderr']:.4f}" if row["stderr"] == row["stderr"] else ""
+        error, items = float(row["stderr"]), float(row["items"])
         shown.add_row(
             task,
             metric,
-            "" if pd.isna(row["items"]) else f"{row['items']:.0f}",
-            f"{row['original']:.4f}{error}",
+            "" if math.isnan(items) else f"{items:.0f}",
+            f"{row['original']:.4f}" + ("" if math.isnan(error) else f" ± {error:.4f}"),
             f"{row['masked']:.4f}",
             f"{row['random']:.4f}",
         )

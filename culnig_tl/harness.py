@@ -126,7 +126,8 @@ def _harness_model(study: Study, neurons: NeuronSet | None, batch_size: int) -> 
         scale_weights(hf_model, neurons, study.factor)
     if study.devices == 1:
         hf_model = hf_model.to(study.device or default_device())
-    return HFLM(pretrained=hf_model, tokenizer=tokenizer, batch_size=batch_size)
+    wrap: Any = HFLM  # its class hides its arguments from type checkers
+    return wrap(pretrained=hf_model, tokenizer=tokenizer, batch_size=batch_size)
 
 
 def _evaluate(
@@ -176,7 +177,7 @@ def _table(found: dict[str, Any]) -> pd.DataFrame:
                 {
                     "task": task,
                     "metric": name if chosen == "none" else f"{name} ({chosen})",
-                    "items": found[ORIGINAL]["n-samples"].get(task, {}).get("effective"),
+                    "items": found[ORIGINAL]["n-samples"].get(task, {}).get("effective", np.nan),
                     "original": value,
                     "masked": found[GENERAL]["results"][task][metric],
                     "random": np.mean(drawn),
