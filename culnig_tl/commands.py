@@ -260,14 +260,15 @@ def lm_eval(
     )
     shown = Table(whole("task"), "metric", "items", "original", "masked", "random")
     for (task, metric), row in table.iterrows():  # type: ignore[misc]
-        error, items = float(row["stderr"]), float(row["items"])
+        of: dict[str, float] = row.to_dict()
         shown.add_row(
             task,
             metric,
-            "" if math.isnan(items) else f"{items:.0f}",
-            f"{row['original']:.4f}" + ("" if math.isnan(error) else f" ± {error:.4f}"),
-            f"{row['masked']:.4f}",
-            f"{row['random']:.4f}",
+            "" if math.isnan(of["items"]) else f"{of['items']:.0f}",
+            f"{of['original']:.4f}"
+            + ("" if math.isnan(of["stderr"]) else f" ± {of['stderr']:.4f}"),
+            f"{of['masked']:.4f}",
+            f"{of['random']:.4f}",
         )
     console.print(shown)
     console.print(
