@@ -7,23 +7,9 @@ import sys
 import pandas as pd
 import pytest
 import tiny
-from rich.console import Console
+from command import SMALL_RUN, culnig
 
-from culnig_tl import cli, commands, embedded
-
-
-def culnig(monkeypatch, capsys, *arguments):
-    monkeypatch.setattr(sys, "argv", ["culnig", *map(str, arguments)])
-    for module in (cli, commands):
-        monkeypatch.setattr(module, "console", Console(width=200))
-    monkeypatch.setenv("COLUMNS", "200")  # of the consoles for errors and progress
-    try:
-        cli.main()
-    except SystemExit as stop:
-        output = capsys.readouterr()
-        return int(stop.code or 0), output.out, output.err.strip()
-    output = capsys.readouterr()
-    return 0, output.out, output.err.strip()
+from culnig_tl import embedded
 
 
 @pytest.mark.parametrize(
@@ -84,12 +70,11 @@ def test_models_prints_table_12(monkeypatch, capsys):
         assert count in out
 
 
-@pytest.mark.gemma
-@tiny.needs_gemma
 def test_small_study(monkeypatch, capsys, tmp_path):
     out = tmp_path / "run"
-    small = ["--limit", 8, "--test-limit", 8, "--rc-limit", 8, "--other-limit", 4, "--seeds", 1]
-    small += ["--top-mlp", 0.001, "--top-attention", 0.0005]
+    small = [*SMALL_RUN, "--test-limit", 8, "--rc-limit", 8, "--other-limit", 4]
+    small += ["--tests", "countryrc,commonsense,paraphrase"]
+    small += ["--model", tiny.byte_model(tmp_path / "tiny"), "--limit", 8]
     code, printed, error = culnig(monkeypatch, capsys, "run", "--out", out, *small)
     assert code == 0, error
     assert "Report:" in printed
@@ -98,12 +83,12 @@ def test_small_study(monkeypatch, capsys, tmp_path):
     html = (out / "report.html").read_text()
     assert html.count("data:image/png;base64,") == 5
     assert "http" not in html
-    assert json.loads((out / "run.json").read_text())["model"]["name"] == "gemma-3-270m"
+    assert json.loads((out / "run.json").read_text())["model"]["name"] == str(tmp_path / "tiny")
     # Again: everything is there. Another limit: refused. The report alone: no model needed.
     code, again, _ = culnig(monkeypatch, capsys, "run", "--out", out, *small)
     assert code == 0
     assert again == printed
-    small[1] = 9
+    small[-1] = 9
     code, _, error = culnig(monkeypatch, capsys, "run", "--out", out, *small)
     assert code == 1
     assert "holds a run with limit = 8, this one has 9" in " ".join(error.split())

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import tiny
-from test_cli import culnig
+from command import culnig
 
 from culnig_tl import CulnigError, attribute, evaluate, models, wrap_model
 from culnig_tl.models import HookedTransformer, load_hf_model

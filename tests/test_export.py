@@ -5,8 +5,7 @@ import pytest
 import tiny
 import torch
 import transformers
-from test_cli import culnig
-from test_finetuning import byte_model, byte_run
+from command import byte_run, culnig
 
 from culnig_tl import CulnigError, Neuron, NeuronSet, ablate, count_neurons, load_model
 from culnig_tl.export import scale_weights
@@ -96,5 +95,5 @@ def test_errors():
 
 
 def test_byte_model_reads_any_text(tmp_path):
-    tokenizer = transformers.AutoTokenizer.from_pretrained(byte_model(tmp_path))
+    tokenizer = transformers.AutoTokenizer.from_pretrained(tiny.byte_model(tmp_path))
     assert tokenizer.decode(tokenizer("Thé, چای?")["input_ids"]) == "Thé, چای?"

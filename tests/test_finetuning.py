@@ -9,9 +9,8 @@ import pandas as pd
 import pytest
 import tiny
 import torch
-from test_cli import culnig
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers
-from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
+from command import byte_run, culnig
+from transformers import AutoModelForCausalLM
 
 from culnig_tl import CulnigError, NeuronSet, count_neurons, evaluate, finetune, load_model
 from culnig_tl import finetuning as module
@@ -272,34 +271,6 @@ def test_errors(tmp_path):
     trained(tmp_path, steps=1, evaluate_every=1)
     with pytest.raises(CulnigError, match="was made with steps = 1, this asks for 2"):
         trained(tmp_path, steps=2, evaluate_every=1)
-
-
-def byte_model(folder, **changes):
-    """A tiny model that reads any text, byte by byte."""
-    words = sorted(pre_tokenizers.ByteLevel.alphabet())
-    bytes_ = Tokenizer(models.BPE({w: i for i, w in enumerate(words)}, merges=[]))
-    bytes_.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    bytes_.decoder = decoders.ByteLevel()
-    hf = tiny.hf_model("llama", vocab_size=256, max_position_embeddings=1024, **changes)
-    hf.save_pretrained(folder)
-    tokenizer = PreTrainedTokenizerFast(
-        tokenizer_object=bytes_, pad_token=words[0], eos_token=words[0]
-    )
-    tokenizer.save_pretrained(folder)
-    return folder
-
-
-def byte_run(monkeypatch, capsys, tmp_path):
-    """A small finished run of the byte model, which is in the folder `tiny`."""
-    out = tmp_path / "run"
-    small = ["--limit", 8, "--test-limit", 4, "--rc-limit", 4, "--other-limit", 2, "--seeds", 1]
-    small += ["--top-mlp", 0.2, "--top-attention", 0.1, "--tests", "paraphrase"]
-    folder = byte_model(tmp_path / "tiny")
-    code, _, error = culnig(
-        monkeypatch, capsys, "run", "--model", folder, "--out", out, "--format", "cloze", *small
-    )
-    assert code == 0, error
-    return out
 
 
 def test_modules_and_finetune_of_a_run(monkeypatch, capsys, tmp_path):

@@ -6,8 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from test_cli import culnig
-from test_finetuning import byte_run
+from command import byte_run, culnig
 
 from culnig_tl import ablate, load_model
 from culnig_tl.models import tokenizer_of

@@ -4,7 +4,7 @@ import datasets
 import pandas as pd
 import pytest
 import tiny
-from test_cli import culnig
+from command import SMALL_RUN, culnig
 from test_short_answers import folder as short_answers_folder
 from test_tasks import blend_folder, blend_row
 
@@ -85,14 +85,12 @@ def test_questions_from_the_hub_are_as_from_a_folder(monkeypatch, tmp_path):
     assert load_questions().equals(load_questions(folder))
 
 
-@pytest.mark.gemma
-@tiny.needs_gemma
 def test_methods_and_short_answers_of_a_run(monkeypatch, capsys, tmp_path):
     for country in set(LANGUAGES) - {"Iran", "Spain", "UK"}:  # a set each: fewer are as good
         monkeypatch.delitem(LANGUAGES, country)
     out, folder = tmp_path / "run", questions_folder(tmp_path / "blend")
-    small = ["--limit", 4, "--test-limit", 4, "--rc-limit", 4, "--other-limit", 2, "--seeds", 1]
-    small += ["--task", "blend", "--data", folder, "--tests", "paraphrase", "--format", "cloze"]
+    small = [*SMALL_RUN, "--task", "blend", "--data", folder]
+    small += ["--model", tiny.byte_model(tmp_path / "tiny")]
     code, _, error = culnig(
         monkeypatch, capsys, "run", "--out", out, *small, "--countries", "Iran,Spain"
     )

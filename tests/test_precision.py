@@ -1,8 +1,7 @@
 """A run's neurons in other dtypes."""
 
 import pandas as pd
-from test_cli import culnig
-from test_finetuning import byte_run
+from command import byte_run, culnig
 
 from culnig_tl import Scores, attribution
 from culnig_tl.runs import run_sets

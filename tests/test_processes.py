@@ -12,8 +12,7 @@ import pandas as pd
 import pytest
 import tiny
 import torch
-from test_cli import culnig
-from test_finetuning import byte_model
+from command import SMALL_RUN, culnig
 from test_lape import TEXTS
 
 from culnig_tl import (
@@ -151,10 +150,8 @@ def test_a_process_that_dies_ends_the_run_and_loses_nothing(tmp_path, alone):
 
 
 def test_a_study_in_two_processes(monkeypatch, capsys, tmp_path):
-    folder = byte_model(tmp_path / "tiny")
-    small = ["--limit", 8, "--test-limit", 4, "--rc-limit", 4, "--other-limit", 2, "--seeds", 1]
-    small += ["--top-mlp", 0.2, "--top-attention", 0.1, "--tests", "paraphrase"]
-    small += ["--model", folder, "--format", "cloze"]
+    folder = tiny.byte_model(tmp_path / "tiny")
+    small = ["--model", folder, *SMALL_RUN]
     code, _, error = culnig(monkeypatch, capsys, "run", "--out", tmp_path / "one", *small)
     assert code == 0, error
     command = torchrun("-m", "culnig_tl", "run", "--out", tmp_path / "two", *small)

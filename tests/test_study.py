@@ -7,7 +7,6 @@ import numpy as np
 import pandas as pd
 import pytest
 import tiny
-from test_finetuning import byte_model
 from test_selection import CULTURE, LAYOUT
 
 from culnig_tl import attribute, evaluate, load_model, plan
@@ -249,7 +248,7 @@ def test_the_plan_against_a_real_run(monkeypatch, tmp_path, name):
     """Seconds within 30%: of processor time, as other tests run beside this one."""
     if name == "small":
         wide = {"hidden_size": 256, "intermediate_size": 1024, "num_hidden_layers": 4}
-        name = str(byte_model(tmp_path / "small", **wide))
+        name = str(tiny.byte_model(tmp_path / "small", **wide))
         monkeypatch.setattr(plan, "MEASURED_SECONDS", 1.0)
     study = dataclasses.replace(WHOLE, model=name, limit=64, answer_format="cloze")
     model, data = load_model(name), study_data(study)

@@ -8,7 +8,7 @@ from unittest import mock
 import pytest
 import torch
 import transformers
-from tokenizers import Tokenizer, models, pre_tokenizers
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
 from culnig_tl import Instance, wrap_model
 from culnig_tl.models import HookedTransformer
@@ -115,6 +115,21 @@ def model(kind: str, model_class: str = "TransformerBridge", seed: int = 0):
             mock.patch(names, lambda name: name),
         ):
             return wrap_model(hf, tokenizer(), f"tiny-{kind}", "HookedTransformer", "cpu")
+
+
+def byte_model(folder, **changes):
+    """A tiny model that reads any text, byte by byte."""
+    words = sorted(pre_tokenizers.ByteLevel.alphabet())
+    bytes_ = Tokenizer(models.BPE({w: i for i, w in enumerate(words)}, merges=[]))
+    bytes_.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    bytes_.decoder = decoders.ByteLevel()
+    hf = hf_model("llama", vocab_size=256, max_position_embeddings=1024, **changes)
+    hf.save_pretrained(folder)
+    reader = transformers.PreTrainedTokenizerFast(
+        tokenizer_object=bytes_, pad_token=words[0], eos_token=words[0]
+    )
+    reader.save_pretrained(folder)
+    return folder
 
 
 def instances(count: int = 12) -> list[Instance]:

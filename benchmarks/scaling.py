@@ -1,0 +1,261 @@
+"""How the cost of attribution grows, and what a second process or exported weights bring.
+
+    python benchmarks/scaling.py
+
+- `processes`: two processes with one thread each, started by torchrun, against one process with
+  two threads; attribution and evaluation of the same instances, in turn.
+- `instances`, `length`: gemma-3-270m on more instances, and on longer ones.
+- `size`: three small Llama configurations with random weights.
+- `hooks`: `evaluate` with neurons masked by hooks, against weights in which they are masked
+  (`scale_weights`, as `culnig export` writes them) and against nothing masked.
+
+Figures and numbers go into `results/scaling`.
+"""
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+from common import MODEL, RESULTS, interleaved, machine, parser
+from rich.console import Console
+from scipy import stats
+from tokenizers import Tokenizer, models, pre_tokenizers
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+from culnig_tl.attribution import attribute
+from culnig_tl.evaluation import evaluate
+from culnig_tl.export import scale_weights
+from culnig_tl.files import process_rank, write_json
+from culnig_tl.instances import Instance
+from culnig_tl.models import layout_of, load_hf_model, load_model, tokenizer_of, wrap_model
+from culnig_tl.neurons import NeuronSet
+from culnig_tl.processes import agreed
+from culnig_tl.prompts import make_prompts
+from culnig_tl.tasks import load_task
+
+COUNTS = (16, 32, 64, 128, 256)
+LENGTHS = (16, 32, 64, 128, 256, 512)
+SIZES = ((128, 384, 4), (256, 1024, 6), (512, 1536, 8))  # d_model, d_mlp, layers
+MASKED = 300
+console = Console()
+
+
+def child(options: argparse.Namespace) -> None:
+    """One of the processes of `processes`: the first writes the seconds into `options.child`."""
+    instances = load_task("everyday", "neuron", limit=options.instances)
+    model = load_model(MODEL, options.model_class, device=options.device)
+    seconds = {}
+    works: dict[str, Callable[[list[Instance]], Any]] = {
+        "attribution": lambda part: attribute(model, part, "cloze", token_budget=2048),
+        "evaluation": lambda part: evaluate(model, part, answer_format="cloze", token_budget=4096),
+    }
+    for name, work in works.items():
+        work(instances[:8])
+        agreed(None)
+        start = time.perf_counter()
+        work(instances)
+        agreed(None)  # until the last has finished
+        seconds[name] = time.perf_counter() - start
+    if not process_rank():
+        options.child.write_text(json.dumps(seconds))
+
+
+def processes(options: argparse.Namespace) -> dict[str, Any]:
+    """Seconds of one process with two threads and of two with one."""
+    here = [__file__, "--instances", str(options.instances), "--model-class", options.model_class]
+    torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    ways = {"1 process, 2 threads": ([], "2"), "2 processes, 1 thread each": (torchrun, "1")}
+    found: dict[str, dict[str, list[float]]] = {way: {} for way in ways}
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "seconds.json"
+        for _ in range(options.repeats):
+            for way, (start, threads) in ways.items():
+                command = [sys.executable, *start, *here, "--child", str(file)]
+                subprocess.run(
+                    command, env=os.environ | {"OMP_NUM_THREADS": threads}, check=True,
+                    stderr=subprocess.DEVNULL,
+                )  # fmt: skip
+                for name, seconds in json.loads(file.read_text()).items():
+                    found[way].setdefault(name, []).append(seconds)
+    one, two = found.values()
+    ratios = {name: statistics.median(one[name]) / statistics.median(two[name]) for name in one}
+    axes = plt.figure(figsize=(6, 3.2), layout="constrained").gca()
+    for offset, (way, times) in enumerate(found.items()):
+        medians = [options.instances / statistics.median(times[name]) for name in times]
+        at = np.arange(len(times)) + 0.36 * (offset - 0.5)
+        axes.bar(at, medians, width=0.34, label=way)
+    axes.set_xticks(range(len(one)), list(one))
+    axes.set(ylabel="instances a second", title=f"{MODEL}, {options.instances} instances, 2 cores")
+    save(axes, "processes", legend=True)
+    for name, ratio in ratios.items():
+        console.print(f"{name}: threads / processes {ratio:.2f} (wanted >= 1)")
+    return {"seconds": found, "threads / processes": ratios}
+
+
+def instances(model: Any, options: argparse.Namespace) -> dict[str, Any]:
+    """Seconds against the number of instances."""
+    everything = load_task("everyday", "neuron", limit=max(COUNTS))
+    works = {
+        count: lambda part=everything[:: COUNTS[-1] // count]: attribute(
+            model, part, "cloze", token_budget=2048
+        )
+        for count in COUNTS
+    }
+    seconds = timed(works, options)
+    fit = stats.linregress(list(seconds), list(seconds.values()))
+    text = (
+        f"{1000 * fit.slope:.1f} ms an instance + {fit.intercept:.2f} s, r² = {fit.rvalue**2:.4f}"
+    )
+    axes = scatter(seconds, "instances", "seconds", f"{MODEL}: {text}")
+    axes.plot(COUNTS, [fit.intercept + fit.slope * count for count in COUNTS], color="#999999")
+    save(axes, "instances")
+    console.print(f"instances: {text}")
+    return {
+        "seconds": seconds,
+        "slope": fit.slope,
+        "intercept": fit.intercept,
+        "r2": fit.rvalue**2,
+    }
+
+
+def length(model: Any, options: argparse.Namespace) -> dict[str, Any]:
+    """Milliseconds an instance against its tokens; the same eight questions behind more words."""
+    base = load_task("everyday", "neuron", limit=8)
+    works, tokens = {}, {}
+    for wanted in LENGTHS:
+        words = max(0, wanted - 16)
+        longer = [replace(i, cloze="and so on " * (words // 3) + i.cloze) for i in base]
+        prompts = make_prompts(tokenizer_of(model), longer, "cloze")
+        tokens[wanted] = statistics.mean(len(prompt.sequence) for prompt in prompts)
+        works[wanted] = lambda part=longer: attribute(model, part, "cloze", token_budget=2048)
+    each = {
+        tokens[wanted]: 1000 * seconds / len(base)
+        for wanted, seconds in timed(works, options).items()
+    }
+    fit = stats.linregress(np.log(list(each)[2:]), np.log(list(each.values())[2:]))
+    title = f"{MODEL}: from {list(each)[2]:.0f} tokens on, milliseconds ~ tokens^{fit.slope:.2f}"
+    axes = scatter(each, "tokens of an instance", "milliseconds an instance", title)
+    axes.set(xscale="log", yscale="log")
+    save(axes, "length")
+    console.print(title)
+    return {"milliseconds": each, "exponent": fit.slope}
+
+
+def size(options: argparse.Namespace) -> dict[str, Any]:
+    """Microseconds a token against the parameters of the blocks."""
+    asked = load_task("everyday", "neuron", limit=options.instances)
+    texts = [i.cloze for i in asked] + [option for i in asked for option in i.options]
+    names = {"<pad>": 0} | {w: n + 1 for n, w in enumerate(dict.fromkeys(" ".join(texts).split()))}
+    words = Tokenizer(models.WordLevel(names, unk_token="<pad>"))
+    words.pre_tokenizer = pre_tokenizers.WhitespaceSplit()  # type: ignore[assignment]
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=words, pad_token="<pad>")
+    prompts = make_prompts(tokenizer, asked, "cloze")
+    tokens = sum(len(prompt.sequence) for prompt in prompts)
+    works = {}
+    for d_model, d_mlp, layers in SIZES:
+        config = LlamaConfig(
+            vocab_size=len(names),
+            hidden_size=d_model,
+            intermediate_size=d_mlp,
+            num_hidden_layers=layers,
+            num_attention_heads=d_model // 64,
+            num_key_value_heads=d_model // 128,
+            pad_token_id=0,
+        )
+        hf = LlamaForCausalLM._from_config(config, attn_implementation="eager")
+        blocks = sum(weight.numel() for weight in hf.model.layers.parameters())
+        model = wrap_model(hf, tokenizer, "random", "TransformerBridge", options.device)
+        works[blocks] = lambda model=model: attribute(model, asked, "cloze", token_budget=2048)
+    each = {blocks: 1e6 * seconds / tokens for blocks, seconds in timed(works, options).items()}
+    fit = stats.linregress(np.array(list(each)) / 1e6, list(each.values()))
+    title = f"{fit.slope:.0f} µs a token per million parameters + {fit.intercept:.0f} µs"
+    axes = scatter(
+        {blocks / 1e6: value for blocks, value in each.items()},
+        "parameters of the blocks, millions", "microseconds a token", title,
+    )  # fmt: skip
+    save(axes, "size")
+    console.print(f"size: {title}")
+    return {"microseconds a token": each, "slope": fit.slope, "intercept": fit.intercept}
+
+
+def hooks(model: Any, options: argparse.Namespace) -> dict[str, Any]:
+    """Seconds of `evaluate` with neurons masked by hooks and in the weights."""
+    asked = load_task("everyday", "test", limit=options.instances)
+    layout = layout_of(model)
+    ids = np.random.default_rng(0).choice(layout.total, MASKED, replace=False)
+    neurons = NeuronSet(layout, ids, "random")
+    hf, tokenizer = load_hf_model(MODEL)
+    scale_weights(hf, neurons)
+    scaled = wrap_model(hf, tokenizer, MODEL, options.model_class, options.device)
+    works = {
+        "nothing masked": lambda: evaluate(model, asked, None, 0.0, "cloze", 4096),
+        "masked by hooks": lambda: evaluate(model, asked, neurons, 0.0, "cloze", 4096),
+        "masked in the weights": lambda: evaluate(scaled, asked, None, 0.0, "cloze", 4096),
+    }
+    answers = [works[name]() for name in ("masked by hooks", "masked in the weights")]
+    same = np.allclose(answers[0]["probability"], answers[1]["probability"], rtol=1e-3)
+    seconds = timed(works, options)
+    ratio = seconds["masked by hooks"] / seconds["masked in the weights"]
+    console.print(f"evaluate, hooks / weights: {ratio:.3f}; same answers: {same}")
+    return {"seconds": seconds, "hooks / weights": ratio, "same": bool(same)}
+
+
+def timed(works: dict[Any, Callable[[], Any]], options: argparse.Namespace) -> dict[Any, float]:
+    """The median of the seconds of each, in turn, after one warm-up of the first."""
+    next(iter(works.values()))()
+    runs = interleaved(works, dict.fromkeys(works, options.repeats), options.device)
+    return {name: statistics.median(times) for name, times in runs.items()}
+
+
+def scatter(points: dict[Any, float], x: str, y: str, title: str) -> Any:
+    """Points on axes of their own."""
+    axes = plt.figure(figsize=(6, 3.6), layout="constrained").gca()
+    axes.plot(list(points), list(points.values()), "o-", color="#4c72b0")
+    axes.set_title(title, fontsize=10)
+    axes.set(xlabel=x, ylabel=y)
+    axes.spines[["top", "right"]].set_visible(False)
+    return axes
+
+
+def save(axes: Any, name: str, legend: bool = False) -> None:
+    """Write the figure into the results."""
+    if legend:
+        axes.legend(frameon=False, fontsize=8)
+    axes.spines[["top", "right"]].set_visible(False)
+    (RESULTS / "scaling").mkdir(exist_ok=True)
+    axes.figure.savefig(RESULTS / "scaling" / f"{name}.png", dpi=120)
+    plt.close(axes.figure)
+
+
+def main() -> None:
+    arguments = parser(__doc__.splitlines()[0] if __doc__ else None)
+    arguments.add_argument("--child", type=Path, help=argparse.SUPPRESS)
+    options = arguments.parse_args()
+    if options.child:
+        child(options)
+        return
+    about = machine()
+    found: dict[str, Any] = {"processes": processes(options)}
+    found["size"] = size(options)
+    model = load_model(MODEL, options.model_class, device=options.device)
+    found["instances"] = instances(model, options)
+    found["length"] = length(model, options)
+    found["hooks"] = hooks(model, options)
+    out = options.out or RESULTS / "scaling" / f"scaling-{options.model_class}.json"
+    write_json(out, {"machine": about, "repeats": options.repeats, **found})
+    console.print(f"written to {out}", soft_wrap=True)
+
+
+if __name__ == "__main__":
+    main()
