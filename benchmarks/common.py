@@ -19,6 +19,7 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
+from culnig_tl.batches import MOST_TOKENS
 from culnig_tl.files import package_versions, write_json
 from culnig_tl.models import HookedTransformer
 
@@ -61,7 +62,7 @@ def parser(description: str | None) -> argparse.ArgumentParser:
         help="default: HookedTransformer where the installed transformer-lens has it",
     )
     options.add_argument("--device", default="cpu")
-    options.add_argument("--token-budget", type=int, default=2048)
+    options.add_argument("--token-budget", type=int, default=MOST_TOKENS["cpu"])
     options.add_argument("--repeats", type=int, default=3, help="the median of so many is taken")
     options.add_argument("--out", type=Path, help="the JSON file")
     options.add_argument("--skip-memory", action="store_true", help="do not measure peak memory")

@@ -57,11 +57,11 @@ def child(options: argparse.Namespace) -> None:
     model = load_model(MODEL, options.model_class, device=options.device)
     seconds = {}
     works: dict[str, Callable[[list[Instance]], Any]] = {
-        "attribution": lambda part: attribute(model, part, "cloze", token_budget=2048),
-        "evaluation": lambda part: evaluate(model, part, answer_format="cloze", token_budget=4096),
+        "attribution": lambda part: attribute(model, part, "cloze"),
+        "evaluation": lambda part: evaluate(model, part, answer_format="cloze"),
     }
     for name, work in works.items():
-        work(instances[:8])
+        work(instances)  # memory of this size is slow at its first use
         agreed(None)
         start = time.perf_counter()
         work(instances)
@@ -97,6 +97,7 @@ def processes(options: argparse.Namespace) -> dict[str, Any]:
         axes.bar(at, medians, width=0.34, label=way)
     axes.set_xticks(range(len(one)), list(one))
     axes.set(ylabel="instances a second", title=f"{MODEL}, {options.instances} instances, 2 cores")
+    axes.margins(y=0.25)
     save(axes, "processes", legend=True)
     for name, ratio in ratios.items():
         console.print(f"{name}: threads / processes {ratio:.2f} (wanted >= 1)")
@@ -107,9 +108,7 @@ def instances(model: Any, options: argparse.Namespace) -> dict[str, Any]:
     """Seconds against the number of instances."""
     everything = load_task("everyday", "neuron", limit=max(COUNTS))
     works = {
-        count: lambda part=everything[:: COUNTS[-1] // count]: attribute(
-            model, part, "cloze", token_budget=2048
-        )
+        count: lambda part=everything[:: COUNTS[-1] // count]: attribute(model, part, "cloze")
         for count in COUNTS
     }
     seconds = timed(works, options)
@@ -138,7 +137,7 @@ def length(model: Any, options: argparse.Namespace) -> dict[str, Any]:
         longer = [replace(i, cloze="and so on " * (words // 3) + i.cloze) for i in base]
         prompts = make_prompts(tokenizer_of(model), longer, "cloze")
         tokens[wanted] = statistics.mean(len(prompt.sequence) for prompt in prompts)
-        works[wanted] = lambda part=longer: attribute(model, part, "cloze", token_budget=2048)
+        works[wanted] = lambda part=longer: attribute(model, part, "cloze")
     each = {
         tokens[wanted]: 1000 * seconds / len(base)
         for wanted, seconds in timed(works, options).items()
@@ -146,7 +145,12 @@ def length(model: Any, options: argparse.Namespace) -> dict[str, Any]:
     fit = stats.linregress(np.log(list(each)[2:]), np.log(list(each.values())[2:]))
     title = f"{MODEL}: from {list(each)[2]:.0f} tokens on, milliseconds ~ tokens^{fit.slope:.2f}"
     axes = scatter(each, "tokens of an instance", "milliseconds an instance", title)
+    far = np.array(list(each)[2:])
+    axes.plot(far, np.exp(fit.intercept) * far**fit.slope, color="#999999")
     axes.set(xscale="log", yscale="log")
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_formatter("{x:.0f}")
+        axis.set_minor_formatter("")
     save(axes, "length")
     console.print(title)
     return {"milliseconds": each, "exponent": fit.slope}
@@ -176,14 +180,16 @@ def size(options: argparse.Namespace) -> dict[str, Any]:
         hf = LlamaForCausalLM._from_config(config, attn_implementation="eager")
         blocks = sum(weight.numel() for weight in hf.model.layers.parameters())
         model = wrap_model(hf, tokenizer, "random", "TransformerBridge", options.device)
-        works[blocks] = lambda model=model: attribute(model, asked, "cloze", token_budget=2048)
+        works[blocks] = lambda model=model: attribute(model, asked, "cloze")
     each = {blocks: 1e6 * seconds / tokens for blocks, seconds in timed(works, options).items()}
-    fit = stats.linregress(np.array(list(each)) / 1e6, list(each.values()))
+    millions = np.array(list(each)) / 1e6
+    fit = stats.linregress(millions, list(each.values()))
     title = f"{fit.slope:.0f} µs a token per million parameters + {fit.intercept:.0f} µs"
     axes = scatter(
         {blocks / 1e6: value for blocks, value in each.items()},
         "parameters of the blocks, millions", "microseconds a token", title,
     )  # fmt: skip
+    axes.plot(millions, fit.intercept + fit.slope * millions, color="#999999")
     save(axes, "size")
     console.print(f"size: {title}")
     return {"microseconds a token": each, "slope": fit.slope, "intercept": fit.intercept}
@@ -199,9 +205,9 @@ def hooks(model: Any, options: argparse.Namespace) -> dict[str, Any]:
     scale_weights(hf, neurons)
     scaled = wrap_model(hf, tokenizer, MODEL, options.model_class, options.device)
     works = {
-        "nothing masked": lambda: evaluate(model, asked, None, 0.0, "cloze", 4096),
-        "masked by hooks": lambda: evaluate(model, asked, neurons, 0.0, "cloze", 4096),
-        "masked in the weights": lambda: evaluate(scaled, asked, None, 0.0, "cloze", 4096),
+        "nothing masked": lambda: evaluate(model, asked, None, 0.0, "cloze"),
+        "masked by hooks": lambda: evaluate(model, asked, neurons, 0.0, "cloze"),
+        "masked in the weights": lambda: evaluate(scaled, asked, None, 0.0, "cloze"),
     }
     answers = [works[name]() for name in ("masked by hooks", "masked in the weights")]
     same = np.allclose(answers[0]["probability"], answers[1]["probability"], rtol=1e-3)
@@ -221,7 +227,7 @@ def timed(works: dict[Any, Callable[[], Any]], options: argparse.Namespace) -> d
 def scatter(points: dict[Any, float], x: str, y: str, title: str) -> Any:
     """Points on axes of their own."""
     axes = plt.figure(figsize=(6, 3.6), layout="constrained").gca()
-    axes.plot(list(points), list(points.values()), "o-", color="#4c72b0")
+    axes.plot(list(points), list(points.values()), "o", color="#4c72b0")
     axes.set_title(title, fontsize=10)
     axes.set(xlabel=x, ylabel=y)
     axes.spines[["top", "right"]].set_visible(False)

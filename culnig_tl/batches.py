@@ -18,7 +18,7 @@ from culnig_tl.models import HookedModel
 T = TypeVar("T")
 _log = logging.getLogger(__name__)
 # Larger batches bring nothing: measured on the CPU, a guess for accelerators.
-MOST_TOKENS = {"cpu": 2048, "cuda": 16384}
+MOST_TOKENS = {"cpu": 1024, "cuda": 16384}
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ def in_batches(
         CulnigError: a budget below 1, or memory that runs out a second time.
     """
     if token_budget < 1:
-        raise CulnigError(f"token budget {token_budget}: give 1 or more (2048 is usual)")
+        raise CulnigError(f"token budget {token_budget}: give 1 or more (1024 is usual)")
     halved = False
     groups = plan(rows, lengths, token_budget)
     with progress_bar(what, len(rows)) as advance:

@@ -97,8 +97,8 @@ def test_other_errors_pass():
 def test_the_budget_fits_the_free_memory(monkeypatch):
     model = tiny.bridge("llama")
     cfg = model.cfg
-    assert fitting_budget(model, 10) == 2048  # a small model: no more than is of use
-    assert fitting_budget(model, 10, gradients=False) == 4096
+    assert fitting_budget(model, 10) == 1024  # a small model: no more than is of use
+    assert fitting_budget(model, 10, gradients=False) == 2048
     each = token_bytes(cfg.n_layers, cfg.d_model, cfg.d_mlp, cfg.n_heads, cfg.d_vocab, 4, 10)
     free = {"available": int(2 * 500.5 * each)}
     monkeypatch.setattr("psutil.virtual_memory", lambda: SimpleNamespace(**free))

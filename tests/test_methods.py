@@ -95,7 +95,7 @@ def test_methods_and_short_answers_of_a_run(monkeypatch, capsys, tmp_path):
         monkeypatch, capsys, "run", "--out", out, *small, "--countries", "Iran,Spain"
     )
     assert code == 0, error
-    fast = ["compare-methods", "--run", out, "--top", 0.002]
+    fast = ["compare-methods", "--run", out, "--top", 0.1, "--quantile", 0.8]
     code, printed, error = culnig(monkeypatch, capsys, *fast)
     assert code == 0, error
     assert "masked: LAPE neurons" in printed
@@ -103,7 +103,7 @@ def test_methods_and_short_answers_of_a_run(monkeypatch, capsys, tmp_path):
     assert list(table["set"].unique()) == ["culture-general", "LAPE", "CAPE"]
     assert set(table["task"]) == {"blend", "paraphrase"}
     overlap = pd.read_csv(out / "methods" / "overlap.csv", index_col=0)
-    assert 0 < overlap.loc["LAPE", "LAPE"] <= 73  # 0.2% of 36,864
+    assert 0 < overlap.loc["LAPE", "LAPE"] <= 14  # 10% of 144
     languages = pd.read_csv(out / "methods" / "perplexity-languages.csv", index_col=0)
     assert list(languages.columns) == ["fa", "es", "en"]
     assert languages.notna().all(axis=None)
@@ -111,9 +111,9 @@ def test_methods_and_short_answers_of_a_run(monkeypatch, capsys, tmp_path):
     assert "Other ways to find such neurons" in html
     code, again, _ = culnig(monkeypatch, capsys, *fast)
     assert (code, again) == (0, printed)
-    code, _, error = culnig(monkeypatch, capsys, *fast[:3], "--top", 0.1)
+    code, _, error = culnig(monkeypatch, capsys, *fast, "--top", 0.2)
     assert code == 1
-    assert "was made with top = 0.002, this asks for 0.1" in " ".join(error.split())
+    assert "was made with top = 0.1, this asks for 0.2" in " ".join(error.split())
     (out / "methods" / "methods.json").unlink()
     code, _, error = culnig(monkeypatch, capsys, *fast, "--quantile", 1)
     assert code == 1
