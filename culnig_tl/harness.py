@@ -72,15 +72,10 @@ def lm_eval_run(
     random = (run_sets(out, "random") or run_sets(out, "matched"))[:seeds]
     sets = {ORIGINAL: None, **{neurons.name: neurons for neurons in run_sets(out, "general")}}
     sets |= {neurons.name: neurons for neurons in random}
-    manager = _task_manager(include_path)
-    unknown = [task for task in tasks if not manager.match_tasks([task])]
-    if unknown or not tasks:
-        raise CulnigError(
-            f"lm-eval has no task {unknown[0]!r}: 'lm-eval ls tasks' lists them; for your own, "
-            "give their folder with --include-path"
-            if unknown
-            else "no task: give names of lm-eval's tasks with --tasks"
-        )
+    if not tasks:
+        raise CulnigError("no task: give names of lm-eval's tasks with --tasks")
+    if include_path is not None and not Path(include_path).is_dir():
+        raise CulnigError(f"no folder {include_path}: check --include-path")
     arguments = {
         "limit": limit,
         "few_shot": few_shot,
@@ -88,11 +83,25 @@ def lm_eval_run(
         "factor": study.factor,
     }
     for task in tasks:
+        if (out / "lm-eval" / task).exists():
+            check_arguments(out / "lm-eval" / task / "arguments.json", arguments)
+    left_of = {
+        name: [task for task in tasks if not _file(out, task, name).exists()] for name in sets
+    }
+    if any(left_of.values()):
+        manager = _task_manager(include_path)  # reads thousands of files: some seconds
+        unknown = [task for task in tasks if not manager.match_tasks([task])]
+        if unknown:
+            raise CulnigError(
+                f"lm-eval has no task {unknown[0]!r}: 'lm-eval ls tasks' lists them; for your "
+                "own, give their folder with --include-path"
+            )
+    for task in tasks:
         check_arguments(out / "lm-eval" / task / "arguments.json", arguments)
-    for name, neurons in sets.items():
-        left = [task for task in tasks if not _file(out, task, name).exists()]
+    for name, left in left_of.items():
         if not left:
             continue
+        neurons = sets[name]
         model = _harness_model(study, neurons, batch_size)
         for task in left:
             _log.info("lm-eval: %s, %s", task, name)
@@ -117,8 +126,6 @@ def _task_manager(include_path: str | Path | None) -> Any:
             "lm-evaluation-harness is not installed: pip install 'culnig-tl[lm-eval]'"
         ) from error
     logging.getLogger("lm_eval").setLevel(logging.ERROR)
-    if include_path is not None and not Path(include_path).is_dir():
-        raise CulnigError(f"no folder {include_path}: check --include-path")
     return TaskManager(include_path=None if include_path is None else str(include_path))
 
 

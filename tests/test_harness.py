@@ -1,5 +1,6 @@
 """lm-evaluation-harness on a run's model, by a task of our own in a local file; no network."""
 
+import functools
 import json
 
 import numpy as np
@@ -8,7 +9,7 @@ import pytest
 import torch
 from command import byte_run, culnig
 
-from culnig_tl import ablate, load_model
+from culnig_tl import ablate, harness, load_model
 from culnig_tl.models import tokenizer_of
 from culnig_tl.runs import run_sets
 
@@ -59,6 +60,10 @@ def test_lm_eval_of_a_run(monkeypatch, capsys, tmp_path):
     data = own / "drinks.json"
     data.write_text("\n".join(map(json.dumps, DOCUMENTS)))
     (own / "drinks.yaml").write_text(TASK.format(data=data))
+    (own / "other.yaml").write_text(
+        TASK.format(data=own / "none.json").replace("task: drinks", "task: other")
+    )
+    monkeypatch.setattr(harness, "_task_manager", functools.cache(harness._task_manager))
     command = ["lm-eval", "--run", out, "--tasks", "drinks", "--include-path", own]
     code, printed, error = culnig(monkeypatch, capsys, *command)
     assert code == 0, error
@@ -74,8 +79,9 @@ def test_lm_eval_of_a_run(monkeypatch, capsys, tmp_path):
             assert row[name] == pytest.approx(brier(model), rel=1e-4)
     assert row["masked"] != pytest.approx(row["original"], rel=1e-3)
     # What is there is not done again.
-    monkeypatch.setattr("culnig_tl.harness.load_study_hf_model", None)
-    code, again, error = culnig(monkeypatch, capsys, *command)
+    with monkeypatch.context() as patch:
+        patch.setattr("culnig_tl.harness.load_study_hf_model", None)
+        code, again, error = culnig(patch, capsys, *command)
     assert code == 0, error
     assert again == printed
     for arguments, words in (
@@ -83,17 +89,12 @@ def test_lm_eval_of_a_run(monkeypatch, capsys, tmp_path):
         (("--seeds", 0), "seeds is 0: give 1 or more"),
         (("--include-path", tmp_path / "none"), "none: check --include-path"),
         (("--tasks", "nope"), "lm-eval has no task 'nope': 'lm-eval ls tasks' lists them"),
+        (("--tasks", "other"), "lm-eval cannot run 'other': check its data and its file ("),
         (("--tasks", ""), "no task: give names of lm-eval's tasks with --tasks"),
     ):
         code, _, error = culnig(monkeypatch, capsys, *command, *arguments)
         assert code == 1
         assert words in " ".join(error.split())
-    monkeypatch.undo()
-    data.unlink()
-    (own / "other.yaml").write_text(TASK.format(data=data).replace("task: drinks", "task: other"))
-    code, _, error = culnig(monkeypatch, capsys, *command, "--tasks", "other")
-    assert code == 1
-    assert "lm-eval cannot run 'other': check its data and its file" in " ".join(error.split())
 
 
 def test_without_the_extra(monkeypatch, capsys, tmp_path):
