@@ -36,7 +36,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 from culnig_tl.attribution import attribute
 from culnig_tl.evaluation import evaluate
 from culnig_tl.export import scale_weights
-from culnig_tl.files import process_rank, write_json
+from culnig_tl.files import process_rank, read_json, write_json
 from culnig_tl.instances import Instance
 from culnig_tl.models import layout_of, load_hf_model, load_model, tokenizer_of, wrap_model
 from culnig_tl.neurons import NeuronSet
@@ -44,6 +44,7 @@ from culnig_tl.processes import agreed
 from culnig_tl.prompts import make_prompts
 from culnig_tl.tasks import load_task
 
+SHARED = 256
 COUNTS = (16, 32, 64, 128, 256)
 LENGTHS = (16, 32, 64, 128, 256, 512)
 SIZES = ((128, 384, 4), (256, 1024, 6), (512, 1536, 8))  # d_model, d_mlp, layers
@@ -53,7 +54,7 @@ console = Console()
 
 def child(options: argparse.Namespace) -> None:
     """One of the processes of `processes`: the first writes the seconds into `options.child`."""
-    instances = load_task("everyday", "neuron", limit=options.instances)
+    instances = load_task("everyday", "neuron", limit=SHARED)
     model = load_model(MODEL, options.model_class, device=options.device)
     seconds = {}
     works: dict[str, Callable[[list[Instance]], Any]] = {
@@ -61,7 +62,7 @@ def child(options: argparse.Namespace) -> None:
         "evaluation": lambda part: evaluate(model, part, answer_format="cloze"),
     }
     for name, work in works.items():
-        work(instances)  # memory of this size is slow at its first use
+        work(instances[: SHARED // 2])  # memory of a batch's size is slow at its first use
         agreed(None)
         start = time.perf_counter()
         work(instances)
@@ -73,7 +74,7 @@ def child(options: argparse.Namespace) -> None:
 
 def processes(options: argparse.Namespace) -> dict[str, Any]:
     """Seconds of one process with two threads and of two with one."""
-    here = [__file__, "--instances", str(options.instances), "--model-class", options.model_class]
+    here = [__file__, "--model-class", options.model_class]
     torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     ways = {"1 process, 2 threads": ([], "2"), "2 processes, 1 thread each": (torchrun, "1")}
     found: dict[str, dict[str, list[float]]] = {way: {} for way in ways}
@@ -92,11 +93,11 @@ def processes(options: argparse.Namespace) -> dict[str, Any]:
     ratios = {name: statistics.median(one[name]) / statistics.median(two[name]) for name in one}
     axes = plt.figure(figsize=(6, 3.2), layout="constrained").gca()
     for offset, (way, times) in enumerate(found.items()):
-        medians = [options.instances / statistics.median(times[name]) for name in times]
+        medians = [SHARED / statistics.median(times[name]) for name in times]
         at = np.arange(len(times)) + 0.36 * (offset - 0.5)
         axes.bar(at, medians, width=0.34, label=way)
     axes.set_xticks(range(len(one)), list(one))
-    axes.set(ylabel="instances a second", title=f"{MODEL}, {options.instances} instances, 2 cores")
+    axes.set(ylabel="instances a second", title=f"{MODEL}, {SHARED} instances, 2 cores")
     axes.margins(y=0.25)
     save(axes, "processes", legend=True)
     for name, ratio in ratios.items():
@@ -104,8 +105,9 @@ def processes(options: argparse.Namespace) -> dict[str, Any]:
     return {"seconds": found, "threads / processes": ratios}
 
 
-def instances(model: Any, options: argparse.Namespace) -> dict[str, Any]:
+def instances(options: argparse.Namespace) -> dict[str, Any]:
     """Seconds against the number of instances."""
+    model = load_model(MODEL, options.model_class, device=options.device)
     everything = load_task("everyday", "neuron", limit=max(COUNTS))
     works = {
         count: lambda part=everything[:: COUNTS[-1] // count]: attribute(model, part, "cloze")
@@ -128,8 +130,9 @@ def instances(model: Any, options: argparse.Namespace) -> dict[str, Any]:
     }
 
 
-def length(model: Any, options: argparse.Namespace) -> dict[str, Any]:
+def length(options: argparse.Namespace) -> dict[str, Any]:
     """Milliseconds an instance against its tokens; the same eight questions behind more words."""
+    model = load_model(MODEL, options.model_class, device=options.device)
     base = load_task("everyday", "neuron", limit=8)
     works, tokens = {}, {}
     for wanted in LENGTHS:
@@ -195,8 +198,9 @@ def size(options: argparse.Namespace) -> dict[str, Any]:
     return {"microseconds a token": each, "slope": fit.slope, "intercept": fit.intercept}
 
 
-def hooks(model: Any, options: argparse.Namespace) -> dict[str, Any]:
+def hooks(options: argparse.Namespace) -> dict[str, Any]:
     """Seconds of `evaluate` with neurons masked by hooks and in the weights."""
+    model = load_model(MODEL, options.model_class, device=options.device)
     asked = load_task("everyday", "test", limit=options.instances)
     layout = layout_of(model)
     ids = np.random.default_rng(0).choice(layout.total, MASKED, replace=False)
@@ -215,6 +219,9 @@ def hooks(model: Any, options: argparse.Namespace) -> dict[str, Any]:
     ratio = seconds["masked by hooks"] / seconds["masked in the weights"]
     console.print(f"evaluate, hooks / weights: {ratio:.3f}; same answers: {same}")
     return {"seconds": seconds, "hooks / weights": ratio, "same": bool(same)}
+
+
+PARTS = {part.__name__: part for part in (processes, size, instances, length, hooks)}
 
 
 def timed(works: dict[Any, Callable[[], Any]], options: argparse.Namespace) -> dict[Any, float]:
@@ -246,20 +253,18 @@ def save(axes: Any, name: str, legend: bool = False) -> None:
 
 def main() -> None:
     arguments = parser(__doc__.splitlines()[0] if __doc__ else None)
+    arguments.add_argument("--parts", default=",".join(PARTS), help="some of them")
     arguments.add_argument("--child", type=Path, help=argparse.SUPPRESS)
     options = arguments.parse_args()
     if options.child:
         child(options)
         return
     about = machine()
-    found: dict[str, Any] = {"processes": processes(options)}
-    found["size"] = size(options)
-    model = load_model(MODEL, options.model_class, device=options.device)
-    found["instances"] = instances(model, options)
-    found["length"] = length(model, options)
-    found["hooks"] = hooks(model, options)
     out = options.out or RESULTS / "scaling" / f"scaling-{options.model_class}.json"
-    write_json(out, {"machine": about, "repeats": options.repeats, **found})
+    found = read_json(out) if out.exists() else {}
+    for name in options.parts.split(","):
+        found[name] = PARTS[name](options) | {"machine": about, "repeats": options.repeats}
+        write_json(out, found)
     console.print(f"written to {out}", soft_wrap=True)
 
 
