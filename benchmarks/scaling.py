@@ -151,9 +151,9 @@ def length(options: argparse.Namespace) -> dict[str, Any]:
     far = np.array(list(each)[2:])
     axes.plot(far, np.exp(fit.intercept) * far**fit.slope, color="#999999")
     axes.set(xscale="log", yscale="log")
-    for axis in (axes.xaxis, axes.yaxis):
-        axis.set_major_formatter("{x:.0f}")
-        axis.set_minor_formatter("")
+    for axis, ticks in ((axes.xaxis, list(each)), (axes.yaxis, [100, 200, 500, 1000, 2000])):
+        axis.set_ticks(ticks, [f"{tick:.0f}" for tick in ticks])
+        axis.set_ticks([], minor=True)
     save(axes, "length")
     console.print(title)
     return {"milliseconds": each, "exponent": fit.slope}
