@@ -12,27 +12,48 @@
 
     python benchmarks/attribution.py --model-class TransformerBridge
 
-All run in one process, round-robin, on the same instances, the last three on the same batches;
-peak memory is measured in a process of its own for each method.
+    python benchmarks/attribution.py --device cuda --random google/gemma-3-12b-it
+
+With `--random` (the default on a GPU) only `ours` runs, on the configuration of one of the paper's
+models with random weights in bfloat16: instances a second, share of the device's peak, memory, and
+what the paper's 26,202 instances would take. `--layers` takes fewer layers, `--peak` is the peak in
+TFLOP/s.
+
+Without it all run in one process, round-robin, on the same instances, the last three on the same
+batches; peak memory is measured in a process of its own for each method.
 """
 
 import argparse
+import copy
 import statistics
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
-from common import MODEL, Target, finish, interleaved, machine, parser, peak_memories, report_peak
+from common import (
+    MODEL,
+    RESULTS,
+    Target,
+    finish,
+    interleaved,
+    machine,
+    parser,
+    peak_memories,
+    report_peak,
+)
 from torch import Tensor
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from culnig_tl.attribution import attribute
 from culnig_tl.batches import Batch, flat_positions, pad_batch, plan_batches
 from culnig_tl.embedded import embedded_folder
+from culnig_tl.files import write_json
 from culnig_tl.instances import Instance
-from culnig_tl.models import load_model, tokenizer_of
+from culnig_tl.models import load_model, tokenizer_of, wrap_model
 from culnig_tl.neurons import SITES
+from culnig_tl.paper import PAPER_MODELS
+from culnig_tl.plan import make_step, model_sizes, step_flops
 from culnig_tl.prompts import Prompt, make_prompts
 from culnig_tl.scores import VARIANTS, Scores
 from culnig_tl.tasks import load_task
@@ -40,6 +61,7 @@ from culnig_tl.tasks import load_task
 PUBLISHED, FROZEN, UNFROZEN, OURS = "as published", "bare, frozen", "bare, unfrozen", "ours"
 METHODS = (PUBLISHED, FROZEN, UNFROZEN, OURS)
 PUBLISHED_BATCH = 16
+PAPER_INSTANCES = 26202
 Key = tuple[int, str]
 Group = tuple[list[Prompt], Batch]
 
@@ -251,8 +273,6 @@ def prepare(
     if set(names) - {OURS}:
         bare = load_bare(options.device)
         if hooked is None:
-            from transformers import AutoTokenizer
-
             tokenizer = AutoTokenizer.from_pretrained(embedded_folder())
     prompts = make_prompts(tokenizer, instances, "cloze")
     groups = make_batches(tokenizer, prompts, options.token_budget, options.device)
@@ -267,10 +287,64 @@ def prepare(
     return {name: methods[name] for name in names}, hooked, bare, groups, instances
 
 
+def random_weights(options: argparse.Namespace) -> None:
+    """Run `attribute` on a paper-sized model with random weights, and print and keep how fast."""
+    config = copy.deepcopy(PAPER_MODELS[options.random])
+    for field, value in vars(config).items():  # layer_types and its like
+        if isinstance(value, list) and len(value) == config.num_hidden_layers:
+            setattr(config, field, value[: options.layers])
+    config.num_hidden_layers = options.layers or config.num_hidden_layers
+    with torch.device(options.device):
+        bare = AutoModelForCausalLM.from_config(
+            config, dtype=torch.bfloat16, attn_implementation="eager"
+        )
+    tokenizer = AutoTokenizer.from_pretrained(embedded_folder())
+    model = wrap_model(bare, tokenizer, "random weights", "TransformerBridge", options.device)
+    instances = load_task("everyday", "neuron", limit=options.instances)
+    prompts = make_prompts(tokenizer, instances, "letter")
+    step = make_step("score", prompts, True)
+
+    def work() -> None:
+        attribute(model, instances, "letter", targets=["product"])
+
+    work()  # warm-up
+    cuda = options.device.startswith("cuda")
+    if cuda:
+        torch.cuda.reset_peak_memory_stats()
+    times = interleaved({OURS: work}, {OURS: options.repeats}, options.device)[OURS]
+    seconds = statistics.median(times)
+    flops = step_flops(model_sizes(config), step) / seconds
+    found = {
+        "model": options.random,
+        "layers": config.num_hidden_layers,
+        "instances": len(instances),
+        "tokens an instance": step.tokens / len(instances),
+        "seconds": times,
+        "instances a second": len(instances) / seconds,
+        "TFLOP/s": flops / 1e12,
+        "share of peak": flops / 1e12 / options.peak if cuda else None,
+        "peak memory, GiB": torch.cuda.max_memory_allocated() / 2**30 if cuda else None,
+        "minutes for the paper's 26,202 instances": PAPER_INSTANCES * seconds / len(instances) / 60,
+    }
+    for name, value in found.items():
+        print(f"{name}: {value}")
+    out = options.out or RESULTS / f"attribution-{options.random.split('/')[-1]}.json"
+    write_json(out, {"machine": machine(), **found})
+    print(f"written to {out}")
+
+
 def main() -> None:
     arguments = parser(__doc__.splitlines()[0] if __doc__ else None)
+    arguments.add_argument("--random", choices=PAPER_MODELS, help="a model of the paper")
+    arguments.add_argument("--layers", type=int, help="of it; default: all")
+    arguments.add_argument("--peak", type=float, default=989.0, help="TFLOP/s in bfloat16 (H100)")
     arguments.add_argument("--repeats-published", type=int, default=1)
     options = arguments.parse_args()
+    if options.random is None and options.device.startswith("cuda"):
+        options.random = "google/gemma-3-12b-it"
+    if options.random:
+        random_weights(options)
+        return
     if options.only:
         methods, hooked, bare, *_ = prepare(options, [options.only])
         model = hooked if options.only == OURS else bare

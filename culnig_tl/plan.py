@@ -94,12 +94,12 @@ def plan_study(study: Study) -> Plan:
     config = PAPER_MODELS.get(study.model) or read_config(study.model)
     tokenizer = _tokenizer(study.model)
     prompts = {name: _prompts(tokenizer, data[name], study) for name in SCORED}
-    steps = [_step(f"score {name}", prompts[name], True) for name in SCORED]
+    steps = [make_step(f"score {name}", prompts[name], True) for name in SCORED]
     for masking in maskings(study):
         key = masking.kind if masking.kind in ("specific", "sweep") else "all"
         if key not in prompts:
             prompts[key] = _prompts(tokenizer, asked(masking, data), study)
-        steps.append(_step(f"evaluate {masking.kind}", prompts[key], False))
+        steps.append(make_step(f"evaluate {masking.kind}", prompts[key], False))
     countries = len({instance.country for instance in data["neuron"]})
     longest = max(len(prompt.sequence) for part in prompts.values() for prompt in part)
     measured = _measured_part(config)
@@ -144,7 +144,8 @@ def _prompts(tokenizer: Any, instances: Sequence[Instance], study: Study) -> lis
     ]
 
 
-def _step(name: str, prompts: Sequence[Prompt], backward: bool) -> Step:
+def make_step(name: str, prompts: Sequence[Prompt], backward: bool) -> Step:
+    """A pass over the prompts: scoring with `backward`, else answering."""
     if backward:
         tokens = sum(len(prompt.sequence) for prompt in prompts)
         rows = sum(len(prompt.label) for prompt in prompts)
@@ -159,14 +160,15 @@ def _tokens(study: Study) -> int:
     return study.token_budget or MOST_TOKENS["cpu"]
 
 
-def _sizes(config: Any) -> tuple[int, int, int]:
+def model_sizes(config: Any) -> tuple[int, int, int]:
     """Parameters: all, those outside the blocks, and those of the unembedding."""
     parameters = sum(weight.numel() for weight in skeleton(config).parameters())
     unembedding = config.vocab_size * config.hidden_size
     return parameters, unembedding * (1 if config.tie_word_embeddings else 2), unembedding
 
 
-def _flops(sizes: tuple[int, int, int], step: Step) -> int:
+def step_flops(sizes: tuple[int, int, int], step: Step) -> int:
+    """FLOPs of a step (`plan_study`) with a model of these `model_sizes`."""
     parameters, outside, unembedding = sizes
     passes = 2 if step.backward else 1
     return 2 * passes * (step.tokens * (parameters - outside) + step.rows * unembedding)
@@ -181,8 +183,8 @@ def _cost(
     longest: int,
     speeds: dict[bool, float],
 ) -> Cost:
-    sizes = _sizes(config)
-    flops = [_flops(sizes, step) for step in steps]
+    sizes = model_sizes(config)
+    flops = [step_flops(sizes, step) for step in steps]
     here = sum(f / speeds[step.backward] for f, step in zip(flops, steps, strict=True))
     width = getattr(torch, study.dtype).itemsize
     sums = len(TARGETS) * len(VARIANTS) * countries * count_neurons(config, name).total * 8
@@ -201,7 +203,7 @@ def _cost(
 
 def _measured_part(config: Any) -> Any:
     """The configuration with fewer layers and words, where it has too many parameters."""
-    parameters, outside, _ = _sizes(config)
+    parameters, outside, _ = model_sizes(config)
     layer = (parameters - outside) / config.num_hidden_layers
     words = min(config.vocab_size, max(1024, int(MEASURED_PARAMETERS / 2 / config.hidden_size)))
     if parameters <= MEASURED_PARAMETERS:
@@ -228,7 +230,7 @@ def _speeds(
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=words, unk_token="x", pad_token="x")
     name = f"{study.model} with random weights"
     model = wrap_model(hf_model, tokenizer, name, "TransformerBridge", study.device)
-    sizes, speeds = _sizes(config), {}
+    sizes, speeds = model_sizes(config), {}
     _log.info("measuring the speed of this machine: up to a minute")
 
     def fitting(prompt: Prompt) -> Prompt:
@@ -252,7 +254,7 @@ def _speeds(
             longest = max(len(prompt.sequence) for prompt in prompts)
             budget = study.token_budget or fitting_budget(model, longest, backward)
             sample, seconds = _timed(work, list(map(fitting, prompts)), budget)
-            speeds[backward] = _flops(sizes, _step("", sample, backward)) / seconds
+            speeds[backward] = step_flops(sizes, make_step("", sample, backward)) / seconds
     return speeds
 
 

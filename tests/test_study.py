@@ -217,8 +217,8 @@ def test_the_plan_of_the_papers_models(monkeypatch):
     small, large = costs["gemma-3-270m"], costs["google/gemma-3-27b-it"]
     assert large.seconds_here > 50 * small.seconds_here
     assert large.memory > 27e9 * 4
-    sizes = plan._sizes(PAPER_MODELS["google/gemma-3-27b-it"])
-    assert large.flops == sum(plan._flops(sizes, step) for step in planned.steps)
+    sizes = plan.model_sizes(PAPER_MODELS["google/gemma-3-27b-it"])
+    assert large.flops == sum(plan.step_flops(sizes, step) for step in planned.steps)
     assert "measured just now in float32 on 1 of 18 layers of gemma-3-270m" in planned.note
 
 
@@ -252,7 +252,7 @@ def test_the_plan_against_a_real_run(monkeypatch, tmp_path, name):
         monkeypatch.setattr(plan, "MEASURED_SECONDS", 1.0)
     study = dataclasses.replace(WHOLE, model=name, limit=64, answer_format="cloze")
     model, data = load_model(name), study_data(study)
-    sizes = plan._sizes(read_config(name))
+    sizes = plan.model_sizes(read_config(name))
     asked_here = [i for name, part in data.items() if name not in SCORED for i in part]
     monkeypatch.setattr(plan, "_clock", time.process_time)
     for attempt in range(4):
@@ -263,7 +263,7 @@ def test_the_plan_against_a_real_run(monkeypatch, tmp_path, name):
             ("score neuron", lambda: attribute(model, data["neuron"], "cloze")),
             ("evaluate original", lambda: evaluate(model, asked_here, answer_format="cloze")),
         ):
-            expected = plan._flops(sizes, groups[step][0])
+            expected = plan.step_flops(sizes, groups[step][0])
             start = time.process_time()
             work()
             seconds = time.process_time() - start
