@@ -117,7 +117,8 @@ def plan_study(study: Study) -> Plan:
         f"{study.dtype} on {layers} of {config.num_hidden_layers} layers of {study.model} with "
         "random weights. One H100: 40% of its 989 TFLOP/s, an assumption. Memory: weights in the "
         f"run's dtype, score sums, activations of {_tokens(study):,} tokens"
-        + (f", on each of {study.devices} devices." if study.devices > 1 else ".")
+        + (f", on each of {study.devices} devices" if study.devices > 1 else "")
+        + "; Python and a HookedTransformer's own copy of tied embeddings come on top."
     )
     return Plan(tuple(steps), tuple(costs), speeds, note)
 
