@@ -154,7 +154,7 @@ def test_a_study_in_two_processes(monkeypatch, capsys, tmp_path):
     small = ["--model", folder, *SMALL_RUN]
     code, _, error = culnig(monkeypatch, capsys, "run", "--out", tmp_path / "one", *small)
     assert code == 0, error
-    command = torchrun("-m", "culnig_tl", "run", "--out", tmp_path / "two", *small)
+    command = torchrun("-m", "--", "culnig_tl", "run", "--out", tmp_path / "two", *small)
     done = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("masked: culture-general neurons") == 1  # the first speaks for both
@@ -163,8 +163,16 @@ def test_a_study_in_two_processes(monkeypatch, capsys, tmp_path):
         pd.testing.assert_frame_equal(*frames, rtol=1e-4)
     assert (tmp_path / "two" / "report.html").exists()
     assert not list((tmp_path / "two" / "scores").glob("*.checkpoint*"))
-    again = subprocess.run(command, capture_output=True, text=True, timeout=300)
-    assert again.returncode == 0, again.stderr
+    # Commands on the finished run: torchrun would take --run for its own but for the "--" above.
+    precision = ["precision", "--dtypes", "bfloat16", "--run"]
+    command = torchrun("-m", "--", "culnig_tl", *precision, tmp_path / "two")
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("culture-general") == 1
+    code, _, error = culnig(monkeypatch, capsys, *precision, tmp_path / "one")
+    assert code == 0, error
+    frames = [pd.read_csv(tmp_path / run / "precision" / "table.csv") for run in ("one", "two")]
+    pd.testing.assert_frame_equal(*frames, rtol=1e-3)
 
 
 def test_shares_are_fair_and_whole(monkeypatch):
