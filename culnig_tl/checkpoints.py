@@ -1,5 +1,6 @@
 """Batches whose results add up: counted once, though a run dies or several processes share it."""
 
+import glob
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -100,6 +101,9 @@ def _resume(path: Path, run: str, sums: Mapping[str, Tensor]) -> list[int]:
                 for name, tensor in sums.items():
                     tensor += torch.from_numpy(tensors[name]).to(tensor)
     agreed(None)  # all have read before the first puts them together
+    if not process_rank():
+        for half in path.parent.glob(f".{glob.escape(path.name)}*-*"):  # a write that was killed
+            half.unlink()
     if len(found) > 1 and not process_rank():
         _save(path, run, sums, done)
         for file in _others(path):

@@ -268,6 +268,7 @@ def test_killed_run_resumes_bit_for_bit(tmp_path):
 
     tensors, _ = read_tensors(path, "culnig_tl checkpoint, version 4")
     assert 0 < len(tensors["done"]) < 40
+    (tmp_path / f".{path.name}-abc.safetensors").write_bytes(b"killed while it was written")
     model, instances = tiny.bridge("llama"), tiny.instances(40)
     whole = attribute(model, instances, token_budget=1)
     resumed = attribute(model, instances, token_budget=1, checkpoint=path)
