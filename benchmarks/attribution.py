@@ -24,7 +24,6 @@ batches; peak memory is measured in a process of its own for each method.
 """
 
 import argparse
-import copy
 import statistics
 from collections import defaultdict
 from collections.abc import Callable, Sequence
@@ -47,6 +46,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from culnig_tl.attribution import attribute
 from culnig_tl.batches import Batch, flat_positions, pad_batch, plan_batches
+from culnig_tl.configs import first_layers
 from culnig_tl.embedded import embedded_folder
 from culnig_tl.files import write_json
 from culnig_tl.instances import Instance
@@ -289,11 +289,9 @@ def prepare(
 
 def random_weights(options: argparse.Namespace) -> None:
     """Run `attribute` on a paper-sized model with random weights, and print and keep how fast."""
-    config = copy.deepcopy(PAPER_MODELS[options.random])
-    for field, value in vars(config).items():  # layer_types and its like
-        if isinstance(value, list) and len(value) == config.num_hidden_layers:
-            setattr(config, field, value[: options.layers])
-    config.num_hidden_layers = options.layers or config.num_hidden_layers
+    config = PAPER_MODELS[options.random]
+    if options.layers:
+        config = first_layers(config, options.layers)
     with torch.device(options.device):
         bare = AutoModelForCausalLM.from_config(
             config, dtype=torch.bfloat16, attn_implementation="eager"

@@ -1,6 +1,7 @@
 """What a configuration tells of a model, and errors of loading by name. No weights."""
 
 import contextlib
+import copy
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -62,6 +63,16 @@ def read_config(config: Any) -> Any:
         with hub_errors(name):
             config = AutoConfig.from_pretrained(source)
     return config.get_text_config()
+
+
+def first_layers(config: Any, layers: int) -> Any:
+    """A copy of a configuration with only its first layers, in what it says of each layer too."""
+    part = copy.deepcopy(config)
+    for name, value in vars(config).items():  # layer_types and its like
+        if isinstance(value, list) and len(value) == config.num_hidden_layers:
+            setattr(part, name, value[:layers])
+    part.num_hidden_layers = layers
+    return part
 
 
 def skeleton(config: Any) -> Any:

@@ -82,9 +82,6 @@ def lm_eval_run(
         "apply_chat_template": apply_chat_template,
         "factor": study.factor,
     }
-    for task in tasks:
-        if (out / "lm-eval" / task).exists():
-            check_arguments(out / "lm-eval" / task / "arguments.json", arguments)
     left_of = {
         name: [task for task in tasks if not _file(out, task, name).exists()] for name in sets
     }

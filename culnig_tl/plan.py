@@ -1,6 +1,5 @@
 """The plan of a study: instances, tokens, FLOPs, time and memory, before anything is run."""
 
-import copy
 import logging
 import time
 from collections.abc import Callable, Sequence
@@ -14,7 +13,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenize
 
 from culnig_tl.attribution import frozen, score_batch
 from culnig_tl.batches import MOST_TOKENS, fitting_budget, plan_batches, token_bytes
-from culnig_tl.configs import count_neurons, read_config, skeleton
+from culnig_tl.configs import count_neurons, first_layers, read_config, skeleton
 from culnig_tl.embedded import EMBEDDED_NAME, embedded_folder
 from culnig_tl.errors import CulnigError
 from culnig_tl.evaluation import answer_log_probabilities
@@ -95,11 +94,13 @@ def plan_study(study: Study) -> Plan:
     tokenizer = _tokenizer(study.model)
     prompts = {name: _prompts(tokenizer, data[name], study) for name in SCORED}
     steps = [make_step(f"score {name}", prompts[name], True) for name in SCORED]
+    same: dict[str, Step] = {}
     for masking in maskings(study):
         key = masking.kind if masking.kind in ("specific", "sweep") else "all"
-        if key not in prompts:
+        if key not in same:
             prompts[key] = _prompts(tokenizer, asked(masking, data), study)
-        steps.append(make_step(f"evaluate {masking.kind}", prompts[key], False))
+            same[key] = make_step("", prompts[key], False)
+        steps.append(replace(same[key], name=f"evaluate {masking.kind}"))
     countries = len({instance.country for instance in data["neuron"]})
     longest = max(len(prompt.sequence) for part in prompts.values() for prompt in part)
     measured = _measured_part(config)
@@ -211,11 +212,8 @@ def _measured_part(config: Any) -> Any:
         words = config.vocab_size
     left = MEASURED_PARAMETERS - words * (outside / config.vocab_size)
     layers = min(config.num_hidden_layers, max(1, int(left / layer)))
-    part = copy.deepcopy(config)
-    for name, value in vars(config).items():  # layer_types and its like
-        if isinstance(value, list) and len(value) == config.num_hidden_layers:
-            setattr(part, name, value[:layers])
-    part.num_hidden_layers, part.vocab_size = layers, words
+    part = first_layers(config, layers)
+    part.vocab_size = words
     part.pad_token_id = part.bos_token_id = part.eos_token_id = 0
     return part
 
@@ -243,8 +241,7 @@ def _speeds(
         )
 
     def score(batch: list[Prompt]) -> None:
-        with torch.enable_grad():
-            score_batch(model, batch, TARGETS, False)
+        score_batch(model, batch, TARGETS, False)
 
     def answer(batch: list[Prompt]) -> None:
         with torch.no_grad():

@@ -2,6 +2,7 @@
 
 import functools
 import json
+import sys
 
 import numpy as np
 import pandas as pd
@@ -100,7 +101,7 @@ def test_lm_eval_of_a_run(monkeypatch, capsys, tmp_path):
 def test_without_the_extra(monkeypatch, capsys, tmp_path):
     (tmp_path / "table.csv").write_text("")
     (tmp_path / "run.json").write_text('{"arguments": {}}')
-    monkeypatch.setitem(__import__("sys").modules, "lm_eval.tasks", None)
+    monkeypatch.setitem(sys.modules, "lm_eval.tasks", None)
     monkeypatch.setattr("culnig_tl.harness.run_sets", lambda out, kind: [])
     code, _, error = culnig(monkeypatch, capsys, "lm-eval", "--run", tmp_path, "--tasks", "x")
     assert code == 1
