@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from culnig_tl.checks import check_number
 from culnig_tl.errors import CulnigError
 from culnig_tl.models import HookedModel, layout_of
 from culnig_tl.neurons import NeuronSet, hook_name
@@ -23,9 +24,10 @@ def ablate(
     Holds during generation too. The hooks are gone afterwards, an exception included.
 
     Raises:
-        CulnigError: the set is of a model with other neurons, or a hook did not fire although
-            another one did.
+        CulnigError: the set is of a model with other neurons, a factor that is no finite number,
+            or a hook did not fire although another one did.
     """
+    check_number("factor", factor)
     hooks = [] if neurons is None else ablation_hooks(model, neurons, factor)
     fired = dict.fromkeys((name for name, _ in hooks), 0)
 
@@ -54,6 +56,7 @@ def ablation_hooks(
     Raises:
         CulnigError: the set is of a model with other neurons.
     """
+    check_number("factor", factor)
     check_set(model, neurons)
     return [
         (hook_name(layer, site), _scaling(neurons.layout.size(site), indices, factor))

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
+from culnig_tl.checks import check_choice
 from culnig_tl.errors import CulnigError
 
 STATISTICS = ("pearson", "spearman", "sign", "top", "slope")
@@ -86,8 +87,7 @@ def patching_matrix(effects: pd.DataFrame, value: str = "share") -> pd.DataFrame
     Raises:
         CulnigError: an unknown value.
     """
-    if value not in PATCHING_VALUES:
-        raise CulnigError(f"unknown value {value!r}: choose from {', '.join(PATCHING_VALUES)}")
+    check_choice("value", value, PATCHING_VALUES)
     table = effects.assign(distance=effects["in_source"] - effects["before"])
     means = table.groupby(["source", "target"])[["moved", "estimated", "distance"]].mean()
     means["share"] = means["moved"] / means["distance"]

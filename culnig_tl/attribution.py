@@ -14,6 +14,7 @@ from torch import Tensor
 
 from culnig_tl.batches import fitting_budget, flat_positions, pad_batch
 from culnig_tl.checkpoints import add_batches
+from culnig_tl.checks import check_choice
 from culnig_tl.errors import CulnigError
 from culnig_tl.files import package_versions, sha256_of
 from culnig_tl.instances import Instance, content_hash
@@ -219,9 +220,8 @@ def score_batch(
 def _check_targets(targets: Sequence[str]) -> tuple[str, ...]:
     if not targets:
         raise CulnigError(f"no target: choose from {', '.join(TARGETS)}")
-    unknown = [target for target in targets if target not in TARGETS]
-    if unknown:
-        raise CulnigError(f"unknown target {unknown[0]!r}: choose from {', '.join(TARGETS)}")
+    for target in targets:
+        check_choice("target", target, TARGETS)
     return tuple(dict.fromkeys(targets))
 
 

@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
+from culnig_tl.checks import check_count
 from culnig_tl.errors import CulnigError
 from culnig_tl.files import process_count, progress_bar
 from culnig_tl.models import HookedModel
@@ -71,8 +72,7 @@ def in_batches(
     Raises:
         CulnigError: a budget below 1, or memory that runs out a second time.
     """
-    if token_budget < 1:
-        raise CulnigError(f"token budget {token_budget}: give 1 or more (1024 is usual)")
+    check_count("token budget", token_budget, 1, unit="(1024 is usual)")
     halved = False
     groups = plan(rows, lengths, token_budget)
     with progress_bar(what, len(rows)) as advance:

@@ -15,6 +15,7 @@ from culnig_tl.ablation import check_set
 from culnig_tl.attribution import frozen, gradient_hooks, label_log_probability
 from culnig_tl.batches import fitting_budget, in_batches
 from culnig_tl.checkpoints import add_batches
+from culnig_tl.checks import check_choice, check_count
 from culnig_tl.errors import CulnigError
 from culnig_tl.files import package_versions, progress, sha256_of, write_atomically
 from culnig_tl.instances import Instance, content_hash
@@ -130,8 +131,7 @@ def taylor_check(
     Raises:
         CulnigError: as `exact_effects`; no instances; negative steps.
     """
-    if steps < 0:
-        raise CulnigError(f"steps is {steps}: give 0 (no integrated gradient) or more")
+    check_count("steps", steps)
     if not instances:
         raise CulnigError("no instances: load a task first")
     about = [describe_model(model), package_versions(), answer_format, positions, steps]
@@ -199,8 +199,7 @@ def _prompt(
 
 def _cuts(model: HookedModel, prompt: Prompt, neurons: NeuronSet, positions: str) -> pd.DataFrame:
     """What is ablated, one row each: layer, site, index, position, token."""
-    if positions not in POSITIONS:
-        raise CulnigError(f"unknown positions {positions!r}: choose from {', '.join(POSITIONS)}")
+    check_choice("positions", positions, POSITIONS)
     frame = neurons.frame()
     if positions == "all":
         return frame.assign(position=EVERY_POSITION, token="")

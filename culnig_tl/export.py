@@ -5,6 +5,7 @@ from typing import Any
 
 import torch
 
+from culnig_tl.checks import check_number
 from culnig_tl.configs import count_neurons
 from culnig_tl.errors import CulnigError
 from culnig_tl.files import package_versions, write_json
@@ -32,6 +33,7 @@ def scale_weights(hf_model: Any, neurons: NeuronSet, factor: float = 0.0) -> Non
     Raises:
         CulnigError: a set of another model, or a model without such matrices.
     """
+    check_number("factor", factor)
     layout = count_neurons(hf_model.config)
     neurons.check_layout(layout)
     weights = module_weights(hf_model)
@@ -74,6 +76,7 @@ def export_run(
         CulnigError: not a finished run, `to` is there, or as `scale_weights`.
     """
     out, to = Path(out), Path(to)
+    check_number("factor", factor)
     check_finished(out)
     if to.exists():
         raise CulnigError(f"{to} is there already: choose another folder, or delete it")

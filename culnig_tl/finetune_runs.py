@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from culnig_tl.checks import check_choice
 from culnig_tl.configs import skeleton
 from culnig_tl.errors import CulnigError
 from culnig_tl.files import read_json, write_atomically
@@ -87,9 +88,8 @@ def finetune_run(
     """
     out = Path(out)
     check_finished(out)
-    unknown = [choice for choice in which if choice not in (*CHOICES, ALL)]
-    if unknown:
-        raise CulnigError(f"unknown choice {unknown[0]!r}: choose from {', '.join(CHOICES)}, {ALL}")
+    for choice in which:
+        check_choice("choice", choice, (*CHOICES, ALL))
     study, folder = study_of(out), out / "finetune" / task
     train, tests = finetune_data(study, task, data, train_limit, test_limit, culture_limit)
     arguments = {

@@ -18,6 +18,7 @@ from transformers import Trainer, TrainingArguments
 from transformers.trainer_utils import get_last_checkpoint
 
 from culnig_tl.batches import pad_batch
+from culnig_tl.checks import check_count
 from culnig_tl.comparison import metric_values
 from culnig_tl.errors import CulnigError
 from culnig_tl.evaluation import evaluate
@@ -395,8 +396,7 @@ def _check(
         ("steps", steps), ("batch", batch), ("accumulation", accumulation),
         ("evaluate_every", evaluate_every),
     ):  # fmt: skip
-        if value < 1:
-            raise CulnigError(f"{what} is {value}: give 1 or more")
+        check_count(what, value, 1)
     if batch % accumulation:
         raise CulnigError(
             f"batch {batch} is no multiple of accumulation {accumulation}: make it so"

@@ -8,6 +8,7 @@ import torch
 from culnig_tl.ablation import ablate
 from culnig_tl.attribution import frozen
 from culnig_tl.batches import fitting_budget, in_batches, pad_batch
+from culnig_tl.checks import check_count
 from culnig_tl.errors import CulnigError
 from culnig_tl.models import HookedModel, PrefixCache, kept_logits, tokenizer_of
 from culnig_tl.neurons import NeuronSet
@@ -41,8 +42,7 @@ def generate(
         CulnigError: an empty sequence, `max_new_tokens` below 1, a set of another model, or not
             enough memory.
     """
-    if max_new_tokens < 1:
-        raise CulnigError(f"max_new_tokens is {max_new_tokens}: give 1 or more")
+    check_count("max_new_tokens", max_new_tokens, 1)
     empty = [number for number, sequence in enumerate(sequences) if not len(sequence)]
     if empty:
         raise CulnigError(f"sequence {empty[0]} has no token: give a prompt")

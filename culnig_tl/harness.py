@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from culnig_tl.checks import check_count
 from culnig_tl.errors import CulnigError
 from culnig_tl.export import scale_weights
 from culnig_tl.files import process_count, read_json, write_atomically, write_json
@@ -66,8 +67,7 @@ def lm_eval_run(
     if process_count() > 1:
         raise CulnigError("lm-eval runs in one process: start it without torchrun")
     for what, value in (("seeds", seeds), ("batch_size", batch_size)):
-        if value < 1:
-            raise CulnigError(f"{what} is {value}: give 1 or more")
+        check_count(what, value, 1)
     study = study_of(out)
     random = (run_sets(out, "random") or run_sets(out, "matched"))[:seeds]
     sets = {ORIGINAL: None, **{neurons.name: neurons for neurons in run_sets(out, "general")}}

@@ -7,11 +7,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from culnig_tl.checks import check_share
 from culnig_tl.errors import CulnigError
 from culnig_tl.files import Provenance, package_versions, write_atomically
 from culnig_tl.neurons import NeuronLayout, NeuronSet
 from culnig_tl.scores import read_tensors, write_tensors
-from culnig_tl.selection import check_shares, top_share
+from culnig_tl.selection import top_share
 
 _FORMAT = "culnig_tl activation shares, version 1"
 
@@ -102,7 +103,8 @@ def select_lape(
     Raises:
         CulnigError: a share outside 0 to 1, or fewer than two groups.
     """
-    check_shares({"quantile": quantile, "top": top})
+    check_share("quantile", quantile)
+    check_share("top", top)
     if len(shares.groups) < 2:
         raise CulnigError(
             f"these shares hold {', '.join(shares.groups)} only, and entropy compares groups: "

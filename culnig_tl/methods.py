@@ -10,6 +10,7 @@ from pathlib import Path
 import pandas as pd
 
 from culnig_tl.checkpoints import remove_checkpoint
+from culnig_tl.checks import SETS_MOST, check_count, check_share
 from culnig_tl.comparison import compare
 from culnig_tl.errors import CulnigError
 from culnig_tl.files import write_atomically
@@ -61,8 +62,10 @@ def compare_methods(
             arguments; no neuron was found.
     """
     out = Path(out)
-    if seeds < 1:
-        raise CulnigError(f"seeds is {seeds}: give 1 or more")
+    check_count("context", context, 1, unit="tokens")
+    check_share("quantile", quantile)
+    check_share("top", top)
+    check_count("seeds", seeds, 1, SETS_MOST)
     check_finished(out)
     study, folder = study_of(out), out / "methods"
     if study.task != "blend":

@@ -23,6 +23,7 @@ from torch import Tensor
 from transformer_lens.model_bridge import TransformerBridge
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from culnig_tl.checks import check_choice, check_count
 from culnig_tl.configs import count_neurons, hub_errors, no_gate
 from culnig_tl.embedded import EMBEDDED_HUB_NAME, EMBEDDED_NAME, SHA256, embedded_folder
 from culnig_tl.errors import CulnigError
@@ -82,7 +83,7 @@ def load_model(
         CulnigError: unknown model or class, no network, missing extra, no gated MLP, or not so
             many GPUs.
     """
-    _check_choice("model class", model_class, MODEL_CLASSES)
+    check_choice("model class", model_class, MODEL_CLASSES)
     if devices > 1 and device is not None:
         raise CulnigError(
             f"device {device!r} and devices {devices}: give one of them (--device, --devices)"
@@ -114,7 +115,7 @@ def load_hf_model(
     Raises:
         CulnigError: as `load_model`.
     """
-    _check_choice("dtype", dtype, tuple(_DTYPES))
+    check_choice("dtype", dtype, tuple(_DTYPES))
     source = embedded_folder() if name == EMBEDDED_NAME else name
     options = {"revision": revision, "trust_remote_code": trust_remote_code}
     placement = _balanced(devices)
@@ -135,8 +136,7 @@ def default_device() -> str:
 
 def _balanced(devices: int) -> dict[str, Any]:
     """What tells transformers to spread a model over this process's GPUs."""
-    if devices < 1:
-        raise CulnigError(f"devices is {devices}: give 1 or more")
+    check_count("devices", devices, 1)
     if devices == 1:
         return {}
     there = torch.cuda.device_count() if torch.cuda.is_available() else 0
@@ -190,7 +190,7 @@ def wrap_model(
     Raises:
         CulnigError: the class cannot be had for this model, or the model has no gated MLP.
     """
-    _check_choice("model class", model_class, MODEL_CLASSES)
+    check_choice("model class", model_class, MODEL_CLASSES)
     name = name or hf_model.config.name_or_path or type(hf_model).__name__
     count_neurons(hf_model.config, name)
     on_device: Any = hf_model.eval()
@@ -390,11 +390,6 @@ class PrefixCache:
                 at = rows.to(layer.keys.device)
                 taken._cache.update(layer.keys[at], layer.values[at], number)
         return taken
-
-
-def _check_choice(what: str, choice: str, choices: tuple[str, ...]) -> None:
-    if choice not in choices:
-        raise CulnigError(f"unknown {what} {choice!r}: choose from {', '.join(choices)}")
 
 
 def _official_name(name: str) -> str | None:

@@ -7,12 +7,12 @@ from typing import Any
 
 import pandas as pd
 
+from culnig_tl.checks import SEED_MOST, check_choice, check_count, check_share
 from culnig_tl.configs import count_neurons, read_config, skeleton
 from culnig_tl.errors import CulnigError
 from culnig_tl.files import Provenance, package_versions, read_json, write_json
 from culnig_tl.instances import stable_random
 from culnig_tl.neurons import ATTENTION_SITES, NeuronSet
-from culnig_tl.selection import check_shares
 
 CHOICES = ("top", "bottom", "random")
 KINDS = ("attention", "MLP")
@@ -123,9 +123,9 @@ def select_modules(
         CulnigError: an unknown choice, a share outside 0 to 1 or above what all modules hold
             together, or a configuration of another model than the neurons'.
     """
-    check_shares({"share": share})
-    if which not in CHOICES:
-        raise CulnigError(f"unknown choice {which!r}: choose from {', '.join(CHOICES)}")
+    check_share("share", share)
+    check_choice("choice", which, CHOICES)
+    check_count("seed", seed, most=SEED_MOST)
     config = read_config(config)
     layout = count_neurons(config)
     if layout != neurons.layout:

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from culnig_tl.ablation import check_set
 from culnig_tl.attribution import frozen, gradient_hooks, label_log_probability
+from culnig_tl.checks import check_choice
 from culnig_tl.errors import CulnigError
 from culnig_tl.files import progress
 from culnig_tl.instances import Instance, country_in_text
@@ -170,8 +171,7 @@ class _Pair:
         align: str,
         answer_format: str,
     ) -> "_Pair":
-        if align not in ALIGN:
-            raise CulnigError(f"unknown align {align!r}: choose from {', '.join(ALIGN)}")
+        check_choice("align", align, ALIGN)
         check_set(model, neurons)
         tokenizer = tokenizer_of(model)
         if resolve_format(tokenizer, answer_format) == "letter":

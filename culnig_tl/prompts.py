@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from culnig_tl.checks import check_choice
 from culnig_tl.errors import CulnigError
 from culnig_tl.instances import Instance
 
@@ -45,10 +46,7 @@ def resolve_format(tokenizer: Any, answer_format: str) -> str:
     Raises:
         CulnigError: an unknown format.
     """
-    if answer_format not in FORMATS:
-        raise CulnigError(
-            f"unknown answer format {answer_format!r}: choose from {', '.join(FORMATS)}"
-        )
+    check_choice("answer format", answer_format, FORMATS)
     if answer_format != "auto":
         return answer_format
     return "letter" if getattr(tokenizer, "chat_template", None) else "cloze"

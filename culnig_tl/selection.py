@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from culnig_tl.checks import SEED_MOST, check_count, check_flag, check_number, check_share
 from culnig_tl.errors import CulnigError
 from culnig_tl.files import Provenance, package_versions
 from culnig_tl.neurons import ATTENTION_SITES, SITES, NeuronLayout, NeuronSet
@@ -95,6 +96,7 @@ def select_specific(
     """
     shares = {"top": top, "remove": remove}
     check_shares(shares)
+    check_least_z(least_z)
     _check_one_model(scores, control, countryrc)
     if len(scores.countries) < 2:
         raise CulnigError(
@@ -170,7 +172,12 @@ def select_random(like: NeuronSet, seed: int, matched: bool = False) -> NeuronSe
 
     With `matched`, as many in every (site, layer) as `like` has: a stricter control, since it
     keeps where the neurons sit and changes only which they are.
+
+    Raises:
+        CulnigError: a seed below 0.
     """
+    check_count("seed", seed, most=SEED_MOST)
+    check_flag("matched", matched)
     rng = np.random.default_rng(seed)
     layout = like.layout
     if matched:
@@ -199,11 +206,19 @@ def check_shares(shares: Mapping[str, float]) -> None:
     """Refuse what is no share.
 
     Raises:
-        CulnigError: one is below 0 or above 1.
+        CulnigError: one is no number, below 0 or above 1.
     """
     for what, share in shares.items():
-        if not 0 <= share <= 1:
-            raise CulnigError(f"{what} is {share}: give a share between 0 and 1")
+        check_share(what, share)
+
+
+def check_least_z(least_z: float) -> None:
+    """Refuse what is no least z; -inf, which leaves that filter out, is one.
+
+    Raises:
+        CulnigError: it is no number, NaN, or infinite and keeps no neuron.
+    """
+    check_number("least_z", least_z, least=-math.inf)
 
 
 def _check_one_layout(sets: Sequence[NeuronSet]) -> None:

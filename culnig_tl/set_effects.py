@@ -9,6 +9,7 @@ import torch
 
 from culnig_tl.ablation import ablate
 from culnig_tl.attribution import frozen
+from culnig_tl.checks import check_number
 from culnig_tl.effects import log_probability, taylor_check
 from culnig_tl.errors import CulnigError
 from culnig_tl.evaluation import evaluate
@@ -90,6 +91,8 @@ def dose_response(
     """
     if not len(factors):
         raise CulnigError("no factors: give one or more, such as 0, 0.5, 1, 2")
+    for factor in factors:
+        check_number("factor", factor)
     rows = []
     for factor in factors:
         frame = evaluate(model, instances, neurons, float(factor), answer_format, token_budget)

@@ -14,6 +14,7 @@ from culnig_tl.ablation import ablate
 from culnig_tl.attribution import frozen
 from culnig_tl.batches import fitting_budget, flat_positions, in_batches, pad_batch
 from culnig_tl.checkpoints import add_batches
+from culnig_tl.checks import check_count
 from culnig_tl.errors import CulnigError
 from culnig_tl.evaluation import token_log_probabilities
 from culnig_tl.files import package_versions, sha256_of
@@ -164,8 +165,7 @@ class _Window:
 
 
 def _windows(model: HookedModel, texts: Mapping[str, Sequence[str]], context: int) -> list[_Window]:
-    if context < 1:
-        raise CulnigError(f"context is {context}: give 1 or more tokens")
+    check_count("context", context, 1, unit="tokens")
     if not texts:
         raise CulnigError("no texts: give one group or more")
     tokenizer = tokenizer_of(model)

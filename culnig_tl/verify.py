@@ -11,8 +11,8 @@ import numpy as np
 import pandas as pd
 
 from culnig_tl.agreement import agreement
+from culnig_tl.checks import check_count
 from culnig_tl.effects import taylor_check
-from culnig_tl.errors import CulnigError
 from culnig_tl.files import write_atomically
 from culnig_tl.neurons import NeuronSet
 from culnig_tl.patching import patching_effects
@@ -60,8 +60,8 @@ def verify_run(
     """
     out = Path(out)
     for what, value in (("prompts", prompts), ("sample", sample), ("pairs", pairs)):
-        if value < 1:
-            raise CulnigError(f"{what} is {value}: give 1 or more")
+        check_count(what, value, 1)
+    check_count("steps", steps)
     check_finished(out)
     study, folder = study_of(out), out / "verify"
     arguments = {"prompts": prompts, "sample": sample, "steps": steps, "pairs": pairs}

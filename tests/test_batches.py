@@ -34,7 +34,7 @@ def test_plan_by_hand():
 
 
 def test_no_budget():
-    with pytest.raises(CulnigError, match="token budget 0: give 1 or more"):
+    with pytest.raises(CulnigError, match="token budget is 0: give 1 or more"):
         list(in_batches([1], LENGTHS, 0, len, "Test"))
 
 
