@@ -81,6 +81,34 @@ def skeleton(config: Any) -> Any:
         return AutoModelForCausalLM.from_config(config)
 
 
+def text_model(hf_model: Any) -> Any:
+    """The language model alone of a model that also sees or hears; the weights are shared.
+
+    A model that only reads is given back as it is, and so is one whose language model is of no
+    class that transformers can build from its configuration.
+    """
+    config = hf_model.config.get_text_config()
+    if config is hf_model.config:
+        return hf_model
+    try:
+        alone = skeleton(config)
+    except ValueError:  # no such class
+        return hf_model
+    kind = type(alone.base_model)
+    inner = next((module for module in hf_model.modules() if type(module) is kind), None)
+    head = hf_model.get_output_embeddings()
+    if inner is None or head is None or alone.base_model is alone:
+        return hf_model
+    setattr(alone, alone.base_model_prefix, inner)
+    alone.set_output_embeddings(head)
+    if any(part.is_meta for part in (*alone.parameters(), *alone.buffers())):
+        return hf_model
+    alone.config = copy.deepcopy(config)
+    alone.config.architectures = [type(alone).__name__]
+    alone.generation_config = hf_model.generation_config
+    return alone.eval()
+
+
 def no_gate(name: Any, reason: str) -> CulnigError:
     """The error that says why a model has no gate site."""
     return CulnigError(f"model {name} has no gate site: {reason}; choose a model with a gated MLP")

@@ -22,7 +22,7 @@ from culnig_tl.instances import Instance, content_hash
 from culnig_tl.models import (
     HookedModel,
     at_least_float32,
-    describe_model,
+    identity_of,
     tokenizer_of,
 )
 from culnig_tl.neurons import NeuronSet, hook_name
@@ -76,7 +76,7 @@ def exact_effects(
     lengths = [len(prompt.sequence)] * len(cuts)
     if token_budget is None:
         token_budget = fitting_budget(model, lengths[0], gradients=False)
-    made_from = (describe_model(model), package_versions(), content_hash([instance]))
+    made_from = (identity_of(model), package_versions(), content_hash([instance]))
     run = sha256_of([*made_from, answer_format, positions, neurons.ids.tolist()])
     values = torch.zeros(2, len(cuts), dtype=torch.float64)
 
@@ -134,7 +134,7 @@ def taylor_check(
     check_count("steps", steps)
     if not instances:
         raise CulnigError("no instances: load a task first")
-    about = [describe_model(model), package_versions(), answer_format, positions, steps]
+    about = [identity_of(model), package_versions(), answer_format, positions, steps]
     frames = []
     for instance in progress(instances, "Taylor check", len(instances)):
         run = sha256_of([*about, content_hash([instance]), neurons.ids.tolist()])

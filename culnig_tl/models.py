@@ -6,13 +6,16 @@ Everything else in the package uses only what `HookedTransformer` and `Transform
 
 import contextlib
 import copy
-import io
+import logging
+import math
 import os
 import shutil
 import warnings
 import weakref
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import torch
@@ -24,9 +27,17 @@ from transformer_lens.model_bridge import TransformerBridge
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from culnig_tl.checks import check_choice, check_count
-from culnig_tl.configs import count_neurons, hub_errors, no_gate
+from culnig_tl.configs import count_neurons, hub_errors, no_gate, text_model
 from culnig_tl.embedded import EMBEDDED_HUB_NAME, EMBEDDED_NAME, SHA256, embedded_folder
 from culnig_tl.errors import CulnigError
+from culnig_tl.faithful import (
+    Comparison,
+    compare_logits,
+    compared,
+    nothing_installed,
+    own_logits,
+    probe,
+)
 from culnig_tl.files import Provenance, package_versions, process_count
 from culnig_tl.neurons import NeuronLayout, hook_name
 
@@ -51,8 +62,10 @@ class _Known:
     name: str
     revision: str
     tokenizer: Any
+    comparison: Comparison
 
 
+_log = logging.getLogger(__name__)
 _KNOWN: "weakref.WeakKeyDictionary[Any, _Known]" = weakref.WeakKeyDictionary()
 
 
@@ -121,10 +134,43 @@ def load_hf_model(
     placement = _balanced(devices)
     with hub_errors(name):
         tokenizer = AutoTokenizer.from_pretrained(source, **options)
-        hf_model = AutoModelForCausalLM.from_pretrained(
-            source, dtype=_DTYPES[dtype], attn_implementation="eager", **options, **placement
+        hf_model, found = AutoModelForCausalLM.from_pretrained(
+            source,
+            dtype=_DTYPES[dtype],
+            attn_implementation="eager",
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,  # to say below which they are
+            **options,
+            **placement,
         )
+    check_complete(name, found)
     return hf_model, tokenizer
+
+
+def check_complete(name: str, found: Mapping[str, Any]) -> None:
+    """Refuse a model whose weights are not those of its configuration.
+
+    transformers puts random numbers where a weight is missing.
+
+    Args:
+        found: its loading information: missing, unexpected and mismatched keys, error messages.
+
+    Raises:
+        CulnigError: some weight is missing, unexpected, or of another shape; the first by name.
+    """
+    for kind, what in (
+        ("missing_keys", "lacks"),
+        ("unexpected_keys", "has, beside those of its configuration,"),
+        ("mismatched_keys", "has in another shape"),
+        ("error_msgs", "could not be read"),
+    ):
+        keys = sorted(map(str, found.get(kind) or ()))
+        if keys:
+            more = f" and {len(keys) - 1} more" if len(keys) > 1 else ""
+            raise CulnigError(
+                f"the checkpoint of {name!r} {what} {keys[0]}{more}: it is damaged or does not "
+                "belong to its config.json; download or save it again"
+            )
 
 
 def default_device() -> str:
@@ -174,25 +220,33 @@ def save_hf_model(hf_model: transformers.PreTrainedModel, tokenizer: Any, folder
 
 
 def wrap_model(
-    hf_model: transformers.PreTrainedModel,
+    hf_model: Any,
     tokenizer: Any,
     name: str | None = None,
     model_class: str = "auto",
     device: str | None = None,
     revision: str | None = None,
 ) -> HookedModel:
-    """Wrap a Hugging Face causal language model that is already in memory.
+    """Wrap a Hugging Face causal language model that is already in memory, peft's adapters too.
 
     `name` and `revision` go into the provenance of results; `name` also tells whether
     `HookedTransformer` knows the architecture. The model is put into eval mode on `device`; one
     that was loaded with a `device_map` stays where it is.
 
+    The hooked model is compared with the Hugging Face model on one short prompt, and `auto` takes
+    the class that agrees. It shares its weights, so that there is one copy of them, and a later
+    change of `hf_model` may change it. Of a model that also sees, only the language model is
+    wrapped.
+
     Raises:
-        CulnigError: the class cannot be had for this model, or the model has no gated MLP.
+        CulnigError: the class cannot be had for this model, the hooked model answers otherwise
+            than the model, or the model has no gated MLP.
     """
     check_choice("model class", model_class, MODEL_CLASSES)
-    name = name or hf_model.config.name_or_path or type(hf_model).__name__
-    count_neurons(hf_model.config, name)
+    label: str = name or hf_model.config.name_or_path or type(hf_model).__name__
+    count_neurons(hf_model.config, label)
+    if hasattr(hf_model, "get_base_model"):  # adapters around it; they stay in its layers
+        hf_model = hf_model.get_base_model()
     on_device: Any = hf_model.eval()
     if len(getattr(hf_model, "hf_device_map", ())) > 1:
         if model_class == "HookedTransformer":
@@ -201,15 +255,58 @@ def wrap_model(
     else:
         device = device or default_device()
         on_device = on_device.to(device)
-    if model_class == "auto":
-        model_class = "HookedTransformer" if _official_name(name) else "TransformerBridge"
-    if model_class == "HookedTransformer":
-        model = _hooked_transformer(on_device, tokenizer, name, device)
-    else:
-        model = _bridge(on_device, tokenizer, name, device)
+    model, comparison = _faithful(on_device, tokenizer, label, model_class, device)
     commit = getattr(hf_model.config, "_commit_hash", None)
-    _KNOWN[model] = _Known(name, revision or commit or "unknown", tokenizer)
+    _KNOWN[model] = _Known(label, revision or commit or "unknown", tokenizer, comparison)
     return model.eval()
+
+
+def _faithful(
+    hf_model: Any, tokenizer: Any, name: str, model_class: str, device: str | None
+) -> tuple[HookedModel, Comparison]:
+    """The hooked model, and how it compares with the model itself.
+
+    Raises:
+        CulnigError: no class that was asked for can be had, or none agrees.
+    """
+    tokens = probe(hf_model.config)
+    own = own_logits(hf_model, tokens)
+    language_model = text_model(hf_model)
+    makers = {"HookedTransformer": _hooked_transformer, "TransformerBridge": _bridge}
+    if model_class != "auto":
+        makers = {model_class: makers[model_class]}
+    elif _official_name(name) is None:
+        del makers["HookedTransformer"]
+    refusals = []
+    for kind, make in makers.items():  # the bridge last: it takes the model apart
+        try:
+            model = make(language_model, tokenizer, name, device)
+            with torch.no_grad():
+                there = tokens.to(model.cfg.device)
+                logits = kept_logits(model, there, None, compared(there))
+            comparison = compare_logits(logits, own)
+        except CulnigError:
+            raise
+        except Exception as error:  # of TransformerLens: of any kind
+            reason = " ".join(f"{type(error).__name__}: {error}".split())[:160]
+            refusals.append(f"{kind} cannot be made of it ({reason})")
+            continue
+        if math.isnan(comparison.divergence):
+            _log.warning("%s: its logits are not finite on a short prompt", name)
+        if comparison.agrees(hf_model.dtype):
+            return model, comparison
+        refusals.append(f"{kind} differs from the model by {comparison.largest:.2g} nats in log P")
+        _log.warning("%s: %s", name, refusals[-1])
+        del model
+    adapters = " and merge its adapters first" if _has_adapters(hf_model) else ""
+    raise CulnigError(
+        f"model {name}: {'; '.join(refusals)}: try another model_class (--model-class), another "
+        f"version of transformer-lens or another model{adapters}"
+    )
+
+
+def _has_adapters(hf_model: Any) -> bool:
+    return any("lora_" in name for name, _ in hf_model.named_parameters())
 
 
 def tokenizer_of(model: HookedModel) -> Any:
@@ -223,7 +320,10 @@ def tokenizer_of(model: HookedModel) -> Any:
 
 
 def describe_model(model: HookedModel) -> Provenance:
-    """Name, revision, class, dtype, weight processing and neurons of a model, for provenance."""
+    """Name, revision, class, dtype, weight processing and neurons of a model, for provenance.
+
+    `comparison`: how far it was from the Hugging Face model on a short prompt when it was wrapped.
+    """
     known = _KNOWN.get(model)
     layout = layout_of(model)
     return {
@@ -233,7 +333,15 @@ def describe_model(model: HookedModel) -> Provenance:
         "dtype": str(model.cfg.dtype).removeprefix("torch."),
         "weight_processing": "none" if known else "unknown",
         "neurons": str(layout),
+        "comparison": asdict(known.comparison) if known else "unknown",
     }
+
+
+def identity_of(model: HookedModel) -> Provenance:
+    """`describe_model` without what differs by rounding: what a checkpoint must be of."""
+    about = describe_model(model)
+    del about["comparison"]
+    return about
 
 
 def layout_of(model: HookedModel) -> NeuronLayout:
@@ -410,8 +518,16 @@ def _not_spread() -> CulnigError:
 
 
 def _own_tokenizer(tokenizer: Any) -> Any:
-    """A copy that TransformerLens takes as it is, where it would else load one by name again."""
-    own = copy.deepcopy(tokenizer)
+    """A copy that TransformerLens takes as it is, where it would else load one by name again.
+
+    What it does not change is shared, as a large vocabulary takes seconds to copy; it adds a
+    token only where there is none to end, begin or pad a text.
+    """
+    parts = ["_vocab", "_merges"]
+    if None not in (tokenizer.eos_token, tokenizer.bos_token, tokenizer.pad_token):
+        parts.append("_tokenizer")
+    shared = [vars(tokenizer)[part] for part in parts if part in vars(tokenizer)]
+    own = copy.deepcopy(tokenizer, {id(part): part for part in shared})
     own.init_kwargs["add_bos_token"] = True
     own.padding_side = "left"
     return own
@@ -432,18 +548,57 @@ def _hooked_transformer(
             f"transformer-lens has no HookedTransformer for {name!r}: use "
             "model_class='TransformerBridge'"
         )
-    # It prints what it loaded, and warns that 4.0 will not have it: the user asked for it.
-    with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
+    from transformer_lens import loading_from_pretrained as loading
+
+    # It warns that 4.0 will not have it: the user asked for it.
+    with torch.no_grad(), warnings.catch_warnings(), _configuration(loading, hf_model):
         warnings.simplefilter("ignore", DeprecationWarning)
-        model = HookedTransformer.from_pretrained_no_processing(
+        cfg = loading.get_pretrained_model_config(
             official,
-            hf_model=hf_model,
-            tokenizer=_own_tokenizer(tokenizer),
+            hf_cfg=hf_model.config.to_dict(),
             device=device,
             dtype=hf_model.dtype,
         )
-    _store_transposed(model)
+        weights = loading.get_pretrained_state_dict(official, cfg, hf_model, dtype=hf_model.dtype)
+        model = HookedTransformer(cfg, _own_tokenizer(tokenizer), move_to_device=False)
+        _share(model, weights)
+        model.move_model_modules_to_device()
+        _store_transposed(model)
     return model
+
+
+@contextlib.contextmanager
+def _configuration(loading: Any, hf_model: Any) -> Iterator[None]:
+    """Within the `with`, TransformerLens reads the model's own configuration.
+
+    It would fetch one by the model's name: of another revision perhaps, and trusting its code.
+    """
+    config = copy.deepcopy(hf_model.config)
+    config.architectures = config.architectures or [type(hf_model).__name__]
+    real = loading.AutoConfig
+    loading.AutoConfig = SimpleNamespace(from_pretrained=lambda *names, **options: config)
+    try:
+        yield
+    finally:
+        loading.AutoConfig = real
+
+
+def _share(model: HookedModel, weights: dict[str, Tensor]) -> None:
+    """Give the model these weights without copying them, where they are of its types.
+
+    TransformerLens would copy them into memory of its own: twice a model, for a while or, where
+    the other one is kept, for good.
+    """
+    own = dict(model.named_parameters())
+    weights = model.fill_missing_keys(weights)
+    weights = {
+        key: weight.detach().to(own[key].dtype) if key in own else weight
+        for key, weight in weights.items()
+    }
+    found = model.load_state_dict(weights, strict=False, assign=True)
+    missing = [key for key in found.missing_keys if key in own]
+    if missing:
+        raise CulnigError(f"transformer-lens has no weight {missing[0]} for this model")
 
 
 def _store_transposed(model: HookedModel) -> None:
@@ -451,7 +606,8 @@ def _store_transposed(model: HookedModel) -> None:
 
     Each pass transposes the weights of the MLPs, the unembedding and the attention and asks for
     contiguous matrices; stored as TransformerLens lays them out, each pass would copy them all
-    (and autograd keep the copies). Shapes and values stay as they are.
+    (and autograd keep the copies). Shapes and values stay as they are; so do weights that are
+    laid out so already, as those that the Hugging Face model shares are.
     """
 
     def store(weight: Tensor, order: tuple[int, ...]) -> None:
@@ -471,10 +627,11 @@ def _store_transposed(model: HookedModel) -> None:
 def _bridge(hf_model: Any, tokenizer: Any, name: str, device: str | None) -> HookedModel:
     if not hf_model.config.architectures:
         hf_model.config.architectures = [type(hf_model).__name__]
-    return TransformerBridge.boot_transformers(
-        EMBEDDED_HUB_NAME if name == EMBEDDED_NAME else name,
-        hf_model=hf_model,
-        tokenizer=_own_tokenizer(tokenizer),
-        device=device,
-        dtype=hf_model.dtype,
-    )
+    with nothing_installed():
+        return TransformerBridge.boot_transformers(
+            EMBEDDED_HUB_NAME if name == EMBEDDED_NAME else name,
+            hf_model=hf_model,
+            tokenizer=_own_tokenizer(tokenizer),
+            device=device,
+            dtype=hf_model.dtype,
+        )

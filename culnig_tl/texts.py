@@ -22,6 +22,7 @@ from culnig_tl.lape import Shares
 from culnig_tl.models import (
     HookedModel,
     describe_model,
+    identity_of,
     kept_residuals,
     layout_of,
     tokenizer_of,
@@ -88,7 +89,7 @@ def activation_shares(
             work,
             add,
             {"active": active},
-            sha256_of(provenance),
+            sha256_of(provenance | {"model": identity_of(model)}),
             "Activation shares",
             checkpoint,
             checkpoint_seconds,

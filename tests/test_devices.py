@@ -59,7 +59,7 @@ def test_the_devices_that_transformers_is_given(monkeypatch):
 
     def from_pretrained(source, **options):
         given.update(options)
-        return hf
+        return hf, {}  # and nothing is missing
 
     monkeypatch.setattr(models.AutoTokenizer, "from_pretrained", lambda *a, **k: "tokenizer")
     monkeypatch.setattr(models.AutoModelForCausalLM, "from_pretrained", from_pretrained)

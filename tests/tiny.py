@@ -77,10 +77,15 @@ def config(kind: str, **changes) -> transformers.PretrainedConfig:
 
 
 def hf_model(kind: str, seed: int = 0, **changes) -> transformers.PreTrainedModel:
+    """A random model of one of the architectures."""
+    return random_model(config(kind, **changes), seed)
+
+
+def random_model(config: transformers.PretrainedConfig, seed: int = 0):
     """A random model; weights larger than the default so that attention is far from uniform."""
     torch.manual_seed(seed)
     model = transformers.AutoModelForCausalLM.from_config(
-        config(kind, **changes), attn_implementation="eager"
+        config, attn_implementation="eager"
     ).eval()
     with torch.no_grad():
         for name, weight in model.named_parameters():
@@ -91,20 +96,20 @@ def hf_model(kind: str, seed: int = 0, **changes) -> transformers.PreTrainedMode
     return model
 
 
-def bridge(kind: str, seed: int = 0, **changes):
+def bridge(kind: str, seed: int = 0, hf=None, **changes):
     return wrap_model(
-        hf_model(kind, seed, **changes),
+        hf_model(kind, seed, **changes) if hf is None else hf,
         tokenizer(),
         name=f"tiny-{kind}",
         model_class="TransformerBridge",
     )
 
 
-def model(kind: str, model_class: str = "TransformerBridge", seed: int = 0):
-    """A hooked model of either class, with the weights of `hf_model(kind, seed)`."""
+def model(kind: str, model_class: str = "TransformerBridge", seed: int = 0, hf=None):
+    """A hooked model of either class, with the weights of `hf`, or of `hf_model(kind, seed)`."""
     if model_class == "TransformerBridge":
-        return bridge(kind, seed)
-    hf = hf_model(kind, seed)
+        return bridge(kind, seed, hf)
+    hf = hf_model(kind, seed) if hf is None else hf
     hf.config.architectures = [type(hf).__name__]
     with tempfile.TemporaryDirectory(prefix="tiny-") as folder:
         hf.config.save_pretrained(Path(folder))
