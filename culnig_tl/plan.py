@@ -119,7 +119,9 @@ def plan_study(study: Study) -> Plan:
         "random weights. One H100: 40% of its 989 TFLOP/s, an assumption. Memory: weights in the "
         f"run's dtype, score sums, activations of {_tokens(study):,} tokens"
         + (f", on each of {study.devices} devices" if study.devices > 1 else "")
-        + "; Python and a HookedTransformer's own copy of tied embeddings come on top."
+        + "; Python comes on top. Hooking a model takes no second copy of its weights, but for the "
+        "scaled embedding of a HookedTransformer of Gemma and the joint matrices of Phi-3, which a "
+        "bridge splits."
     )
     return Plan(tuple(steps), tuple(costs), speeds, note)
 
