@@ -1,12 +1,15 @@
 """Files, hashes and progress bars: what every other module may use."""
 
+import codecs
 import contextlib
 import hashlib
 import importlib.metadata
 import json
 import os
 import platform
+import re
 import tempfile
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
@@ -18,6 +21,17 @@ from culnig_tl.errors import CulnigError
 
 T = TypeVar("T")
 Provenance = dict[str, Any]
+# Longest first: the mark of UTF-32 begins with that of UTF-16.
+_BYTE_ORDER_MARKS = {
+    codecs.BOM_UTF32_LE: "utf-32",
+    codecs.BOM_UTF32_BE: "utf-32",
+    codecs.BOM_UTF8: "utf-8-sig",
+    codecs.BOM_UTF16_LE: "utf-16",
+    codecs.BOM_UTF16_BE: "utf-16",
+}
+_LFS_POINTER = b"version https://git-lfs"
+# gzip, zip and spreadsheets, bzip2, xz, zstandard.
+_COMPRESSED = (b"\x1f\x8b", b"PK\x03\x04", b"BZh", b"\xfd7zXZ", b"\x28\xb5\x2f\xfd")
 _PACKAGES = ("culnig-tl", "transformer-lens", "torch", "transformers", "numpy", "pandas")
 
 
@@ -74,20 +88,102 @@ def write_json(path: Path, content: Any) -> None:
     write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
 
 
+def read_bytes(path: Path, most: int = -1) -> bytes:
+    """The bytes of a file, or its first `most`.
+
+    Raises:
+        CulnigError: there is no such file, or it cannot be read; or it is a stand-in for another:
+            a Git LFS pointer, or compressed.
+    """
+    try:
+        with Path(path).open("rb") as file:
+            content = file.read(most)
+    except FileNotFoundError as error:
+        raise CulnigError(f"no file {path}: check the path") from error
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the path
+        reason = getattr(error, "strerror", None) or error
+        raise CulnigError(f"cannot read {path}: {reason}; check the path") from error
+    if content.startswith(_LFS_POINTER):
+        raise CulnigError(
+            f"{path} is a Git LFS pointer, not the file itself: run 'git lfs pull' in its folder"
+        )
+    if content.startswith(_COMPRESSED):
+        raise CulnigError(f"{path} is compressed or a spreadsheet: unpack it or save it as text")
+    return content
+
+
+def read_text(path: Path) -> str:
+    """The text of a file in UTF-8; with a byte-order mark also in UTF-16 or UTF-32.
+
+    Line ends are as they are in the file.
+
+    Raises:
+        CulnigError: as `read_bytes`, or it is not such text (the message gives the line).
+    """
+    content = read_bytes(path)
+    marks = [mark for mark in _BYTE_ORDER_MARKS if content.startswith(mark)]
+    encoding = _BYTE_ORDER_MARKS[marks[0]] if marks else "utf-8"
+    try:
+        text = content.decode(encoding)
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise CulnigError(
+            f"{path} is not text in {encoding}: byte 0x{content[error.start]:02x} in line {line}; "
+            "save it as UTF-8"
+        ) from error
+    if "\0" in text:
+        line = text.count("\n", 0, text.index("\0")) + 1
+        raise CulnigError(
+            f"{path} is not text in {encoding}: a NUL character in line {line}; save it as UTF-8"
+        )
+    return text.lstrip("\ufeff")
+
+
+def parse_json(text: str) -> Any:
+    """What a JSON text says.
+
+    Raises:
+        ValueError: it is not JSON, nested too deep to be read, or holds a key twice in one object,
+            a number of thousands of digits, or half of a character (`\\ud83d` alone).
+    """
+    try:
+        content = json.loads(text, object_pairs_hook=_keys_once)
+    except RecursionError:
+        raise ValueError("it is nested too deep") from None
+    except ValueError as error:
+        if "integer string conversion" in str(error):
+            raise ValueError("it holds a number of thousands of digits") from None
+        raise
+    if re.search(r"\\u[dD][89a-fA-F]", text):
+        try:
+            json.dumps(content, ensure_ascii=False).encode("utf-8")
+        except UnicodeEncodeError:
+            raise ValueError("it holds half of a character (a lone \\ud800 or its like)") from None
+    return content
+
+
+def _keys_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        twice = next(key for key, count in Counter(key for key, _ in pairs).items() if count > 1)
+        raise ValueError(f"it holds the key {twice!r} twice in one object")
+    return found
+
+
 def read_json(path: Path) -> Any:
     """Read a JSON file.
 
     Raises:
-        CulnigError: there is no such file, or it is not JSON (the message gives the line).
+        CulnigError: as `read_text`, or it is not JSON (the message gives the line).
     """
+    text = read_text(path)
     try:
-        return json.loads(Path(path).read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise CulnigError(f"no file {path}: check the path") from error
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise CulnigError(f"{path} is not valid JSON: {error}; mend or replace the file") from error
-    except OSError as error:
-        raise CulnigError(f"cannot read {path}: {error.strerror}; check the path") from error
+        return parse_json(text)
+    except ValueError as error:
+        reason = error if text.strip() else "it is empty"
+        raise CulnigError(
+            f"{path} is not valid JSON: {reason}; mend or replace the file"
+        ) from error
 
 
 def sha256_of(content: Any) -> str:

@@ -73,6 +73,40 @@ def mrpc_row(number: int = 0, **changes) -> dict:
     } | changes
 
 
+def everyday_row(number: int, **changes) -> dict:
+    answers = {"China": "rice", "Spain": "bread", "UK": "chips", "USA": "corn", "Iran": "saffron"}
+    return (
+        {
+            "id": f"q{number}",
+            "category": "Food",
+            "question": f"What is eaten in {{country}} on day {number}?",
+        }
+        | answers
+        | changes
+    )
+
+
+QUESTIONS = [
+    {"ID": "Al-1", "Topic": "Food"},
+    {"ID": "Al-2", "Topic": "Sport"},
+    {"ID": "Al-3", "Topic": "Family"},
+]
+INSTRUCTION = "Without any explanation, choose only one (e.g., A, B, C)."
+
+
+def blend_row(number: int, question: str = "Al-1", country: str = "US", **changes) -> dict:
+    choices = {"A": f"rice {number}", "B": "soup", "C": "fish", "D": "nuts"}
+    listing = "\n".join(f"{x}. {o}" for x, o in choices.items())
+    return {
+        "MCQID": f"{question}_{number}",
+        "ID": question,
+        "country": country,
+        "prompt": f"What of {question}? {INSTRUCTION}\n\n{listing}\n\nAnswer:",
+        "choices": json.dumps(choices),
+        "answer_idx": "C",
+    } | changes
+
+
 ROWS = {
     "culturalbench": culturalbench_row,
     "normad": normad_row,

@@ -114,7 +114,9 @@ def test_read_json_gives_the_line_of_the_damage(tmp_path):
 
 def test_read_json_of_bytes_that_are_not_text(tmp_path):
     (tmp_path / "a.json").write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(CulnigError, match=r"a\.json is not valid JSON: .*utf-8"):
+    with pytest.raises(
+        CulnigError, match=r"a\.json is not text in utf-16: byte 0x.* in line 1; save"
+    ):
         read_json(tmp_path / "a.json")
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import datasets
 import pandas as pd
 import pytest
+from benchmark_rows import QUESTIONS, blend_row, everyday_row
 
 import culnig_tl.tasks
 from culnig_tl.errors import CulnigError
@@ -372,19 +373,6 @@ def test_no_template_file(tmp_path):
 # Errors in data
 
 
-def everyday_row(number: int, **changes) -> dict:
-    answers = {"China": "rice", "Spain": "bread", "UK": "chips", "USA": "corn", "Iran": "saffron"}
-    return (
-        {
-            "id": f"q{number}",
-            "category": "Food",
-            "question": f"What is eaten in {{country}} on day {number}?",
-        }
-        | answers
-        | changes
-    )
-
-
 def from_rows(tmp_path: Path, *rows: dict, countries=("Spain", "UK")) -> list[Instance]:
     path = write_csv(tmp_path / "mine.csv", list(rows))
     return load_task("everyday", "neuron", countries=list(countries), data=path)
@@ -420,7 +408,7 @@ def test_malformed_everyday_row(tmp_path, changes, message):
 
 
 def test_repeated_question_and_country(tmp_path):
-    with pytest.raises(CulnigError, match=r"mine\.csv has more than one question id q1: keep one"):
+    with pytest.raises(CulnigError, match=r"mine\.csv, row 2: id 'q1' is that of row 1 too; keep"):
         from_rows(tmp_path, everyday_row(1), everyday_row(1))
     with pytest.raises(CulnigError, match=r"mine\.csv has more than one column for USA: keep one"):
         from_rows(tmp_path, everyday_row(1, US="maize"))
@@ -570,26 +558,6 @@ def test_passages_that_are_no_list(tmp_path, content):
 
 
 # BLEnD, in the Hub's schema
-
-QUESTIONS = [
-    {"ID": "Al-1", "Topic": "Food"},
-    {"ID": "Al-2", "Topic": "Sport"},
-    {"ID": "Al-3", "Topic": "Family"},
-]
-INSTRUCTION = "Without any explanation, choose only one (e.g., A, B, C)."
-
-
-def blend_row(number: int, question: str = "Al-1", country: str = "US", **changes) -> dict:
-    choices = {"A": f"rice {number}", "B": "soup", "C": "fish", "D": "nuts"}
-    listing = "\n".join(f"{x}. {o}" for x, o in choices.items())
-    return {
-        "MCQID": f"{question}_{number}",
-        "ID": question,
-        "country": country,
-        "prompt": f"What of {question}? {INSTRUCTION}\n\n{listing}\n\nAnswer:",
-        "choices": json.dumps(choices),
-        "answer_idx": "C",
-    } | changes
 
 
 def blend_folder(tmp_path: Path, rows: list[dict]) -> Path:

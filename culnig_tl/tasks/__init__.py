@@ -1,5 +1,6 @@
 """Tasks: where instances come from. `load_task` is the way in."""
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -89,6 +90,9 @@ def load_task(
         items = [item for item in items if item.country is None or item.country in chosen]
     if not items:
         raise CulnigError(f"task {name!r}, split {split!r}: no instance for {countries}")
+    twice = [key for key, count in Counter(item.id for item in items).items() if count > 1]
+    if twice:
+        raise CulnigError(f"task {name!r}: two items have the id {twice[0]!r}; give each its own")
     return render(balanced_limit(items, limit), _wording(task, name, split, templates), name, split)
 
 

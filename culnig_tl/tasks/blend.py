@@ -3,15 +3,16 @@
 # (pandas types most results as unions of everything it can return)
 """BLEnD's multiple-choice questions (Myung et al. 2024), from the Hub or from a local copy."""
 
-import json
 from pathlib import Path
 
 import pandas as pd
 
 from culnig_tl.errors import CulnigError
+from culnig_tl.files import parse_json
 from culnig_tl.instances import country_name
 from culnig_tl.tasks.everyday import NEURON_CATEGORIES, TEST_CATEGORIES, categories_of
-from culnig_tl.tasks.tables import read_hub, read_table
+from culnig_tl.tasks.formats import SUFFIXES
+from culnig_tl.tasks.tables import check_once, is_blank, read_hub, read_table, text_of
 from culnig_tl.tasks.templates import Item, Template
 
 SPLITS = ("neuron", "control", "test")
@@ -67,11 +68,16 @@ def load_items(split: str, countries: tuple[str, ...] | None, data: Path | None)
     else:
         folder = Path(data)
         found = sorted(folder.glob("multiple_choice.*"))
+        found = [file for file in found if file.suffix.lower() in SUFFIXES]
         if not found:
             raise CulnigError(f"no multiple_choice.parquet in {folder}: give BLEnD's folder")
+        if len(found) > 1:
+            names = " and ".join(file.name for file in found)
+            raise CulnigError(f"{folder} has {names}: keep one of them")
         source = found[0]
         table = read_table(found[0], _COLUMNS)
-        questions = read_table(folder / "questions" / "US_questions.csv", ("ID", "Topic"))
+        questions = read_table(folder / "questions" / "US_questions.csv", ("ID", "Topic"), key="ID")
+    check_once(zip(table["MCQID"], table["country"], strict=True), source, "(MCQID, country)")
     topics = dict(zip(questions["ID"], questions["Topic"], strict=True))
     return _items(table, topics, source, split, countries)
 
@@ -111,9 +117,8 @@ def _items(
 
 def _item(row: dict, country: str, where: str) -> Item:
     try:
-        choices = json.loads(row["choices"])
-        letters = list(choices)
-        options = tuple(str(choice) for choice in choices.values())
+        choices = parse_json(row["choices"])
+        letters, options = list(choices), list(choices.values())
     except (TypeError, ValueError, AttributeError) as error:
         raise CulnigError(f"{where}: 'choices' is not JSON like {{\"A\": ...}}; mend it") from error
     if row["answer_idx"] not in letters:
@@ -132,7 +137,7 @@ def _item(row: dict, country: str, where: str) -> Item:
         id=f"{row['MCQID']}/{country}",
         country=country,
         fields=fields,
-        options=options,
+        options=tuple(text_of(option, "an option in 'choices'", where) for option in options),
         answer=letters.index(row["answer_idx"]),
         shuffle=False,
     )
@@ -171,7 +176,7 @@ def load_questions(data: str | Path | None = None) -> pd.DataFrame:
             columns={"ID": "id", "Topic": "topic", local: "local", "Translation": "english"}
         )
         # BLEnD has a question that is not written down in one country's language.
-        table = table[table["local"].fillna("").astype(str).str.strip() != ""]
+        table = table[~table["local"].map(is_blank)]
         parts.append(table.assign(country=country, language=language))
     every = pd.concat(parts, ignore_index=True)
     return every[["country", "language", "id", "topic", "local", "english"]]

@@ -1,15 +1,16 @@
 """CommonsenseQA (Talmor et al. 2019): everyday knowledge, five options."""
 
-import json
 from pathlib import Path
 from typing import Any
 
 from culnig_tl.errors import CulnigError
-from culnig_tl.tasks.tables import read_rows
+from culnig_tl.files import parse_json
+from culnig_tl.tasks.tables import read_rows, text_of
 from culnig_tl.tasks.templates import Item, Template, without_twins
 
 SPLITS = ("test",)
 _HUB = ("tau/commonsense_qa", None, "validation")
+_COLUMNS = ("id", "question", "answerKey")
 _LETTERS = "A. {option_a}\nB. {option_b}\nC. {option_c}\nD. {option_d}\nE. {option_e}"
 _DIGITS = "1. {option_a}\n2. {option_b}\n3. {option_c}\n4. {option_d}\n5. {option_e}"
 TEMPLATES = (
@@ -50,7 +51,7 @@ def load_items(split: str, countries: tuple[str, ...] | None, data: Path | None)
         CulnigError: a missing column, or a malformed row (its number, counted from 1).
     """
     items = []
-    for where, row in read_rows(_HUB, data, ("id", "question", "answerKey"), nested=("choices",)):
+    for where, row in read_rows(_HUB, data, _COLUMNS, nested=("choices",), key="id"):
         labels, options = _choices(row["choices"], where)
         if row["answerKey"] not in labels:
             raise CulnigError(
@@ -64,14 +65,19 @@ def load_items(split: str, countries: tuple[str, ...] | None, data: Path | None)
 def _choices(cell: Any, where: str) -> tuple[list[str], list[str]]:
     """Labels and texts, from a nested cell or, in a CSV, from JSON."""
     try:
-        choices = json.loads(cell) if isinstance(cell, str) else cell
-        labels, options = ([str(part) for part in choices[key]] for key in ("label", "text"))
+        choices = parse_json(cell) if isinstance(cell, str) else cell
+        labels, texts = choices["label"], choices["text"]
+        if not isinstance(labels, list) or not isinstance(texts, list):
+            raise TypeError("no lists")
     except (TypeError, ValueError, KeyError) as error:
         raise CulnigError(
             f'{where}: \'choices\' is not like {{"label": [...], "text": [...]}}; mend it'
         ) from error
-    if len(labels) != 5 or len(options) != 5:
+    if len(labels) != 5 or len(texts) != 5:
         raise CulnigError(
-            f"{where}: 'choices' has {len(labels)} labels and {len(options)} texts; give five each"
+            f"{where}: 'choices' has {len(labels)} labels and {len(texts)} texts; give five each"
         )
-    return labels, options
+    labels = [text_of(label, "a label in 'choices'", where) for label in labels]
+    if len(set(labels)) < 5:
+        raise CulnigError(f"{where}: 'choices' has the labels {labels}; make them different")
+    return labels, [text_of(text, "a text in 'choices'", where) for text in texts]

@@ -30,7 +30,7 @@ def commonsense_items(
 ) -> list[Item]:
     """Everyday knowledge that no country owns: a question, its answer, three wrong options."""
     columns = ["id", "question", "answer", "wrong_1", "wrong_2", "wrong_3"]
-    table = read_table(data or _DATA / "commonsense.csv", columns)
+    table = read_table(data or _DATA / "commonsense.csv", columns, key="id")
     return [
         Item(row["id"], None, {"question": row["question"]}, tuple(row[c] for c in columns[2:]), 0)
         for row in table.to_dict("records")
@@ -45,7 +45,8 @@ def paraphrase_items(
     Wrong options that change a word or two of the sentence would be likelier to a language model
     than the paraphrase, whatever they mean: a cloze of them measures copying.
     """
-    table = read_table(data or _DATA / "paraphrase.csv", ["id", "sentence", "paraphrase"])
+    columns = ["id", "sentence", "paraphrase"]
+    table = read_table(data or _DATA / "paraphrase.csv", columns, key="id")
     rows = table.to_dict("records")
     if len(rows) < 4:
         raise CulnigError(f"{data} has {len(rows)} pairs: give four or more")

@@ -1,11 +1,12 @@
 """CountryRC: reading comprehension whose answer is a country that the passage names."""
 
 from pathlib import Path
+from typing import Any
 
 from culnig_tl.errors import CulnigError
 from culnig_tl.files import read_json
 from culnig_tl.instances import COUNTRIES, FOCUS_COUNTRIES, country_in_text, stable_random
-from culnig_tl.tasks.tables import checked
+from culnig_tl.tasks.tables import check_once, checked, text_of
 from culnig_tl.tasks.templates import Item, Template
 
 SPLITS = ("neuron", "test")
@@ -59,6 +60,7 @@ def load_items(split: str, countries: tuple[str, ...] | None, data: Path | None)
     passages = read_json(path)
     if not isinstance(passages, list) or len(passages) < 2:
         raise CulnigError(f"{path} must be a JSON list of two or more passages")
+    names = [_name(passage, position, path) for position, passage in enumerate(passages)]
     half = len(passages) // 2
     chosen = range(half) if split == "neuron" else range(half, len(passages))
     items = []
@@ -71,8 +73,15 @@ def load_items(split: str, countries: tuple[str, ...] | None, data: Path | None)
         if "{country}" not in context:
             raise CulnigError(f"{path}, row {number}: the context does not hold {{country}}")
         for country in countries or FOCUS_COUNTRIES:
-            items.append(_item(str(passage.get("id", position)), context, question, country))
+            items.append(_item(names[position], context, question, country))
+    check_once(names, path, "id")
     return items
+
+
+def _name(passage: Any, position: int, path: Path) -> str:
+    """Its id, or its place where it has none."""
+    name = passage.get("id") if isinstance(passage, dict) else None
+    return str(position) if name is None else text_of(name, "'id'", f"{path}, row {position + 1}")
 
 
 def _item(name: str, context: str, question: str, country: str) -> Item:

@@ -1,12 +1,13 @@
 """The bundled cultural task: everyday facts of 16 countries, in BLEnD's six categories."""
 
 import re
+from collections import Counter
 from itertools import permutations
 from pathlib import Path
 
 from culnig_tl.errors import CulnigError
 from culnig_tl.instances import COUNTRIES, country_in_text, country_name, stable_random
-from culnig_tl.tasks.tables import read_table
+from culnig_tl.tasks.tables import is_blank, read_table, text_of
 from culnig_tl.tasks.templates import Item, Template
 
 SPLITS = ("neuron", "control", "test")
@@ -41,13 +42,12 @@ def load_items(split: str, countries: tuple[str, ...] | None, data: Path | None)
         CulnigError: a malformed row, or a question without three such wrong options.
     """
     path = data or _BUNDLED
-    table = read_table(path, ["id", "category", "question"])
+    table = read_table(path, ["id", "category", "question"], key="id")
     columns = [c for c in table.columns if c not in ("id", "category", "question")]
     names = {column: country_name(column) for column in columns}
-    for what, values in (("question id", list(table["id"])), ("column for", list(names.values()))):
-        repeated = [value for value in values if values.count(value) > 1]
-        if repeated:
-            raise CulnigError(f"{path} has more than one {what} {repeated[0]}: keep one")
+    repeated = [name for name, count in Counter(names.values()).items() if count > 1]
+    if repeated:
+        raise CulnigError(f"{path} has more than one column for {repeated[0]}: keep one")
     wanted = countries or COUNTRIES
     absent = [country for country in wanted if country not in names.values()]
     if absent:
@@ -64,17 +64,18 @@ def load_items(split: str, countries: tuple[str, ...] | None, data: Path | None)
             raise CulnigError(f"{where}: the question must hold {{country}} once")
         if row["category"] not in categories_of(split):
             continue
-        cells = {names[column]: _answers(row[column]) for column in columns}
+        cells = {names[column]: _answers(row[column], column, where) for column in columns}
         for country in wanted:
             if cells[country]:
                 items.append(_item(row, country, cells, where))
     return items
 
 
-def _answers(cell: object) -> list[str]:
-    if not isinstance(cell, str):  # a number, or what JSON leaves out
-        cell = "" if cell is None or cell != cell else str(cell)
-    return [part.strip() for part in cell.split("|") if part.strip()]
+def _answers(cell: object, column: str, where: str) -> list[str]:
+    if is_blank(cell):
+        return []
+    text = text_of(cell, f"column {column!r}", where)
+    return [part.strip() for part in text.split("|") if part.strip()]
 
 
 def _words(text: str) -> set[str]:

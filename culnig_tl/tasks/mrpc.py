@@ -7,6 +7,7 @@ from culnig_tl.tasks.templates import Item, Template
 
 SPLITS = ("test", "train")
 _HUB = {"test": ("nyu-mll/glue", "mrpc", "test"), "train": ("nyu-mll/glue", "mrpc", "train")}
+_COLUMNS = ("idx", "sentence1", "sentence2", "label")
 TEMPLATES = (
     Template(
         user=(
@@ -60,8 +61,8 @@ def load_items(split: str, countries: tuple[str, ...] | None, data: Path | None)
         CulnigError: a missing column, or a malformed row (its number, counted from 1).
     """
     items = []
-    for where, row in read_rows(_HUB[split], data, ("idx", "sentence1", "sentence2", "label")):
-        label = zero_or_one(row, where)
+    for where, row in read_rows(_HUB[split], data, _COLUMNS, key="idx"):
+        label = zero_or_one(row, where, ("not_equivalent", "equivalent"))
         fields = {key: row[key].strip() for key in ("sentence1", "sentence2")}
         items.append(Item(row["idx"], None, fields, ("No", "Yes"), label, False, ("0", "1")))
     return items

@@ -67,7 +67,7 @@ def load_items(split: str, countries: tuple[str, ...] | None, data: Path | None)
         CulnigError: a missing column, or a malformed row (its number, counted from 1).
     """
     items = []
-    for where, row in read_rows(_HUB, data, _COLUMNS):
+    for where, row in read_rows(_HUB, data, _COLUMNS, key="ID"):
         label = row["Gold Label"].strip().capitalize()
         if label not in _OPTIONS:
             raise CulnigError(

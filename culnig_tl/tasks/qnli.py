@@ -7,6 +7,7 @@ from culnig_tl.tasks.templates import Item, Template
 
 SPLITS = ("test", "train")
 _HUB = {"test": ("nyu-mll/glue", "qnli", "validation"), "train": ("nyu-mll/glue", "qnli", "train")}
+_COLUMNS = ("idx", "question", "sentence", "label")
 TEMPLATES = (
     Template(
         user=(
@@ -58,8 +59,8 @@ def load_items(split: str, countries: tuple[str, ...] | None, data: Path | None)
         CulnigError: a missing column, or a malformed row (its number, counted from 1).
     """
     items = []
-    for where, row in read_rows(_HUB[split], data, ("idx", "question", "sentence", "label")):
-        label = zero_or_one(row, where)
+    for where, row in read_rows(_HUB[split], data, _COLUMNS, key="idx"):
+        label = zero_or_one(row, where, ("entailment", "not_entailment"))
         fields = {"question": row["question"].strip(), "sentence": row["sentence"].strip()}
         items.append(Item(row["idx"], None, fields, ("Yes", "No"), label, False, ("0", "1")))
     return items

@@ -5,7 +5,7 @@
 
 import functools
 import importlib
-import json
+import os
 import re
 import unicodedata
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -16,7 +16,8 @@ from typing import Any
 from culnig_tl.errors import CulnigError
 from culnig_tl.instances import country_name, stable_random
 from culnig_tl.tasks.blend import HUB, LANGUAGES, country_file
-from culnig_tl.tasks.tables import hub_errors, read_table
+from culnig_tl.tasks.formats import read_json_or_lines
+from culnig_tl.tasks.tables import check_once, hub_errors, is_blank, read_table, text_of
 
 _ANNOTATIONS = "{}_data.json"
 _PROMPTS = "prompts/{}_prompts.csv"
@@ -198,19 +199,28 @@ def _annotation_file(country: str, data: str | Path | None) -> Path:
 
 def _rows(file: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
     """The questions of an annotation file by id: one object by id, or rows with an `ID`."""
-    if not file.is_file():
+    if not os.path.exists(file):
         raise CulnigError(f"no file {file}: check the path given as data")
-    text = file.read_text(encoding="utf-8")
     try:
-        content = json.loads(text)
-    except json.JSONDecodeError:
-        try:
-            content = [json.loads(line) for line in text.splitlines() if line.strip()]
-        except json.JSONDecodeError as error:
-            raise CulnigError(f"cannot parse {file}: {error}; is it BLEnD's file?") from error
-    rows = content.items() if isinstance(content, dict) else ((r.get("ID"), r) for r in content)
-    for identifier, row in rows:
-        yield str(identifier), row
+        content = read_json_or_lines(file)
+    except CulnigError:
+        raise
+    except ValueError as error:
+        raise CulnigError(f"cannot parse {file}: {error}; is it BLEnD's file?") from error
+    if isinstance(content, dict):
+        rows = list(content.items())
+    elif isinstance(content, list):
+        rows = [(r.get("ID") if isinstance(r, dict) else None, r) for r in content]
+    else:
+        raise CulnigError(f"{file} is neither an object nor a list; use BLEnD's annotations")
+    if not rows:
+        raise CulnigError(f"{file} has no questions; use BLEnD's annotations")
+    names = [text_of(name, "'ID'", f"{file}, row {n}") for n, (name, _) in enumerate(rows, start=1)]
+    check_once(names, file, "ID")
+    for name, (_, row) in zip(names, rows, strict=True):
+        if not isinstance(row, dict):
+            raise CulnigError(f"{file}, {name}: not an object; use BLEnD's annotations")
+        yield name, row
 
 
 def _question(
@@ -225,15 +235,20 @@ def _question(
     key, answers_key = ("en_question", "en_answers") if english else ("question", "answers")
     try:
         text = row[key]
-        answers = [str(a) for part in row["annotations"] for a in part[answers_key]]
+        lists = [part[answers_key] for part in row["annotations"]]
     except (KeyError, TypeError) as error:
         raise CulnigError(f"{where}: {error!r} is not there; use BLEnD's annotations") from error
-    if not isinstance(text, str) or not text.strip():
+    if not all(isinstance(answers, list) for answers in lists):
+        raise CulnigError(f"{where}: {answers_key!r} is not a list; use BLEnD's annotations")
+    if is_blank(text):
         return None
+    text = text_of(text, repr(key), where)
+    given = [answer for answers in lists for answer in answers if not is_blank(answer)]
+    answers = [text_of(answer, f"an answer in {answers_key!r}", where) for answer in given]
     name = f"{identifier}/{country}"
     # Its wordings end a question with a mark of their own here and there.
     wording = stable_random("wording", name).choice(list(wordings))
     prompt = wording.replace(f"{_QUESTION}?", _QUESTION).replace(_QUESTION, text.strip())
     language = "en" if english else LANGUAGES[country]
-    unique = tuple(dict.fromkeys(a.strip() for a in answers if a.strip()))
+    unique = tuple(dict.fromkeys(answer.strip() for answer in answers))
     return ShortQuestion(name, country, language, text.strip(), prompt, unique)

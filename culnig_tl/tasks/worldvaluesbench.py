@@ -17,6 +17,7 @@ from culnig_tl.tasks.templates import Item, Template
 SPLITS = ("test",)
 MINIMUM_ANSWERS = 10
 _VALUES = "full_value_qa.tsv"
+_NO_ANSWER = ("", "nan", "NaN", "NA")  # as pandas and R write it, beside a number below 0
 _SOURCE = "https://github.com/Demon702/WorldValuesBench"
 TEMPLATES = (
     Template(
@@ -79,13 +80,11 @@ def load_items(split: str, countries: tuple[str, ...] | None, data: Path | None)
             f"full_value_qa.tsv as {_SOURCE} says, and give their folder with data= (--data)"
         )
     texts, scales = _questions(data / "question_metadata.json")
-    participants = read_table(data / "full_demographic_qa.tsv", ("D_INTERVIEW", "B_COUNTRY"))
+    people = data / "full_demographic_qa.tsv"
+    participants = read_table(people, ("D_INTERVIEW", "B_COUNTRY"), key="D_INTERVIEW", others=False)
     answers = _read_answers(data / _VALUES, scales)
     names = {raw: benchmark_country(raw) for raw in participants["B_COUNTRY"].unique()}
     country_of = participants.set_index("D_INTERVIEW")["B_COUNTRY"].map(lambda raw: names[raw][0])
-    if not country_of.index.is_unique:
-        twice = country_of.index[country_of.index.duplicated()][0]
-        raise CulnigError(f"{data}: participant {twice} has two rows of full_demographic_qa.tsv")
     country = answers["D_INTERVIEW"].map(country_of)
     if country.isna().any():
         row = int(country.isna().to_numpy().argmax())
@@ -135,9 +134,10 @@ def _questions(path: Path) -> tuple[dict[str, str], dict[str, tuple[int, int]]]:
         text, least, most = (
             entry.get(key) for key in ("question", "answer_scale_min", "answer_scale_max")
         )
-        if not (isinstance(text, str) and isinstance(least, int) and isinstance(most, int)):
+        whole = type(least) is int and type(most) is int
+        if not isinstance(text, str) or not text.strip() or not whole or least >= most:
             raise CulnigError(f"{path}: question {name!r} has no text or no scale; mend it")
-        if 0 <= least < most <= 9:
+        if least >= 0 and most <= 9:
             texts[name], scales[name] = text, (least, most)
     if not texts:
         raise CulnigError(f"{path} has no ordinal value question; use WorldValuesBench's own file")
@@ -146,25 +146,11 @@ def _questions(path: Path) -> tuple[dict[str, str], dict[str, tuple[int, int]]]:
 
 def _read_answers(path: Path, scales: dict[str, tuple[int, int]]) -> pd.DataFrame:
     """`D_INTERVIEW` and a column of numbers a question, NaN where there is no answer."""
-    wanted = ["D_INTERVIEW", *scales]
-    try:
-        raw = pd.read_csv(
-            path,
-            sep="\t",
-            usecols=lambda column: column in wanted,
-            dtype={"D_INTERVIEW": str},
-            low_memory=False,
-        )
-    except (OSError, ValueError) as error:  # ValueError: of the parser
-        reason = " ".join(str(error).split())
-        raise CulnigError(f"cannot read {path}: {reason}; make it again") from error
-    missing = [column for column in wanted if column not in raw.columns]
-    if missing:
-        raise CulnigError(f"{path} has no column {missing[0]!r}; use the files of one release")
+    raw = read_table(path, ["D_INTERVIEW"], list(scales), key="D_INTERVIEW", others=False)
     answers = {"D_INTERVIEW": raw["D_INTERVIEW"]}
     for question, (least, most) in scales.items():
         numbers = pd.to_numeric(raw[question], errors="coerce")
-        given = raw[question].notna() & ~(numbers < 0)
+        given = ~raw[question].isin(_NO_ANSWER) & ~(numbers < 0)
         wrong = given & ~numbers.isin(range(least, most + 1))
         if wrong.any():
             row = int(wrong.to_numpy().argmax())
