@@ -18,6 +18,17 @@ from culnig_tl.models import HookedModel
 
 T = TypeVar("T")
 _log = logging.getLogger(__name__)
+# Beside the classes of their own, some allocators raise a plain RuntimeError: of the CPU (Linux,
+# Windows), CUDA and MPS without torch's class for it, and cuBLAS and cuDNN for their workspace.
+_OUT_OF_MEMORY = (
+    "can't allocate memory",
+    "not enough memory: you tried to allocate",
+    "cuda out of memory",
+    "cuda error: out of memory",
+    "mps backend out of memory",
+    "cublas_status_alloc_failed",
+    "cudnn_status_alloc_failed",
+)
 # Larger batches bring nothing: measured on the CPU, a guess for accelerators.
 MOST_TOKENS = {"cpu": 1024, "cuda": 16384}
 
@@ -81,9 +92,7 @@ def in_batches(
             try:
                 found = work(group)
             except (MemoryError, RuntimeError) as error:
-                # On the CPU it is a plain RuntimeError, known by its words alone.
-                known = isinstance(error, MemoryError | torch.OutOfMemoryError)
-                if not known and "memory" not in str(error).lower():
+                if not _out_of_memory(error):
                     raise
                 if halved or len(group) == 1:
                     raise CulnigError(
@@ -102,6 +111,13 @@ def in_batches(
                 torch.cuda.empty_cache()
             token_budget = tokens // 2
             groups = plan([row for group in groups for row in group], lengths, token_budget)
+
+
+def _out_of_memory(error: Exception) -> bool:
+    """Whether a smaller batch would help: not so after an illegal memory access, for one."""
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return True
+    return any(words in str(error).lower() for words in _OUT_OF_MEMORY)
 
 
 def fitting_budget(model: HookedModel, longest: int, gradients: bool = True) -> int:

@@ -55,7 +55,13 @@ def test_flat_positions():
     [
         torch.OutOfMemoryError("x"),
         MemoryError(),
-        RuntimeError("DefaultCPUAllocator: can't allocate memory"),
+        RuntimeError("[enforce fail at alloc_cpu.cpp:75] DefaultCPUAllocator: can't allocate memory"),
+        RuntimeError("DefaultCPUAllocator: not enough memory: you tried to allocate 8 bytes."),
+        RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB"),
+        RuntimeError("CUDA error: out of memory\nCUDA kernel errors might be reported"),
+        RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+        RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"),
+        RuntimeError("MPS backend out of memory (MPS allocated: 1.00 GB)"),
     ],
 )
 def test_out_of_memory_halves_the_tokens_once(error, caplog):
@@ -85,12 +91,33 @@ def test_out_of_memory_twice_says_what_to_lower():
         list(in_batches(range(6), LENGTHS, 30, work, "Test"))
 
 
-def test_other_errors_pass():
+@pytest.mark.parametrize(
+    "error",
+    [
+        RuntimeError("shapes do not match"),
+        RuntimeError("CUDA error: an illegal memory access was encountered"),
+        RuntimeError("CUDA error: misaligned address; memory may be corrupted"),
+        RuntimeError("Expected a contiguous memory format"),
+        RuntimeError("unsupported memory format option"),
+        RuntimeError("pin_memory: cannot pin 'torch.cuda.FloatTensor'"),
+        RuntimeError("some elements refer to the same memory location"),
+        RuntimeError("CUDA error: CUBLAS_STATUS_EXECUTION_FAILED"),
+        RuntimeError("uncorrectable ECC error in memory"),
+        CulnigError("a budget of memory"),
+        KeyError("memory"),
+    ],
+)
+def test_other_errors_pass(error, caplog):
     def work(rows):
-        raise RuntimeError("shapes do not match")
+        seen.append(rows)
+        raise error
 
-    with pytest.raises(RuntimeError, match="shapes"):
-        list(in_batches([1], LENGTHS, 18, work, "Test"))
+    seen: list = []
+    with pytest.raises(type(error)) as caught:
+        list(in_batches(range(6), LENGTHS, 30, work, "Test"))
+    assert caught.value is error
+    assert len(seen) == 1  # not tried again
+    assert not caplog.messages
 
 
 @pytest.mark.model

@@ -149,16 +149,17 @@ def _read_answers(path: Path, scales: dict[str, tuple[int, int]]) -> pd.DataFram
     raw = read_table(path, ["D_INTERVIEW"], list(scales), key="D_INTERVIEW", others=False)
     answers = {"D_INTERVIEW": raw["D_INTERVIEW"]}
     for question, (least, most) in scales.items():
-        numbers = pd.to_numeric(raw[question], errors="coerce")
-        given = ~raw[question].isin(_NO_ANSWER) & ~(numbers < 0)
-        wrong = given & ~numbers.isin(range(least, most + 1))
+        cells, texts = pd.factorize(raw[question])  # few texts, each looked at once
+        numbers = pd.to_numeric(pd.Series(texts, dtype=object), errors="coerce")
+        given = ~pd.Series(texts).isin(_NO_ANSWER) & ~(numbers < 0)
+        wrong = (given & ~numbers.isin(range(least, most + 1))).to_numpy()[cells]
         if wrong.any():
-            row = int(wrong.to_numpy().argmax())
+            row = int(wrong.argmax())
             raise CulnigError(
                 f"{path}, row {row + 1}: answer {raw[question].iloc[row]} to {question} is not on "
                 f"its scale, {least} to {most}; correct it, or -1 if there is none"
             )
-        answers[question] = numbers.where(given)
+        answers[question] = numbers.where(given).to_numpy()[cells]
     return pd.DataFrame(answers)
 
 
