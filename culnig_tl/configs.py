@@ -2,6 +2,7 @@
 
 import contextlib
 import copy
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from transformers import AutoConfig, AutoModelForCausalLM
 
 from culnig_tl.embedded import EMBEDDED_NAME, embedded_folder
 from culnig_tl.errors import CulnigError
+from culnig_tl.model_files import check_model_files
 from culnig_tl.neurons import NeuronLayout
 
 _EXPERTS = ("num_experts", "num_local_experts", "n_routed_experts", "num_routed_experts")
@@ -60,7 +62,9 @@ def read_config(config: Any) -> Any:
     if isinstance(config, str | Path):
         name = str(config)
         source = embedded_folder() if name == EMBEDDED_NAME else config
-        with hub_errors(name):
+        with hub_errors(name, "config.json"):
+            if os.path.isdir(source):
+                check_model_files(Path(source), weights=False)
             config = AutoConfig.from_pretrained(source)
     return config.get_text_config()
 
@@ -114,21 +118,53 @@ def no_gate(name: Any, reason: str) -> CulnigError:
     return CulnigError(f"model {name} has no gate site: {reason}; choose a model with a gated MLP")
 
 
+_LONGEST_NAME = 200
+# What the message of an error says, in small letters, and what to do about it; the first counts.
+_REMEDIES = (
+    ("trust_remote_code", "pass trust_remote_code (--trust-remote-code) if you trust its authors"),
+    ("ignore_mismatched_sizes", "its weights have other sizes than its config.json says"),
+    ("weights only load failed", "its weights are no plain tensors: take safetensors"),
+    ("not enough memory", "it needs more memory than there is: take a smaller dtype or model"),
+    ("allocate memory", "it needs more memory than there is: take a smaller dtype or model"),
+    ("out of memory", "it needs more memory than there is: take a smaller dtype or model"),
+)
+_HUB_REMEDIES = (
+    ("connect", f"check the network, or use a local folder or {EMBEDDED_NAME!r}"),
+    ("offline", f"check the network, or use a local folder or {EMBEDDED_NAME!r}"),
+    ("resolve", f"check the network, or use a local folder or {EMBEDDED_NAME!r}"),
+    ("gated", "accept its terms on the Hub and log in with 'hf auth login'"),
+    ("401", "accept its terms on the Hub and log in with 'hf auth login'"),
+    ("deserializing", "a file of it in the Hub's cache is damaged: delete it and load it again"),
+    ("valid json", "a file of it in the Hub's cache is damaged: delete it and load it again"),
+    ("", f"check the spelling; without a network {EMBEDDED_NAME!r} works"),
+)
+
+
 @contextlib.contextmanager
-def hub_errors(name: str) -> Iterator[None]:
-    """Turn the many errors of loading by name into one line with the remedy."""
+def hub_errors(name: str, part: str = "files") -> Iterator[None]:
+    """Turn the many errors of loading by name into one line with the remedy.
+
+    Args:
+        part: which of a folder's files are read, for the message.
+
+    Raises:
+        CulnigError: instead of any exception.
+    """
     try:
         yield
-    except (OSError, ValueError, ImportError) as error:
-        if isinstance(error, CulnigError):
-            raise
+    except CulnigError:
+        raise
+    except Exception as error:  # each loader has its own, down to a plain Exception
         reason = " ".join(str(error).split())
-        if "trust_remote_code" in reason:
-            remedy = "pass trust_remote_code (--trust-remote-code) if you trust its authors"
-        elif "connect" in reason or "offline" in reason or "resolve" in reason:
-            remedy = f"check the network, or use a local folder or {EMBEDDED_NAME!r}"
-        elif "gated" in reason or "401" in reason:
-            remedy = "accept its terms on the Hub and log in with 'hf auth login'"
+        remedies = _REMEDIES
+        if os.path.isdir(name):
+            remedies += (("", f"its {part} cannot be used; get the folder again"),)
+        elif os.path.isfile(name):
+            remedies += (("", "it is a file: give the folder of a Hugging Face model"),)
         else:
-            remedy = f"check the spelling; without a network {EMBEDDED_NAME!r} works"
-        raise CulnigError(f"cannot load model {name!r}: {remedy} ({reason[:160]})") from error
+            remedies += _HUB_REMEDIES
+        remedy = next(remedy for words, remedy in remedies if words in reason.lower())
+        shown = name if len(name) <= _LONGEST_NAME else f"{name[:_LONGEST_NAME]}..."
+        raise CulnigError(
+            f"cannot load model {shown!r}: {remedy} ({type(error).__name__}: {reason[:160]})"
+        ) from error

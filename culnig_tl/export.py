@@ -9,6 +9,7 @@ from culnig_tl.checks import check_number
 from culnig_tl.configs import count_neurons
 from culnig_tl.errors import CulnigError
 from culnig_tl.files import package_versions, write_json
+from culnig_tl.model_files import copy_processor_files
 from culnig_tl.models import save_hf_model
 from culnig_tl.modules import module_weights
 from culnig_tl.neurons import NeuronSet
@@ -86,6 +87,7 @@ def export_run(
     hf_model, tokenizer = load_study_hf_model(study)
     scale_weights(hf_model, neurons, factor)
     save_hf_model(hf_model, tokenizer, to)
+    copy_processor_files(hf_model, to)
     neurons.save(to / "neurons.json")
     about = {"model": study.model, "revision": study.revision, "factor": factor}
     write_json(to / "export.json", about | {"versions": package_versions()})

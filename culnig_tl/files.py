@@ -92,8 +92,7 @@ def read_bytes(path: Path, most: int = -1) -> bytes:
     """The bytes of a file, or its first `most`.
 
     Raises:
-        CulnigError: there is no such file, or it cannot be read; or it is a stand-in for another:
-            a Git LFS pointer, or compressed.
+        CulnigError: there is no such file, it cannot be read, or it is a Git LFS pointer.
     """
     try:
         with Path(path).open("rb") as file:
@@ -107,8 +106,6 @@ def read_bytes(path: Path, most: int = -1) -> bytes:
         raise CulnigError(
             f"{path} is a Git LFS pointer, not the file itself: run 'git lfs pull' in its folder"
         )
-    if content.startswith(_COMPRESSED):
-        raise CulnigError(f"{path} is compressed or a spreadsheet: unpack it or save it as text")
     return content
 
 
@@ -118,9 +115,12 @@ def read_text(path: Path) -> str:
     Line ends are as they are in the file.
 
     Raises:
-        CulnigError: as `read_bytes`, or it is not such text (the message gives the line).
+        CulnigError: as `read_bytes`, or it is compressed or not such text (the message gives the
+            line).
     """
     content = read_bytes(path)
+    if content.startswith(_COMPRESSED):
+        raise CulnigError(f"{path} is compressed or a spreadsheet: unpack it or save it as text")
     marks = [mark for mark in _BYTE_ORDER_MARKS if content.startswith(mark)]
     encoding = _BYTE_ORDER_MARKS[marks[0]] if marks else "utf-8"
     try:

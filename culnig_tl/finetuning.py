@@ -24,6 +24,7 @@ from culnig_tl.errors import CulnigError
 from culnig_tl.evaluation import evaluate
 from culnig_tl.files import package_versions, process_count, sha256_of, write_atomically, write_json
 from culnig_tl.instances import Instance, content_hash, stable_random
+from culnig_tl.model_files import copy_processor_files
 from culnig_tl.models import default_device, save_hf_model, wrap_model
 from culnig_tl.modules import ModuleSet, module_weights
 from culnig_tl.prompts import Prompt, make_prompts
@@ -153,6 +154,7 @@ def finetune(
     if changed:
         raise CulnigError(f"frozen weights changed, {changed[0]} first: this must not happen")
     save_hf_model(final, tokenizer, out / "model")
+    copy_processor_files(hf_model, out / "model")
     scores = _scores(out, best)
     result = {
         "arguments": arguments,

@@ -39,6 +39,7 @@ from culnig_tl.faithful import (
     probe,
 )
 from culnig_tl.files import Provenance, package_versions, process_count
+from culnig_tl.model_files import check_model_files
 from culnig_tl.neurons import NeuronLayout, hook_name
 
 try:
@@ -132,8 +133,11 @@ def load_hf_model(
     source = embedded_folder() if name == EMBEDDED_NAME else name
     options = {"revision": revision, "trust_remote_code": trust_remote_code}
     placement = _balanced(devices)
-    with hub_errors(name):
+    if os.path.isdir(source):
+        check_model_files(Path(source))
+    with hub_errors(name, "config.json or tokenizer"):
         tokenizer = AutoTokenizer.from_pretrained(source, **options)
+    with hub_errors(name, "config.json or weights"):
         hf_model, found = AutoModelForCausalLM.from_pretrained(
             source,
             dtype=_DTYPES[dtype],
