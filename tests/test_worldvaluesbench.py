@@ -139,6 +139,10 @@ GOOD = [("Germany", 1, 1)] * 12
             METADATA | {"Q1": question("How?", "", 4)},
             "question 'Q1' has no text or no scale; mend it",
         ),
+        *(
+            (GOOD, METADATA | {"Q1": question(*wrong)}, "question 'Q1' has no text or no scale")
+            for wrong in (("How?", 4, 1), ("How?", True, 4), ("How?", 1.5, 4), (" ", 1, 4))
+        ),
         (GOOD, METADATA | {"Q1": "How?"}, "question 'Q1' is not an object; mend it"),
         (
             GOOD,

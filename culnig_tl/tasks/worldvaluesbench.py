@@ -134,9 +134,11 @@ def _questions(path: Path) -> tuple[dict[str, str], dict[str, tuple[int, int]]]:
         text, least, most = (
             entry.get(key) for key in ("question", "answer_scale_min", "answer_scale_max")
         )
-        whole = type(least) is int and type(most) is int
-        if not isinstance(text, str) or not text.strip() or not whole or least >= most:
+        scale = [x for x in (least, most) if isinstance(x, int) and not isinstance(x, bool)]
+        ordered = len(scale) == 2 and scale[0] < scale[1]
+        if not isinstance(text, str) or not text.strip() or not ordered:
             raise CulnigError(f"{path}: question {name!r} has no text or no scale; mend it")
+        least, most = scale
         if least >= 0 and most <= 9:
             texts[name], scales[name] = text, (least, most)
     if not texts:
