@@ -542,7 +542,7 @@ def test_a_column_twice(tmp_path, name, suffix):
 def test_quotes_that_do_not_close_in_a_csv(tmp_path, name, suffix):
     loader = LOADERS[name]
     path, row = loader.file(tmp_path, suffix), len(loader.rows()) + 1
-    for end in ('"never closed', '"closed" and more,"x"'):
+    for end in ('"never closed', '"closed" and more,"x"', "a\rb"):
         path.write_text(as_text(loader.rows(), suffix) + end + "\n")
         refused(name, path, rf"cannot parse .*row {row} \(line \d+\): .*; is it a csv file\?")
 

@@ -138,7 +138,9 @@ def _csv_records(text: str) -> list[tuple[int, list[str]]]:
             line = reader.line_num + 1
     except csv.Error as error:
         row = f"row {len(records)}" if records else "the header"
-        raise ValueError(f"{row} (line {line}): {error}") from error
+        lone = "new-line character" in str(error)
+        reason = "a carriage return outside quotes" if lone else error
+        raise ValueError(f"{row} (line {line}): {reason}") from error
     finally:
         csv.field_size_limit(before)
     return records

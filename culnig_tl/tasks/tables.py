@@ -122,7 +122,7 @@ def _checked_table(
             texts.append(text)
         table[column] = pd.Series(texts, index=table.index, dtype=object)
     if key is not None:
-        check_once(table[key], source, key)
+        check_once(map(str.strip, table[key]), source, key)
     return table
 
 
