@@ -122,7 +122,6 @@ _LONGEST_NAME = 200
 # What the message of an error says, in small letters, and what to do about it; the first counts.
 _REMEDIES = (
     ("trust_remote_code", "pass trust_remote_code (--trust-remote-code) if you trust its authors"),
-    ("ignore_mismatched_sizes", "its weights have other sizes than its config.json says"),
     ("weights only load failed", "its weights are no plain tensors: take safetensors"),
     ("not enough memory", "it needs more memory than there is: take a smaller dtype or model"),
     ("allocate memory", "it needs more memory than there is: take a smaller dtype or model"),
