@@ -4,6 +4,7 @@
 # (pandas types most results as unions of everything it can return)
 """Agreement: how well an estimate of effects agrees with the exact ones. Needs no model."""
 
+import logging
 from collections.abc import Sequence
 
 import numpy as np
@@ -12,12 +13,14 @@ from scipy import stats
 
 from culnig_tl.checks import check_choice
 from culnig_tl.errors import CulnigError
+from culnig_tl.frames import check_columns, numbers
 
 STATISTICS = ("pearson", "spearman", "sign", "top", "slope")
 PATCHING_VALUES = ("moved", "estimated", "share")
 FEWEST = 3
 # Below this share of P(n) an effect is float32 rounding, and its sign says nothing.
 ROUNDING = 1e-6
+_log = logging.getLogger(__name__)
 
 
 def agreement(
@@ -48,19 +51,30 @@ def agreement(
         (share of effects whose sign is right; effects below 1e-6 of P(n) left out), `top` (overlap
         of the `top` largest by estimate with those by truth, as a share; NaN where a prompt has
         fewer than twice as many) and `slope` (of truth on estimate; 1 is unbiased): the mean, and
-        `_low`, `_high` (NaN for fewer than 3 prompts).
+        `_low`, `_high` (NaN for fewer than 3 prompts). Prompts in which all estimates or all
+        effects are the same tell nothing and are left out, with a warning.
 
     Raises:
-        CulnigError: a column that is not there, or an estimate that was not made.
+        CulnigError: a column that is not there, an estimate that was not made, a value that is
+            NaN or infinite, or estimates or effects that are all the same in every prompt.
     """
     groups = [by] if isinstance(by, str) else list(by)
-    for column in (estimate, truth, "instance", "probability", *groups):
-        if column not in effects.columns:
-            raise CulnigError(
-                f"no column {column!r} in these effects: they have {', '.join(effects.columns)}"
-            )
+    check_columns(effects, (estimate, truth, "instance", "probability", *groups), "these effects")
     if effects[estimate].isna().all():
         raise CulnigError(f"{estimate!r} was not computed: call taylor_check with steps above 0")
+    for column in (estimate, truth, "probability"):
+        numbers(effects, column, "these effects", ["instance"])
+    for column in (estimate, truth):
+        spread = effects.groupby("instance", sort=False)[column].agg(np.ptp)
+        none = spread.index[spread == 0]
+        if len(none) and len(effects) > len(spread):
+            told = f"{column!r} is the same for all neurons of instance {none[0]!r}"
+            if len(none) == len(spread):
+                raise CulnigError(
+                    f"{told}, and of all others: there is nothing to compare; take instances "
+                    "whose answers are likelier"
+                )
+            _log.warning("%s (%d of %d such): left out", told, len(none), len(spread))
     rows = []
     for group, part in effects.groupby(groups, observed=True, sort=True):
         each = [
@@ -85,12 +99,16 @@ def patching_matrix(effects: pd.DataFrame, value: str = "share") -> pd.DataFrame
     means of the distance, as single pairs can have a distance near 0.
 
     Raises:
-        CulnigError: an unknown value.
+        CulnigError: an unknown value, or effects that are NaN or infinite.
     """
     check_choice("value", value, PATCHING_VALUES)
+    check_columns(effects, ("source", "target"), "these effects")
+    for column in ("before", "in_source", "moved", "estimated"):
+        numbers(effects, column, "these effects", ["target_id", "source_id"])
     table = effects.assign(distance=effects["in_source"] - effects["before"])
     means = table.groupby(["source", "target"])[["moved", "estimated", "distance"]].mean()
-    means["share"] = means["moved"] / means["distance"]
+    # As for a single pair: no share of nothing.
+    means["share"] = means["moved"] / means["distance"].where(means["distance"].abs() > 1e-9)
     return means[value].unstack("target")
 
 

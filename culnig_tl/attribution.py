@@ -1,8 +1,9 @@
 """Attribution: activation x gradient of every neuron, in one backward pass per batch."""
 
 import contextlib
+import logging
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from culnig_tl.checkpoints import add_batches
 from culnig_tl.checks import check_choice
 from culnig_tl.errors import CulnigError
 from culnig_tl.files import package_versions, sha256_of
+from culnig_tl.finite import check_finite
 from culnig_tl.instances import Instance, content_hash
 from culnig_tl.models import (
     HookedModel,
@@ -26,6 +28,7 @@ from culnig_tl.models import (
     kept_logits,
     layer_devices,
     layout_of,
+    projection_biases,
     tokenizer_of,
 )
 from culnig_tl.neurons import ATTENTION_SITES, SITES, NeuronLayout, hook_name
@@ -38,6 +41,10 @@ from culnig_tl.scores import (
 )
 
 NO_COUNTRY = "(none)"
+WEIGHTLESS = "weightless"
+# Sums of another meaning are not added to: `norm` without a projection's bias.
+_MEANING = "sums, version 2"
+_log = logging.getLogger(__name__)
 
 
 def attribute(
@@ -54,11 +61,13 @@ def attribute(
 
     At each real position s_i = n_i * dT/dn_i, where the target T of the right answer y is P(y|x),
     the product of its tokens' probabilities, or another function of it (see `Scores`). Per
-    instance s_i is reduced over positions by its `max`, `mean` or `norm` (the sum: for a projection
-    without bias, w . dT/dw = sum n_i dT/dn_i); the result sums T * s_i per country (for the
-    target `log`: s_i alone). All targets come from one backward pass, as their gradients are those
-    of log P(y|x) times a number. Products and sums are float32 or better whatever the model's
-    dtype. Scores do not depend on batch size, order or padding.
+    instance s_i is reduced over positions by its `max`, `mean` or `norm` (w . dT/dw for the
+    neuron's weight row: the sum of (n_i - b) dT/dn_i with its projection's bias b); the result
+    sums T * s_i per country (for the target `log`: s_i alone). All targets come from one backward
+    pass, as their gradients are those of log P(y|x) times a number. Products and sums are float32
+    or better whatever the model's dtype. Scores do not depend on batch size, order or padding.
+    Instances whose answers are so unlikely that T * s_i is 0 in floating point are counted in the
+    provenance (`weightless`, by target), and a warning tells of those of the default target.
 
     Args:
         model: from `load_model` or `wrap_model`.
@@ -108,11 +117,14 @@ def attribute(
     if token_budget is None:
         token_budget = fitting_budget(model, max(lengths))
     sums = _zeros(model, layout, (len(targets), len(VARIANTS), len(countries)))
+    sums[WEIGHTLESS] = torch.zeros(len(targets), device=model.cfg.device)
+    biases = projection_biases(model)
 
     def work(rows: list[int]) -> Found:
-        return score_batch(model, [prompts[row] for row in rows], targets, clamp_control)
+        return score_batch(model, [prompts[row] for row in rows], targets, clamp_control, biases)
 
     def add(rows: list[int], found: Found) -> None:
+        sums[WEIGHTLESS] += (found.weights == 0).sum(dim=1).to(sums[WEIGHTLESS])
         share = torch.zeros(len(countries), len(rows))
         for i, row in enumerate(rows):
             share[countries.index(prompts[row].instance.country or NO_COUNTRY), i] = 1
@@ -130,12 +142,21 @@ def attribute(
             work,
             add,
             sums,
-            sha256_of(provenance | {"model": identity_of(model)}),
+            sha256_of([_MEANING, provenance | {"model": identity_of(model)}]),
             "Attribution",
             checkpoint,
             checkpoint_seconds,
         )
     provenance["arguments"]["token_budget"] = token_budget  # it moves the last digits only
+    weightless = dict(zip(targets, map(int, sums.pop(WEIGHTLESS)), strict=True))
+    if any(weightless.values()):
+        provenance["weightless"] = {target: n for target, n in weightless.items() if n}
+    if weightless[targets[0]]:
+        _log.warning(
+            "%d of %d instances weigh 0 for the target %r: their answers are too unlikely for a "
+            "product of probabilities; take the target 'log'",
+            weightless[targets[0]], len(instances), targets[0],
+        )  # fmt: skip
     counts = [sum((i.country or NO_COUNTRY) == c for i in instances) for c in countries]
     layers = [part.to(torch.float32).cpu().numpy() for part in sums.values()]
     return Scores(
@@ -177,9 +198,15 @@ def _zeros(model: HookedModel, layout: NeuronLayout, axes: tuple[int, ...]) -> d
 
 
 def score_batch(
-    model: HookedModel, prompts: Sequence[Prompt], targets: Sequence[str], clamp_control: bool
+    model: HookedModel,
+    prompts: Sequence[Prompt],
+    targets: Sequence[str],
+    clamp_control: bool,
+    biases: Mapping[tuple[int, str], Tensor] | None = None,
 ) -> Found:
     """Score one batch; gradients must be on, and the model `frozen`.
+
+    `biases` are the model's `projection_biases`, where they are at hand.
 
     Raises:
         CulnigError: a hook that never fired, or a score that is not finite.
@@ -192,9 +219,14 @@ def score_batch(
     )
     total = torch.zeros(len(prompts), device=device)
     found: dict[tuple[int, str], Tensor] = {}
+    if biases is None:
+        biases = projection_biases(model)
 
     def reduce(key: tuple[int, str], activation: Tensor, gradient: Tensor) -> None:
         variants = reduce_positions(activation, gradient, batch.mask.to(activation.device))
+        if key in biases:
+            slope = at_least_float32(gradient).flatten(2).sum(dim=1)
+            variants[VARIANTS.index("norm")] -= biases[key].to(slope) * slope
         if clamp.any():
             rows = clamp[:, None].to(variants.device)
             variants = torch.where(rows, variants.clamp(min=0), variants)
@@ -209,12 +241,9 @@ def score_batch(
     log_p = log_probability.detach()
     lengths = torch.tensor([len(label) for label in labels], device=log_p.device)
     weights = torch.stack([_weight(target, log_p, lengths) for target in targets])
-    finite = torch.isfinite(total) & torch.isfinite(weights).all(dim=0).to(total.device)
-    if not bool(finite.all()):
-        bad = prompts[int((~finite).nonzero()[0])].instance.id
-        raise CulnigError(
-            f"instance {bad}: its scores are NaN or infinite; drop it, or use dtype float32"
-        )
+    names = [f"instance {prompt.instance.id}" for prompt in prompts]
+    # A log P of minus infinity has a weight of 0, and scores of 0.
+    check_finite(torch.stack([total, log_p.to(total), *weights.to(total)], dim=1), names, "scores")
     return Found(found, weights)
 
 
@@ -300,7 +329,8 @@ def reduce_positions(
     """Activation x gradient at each position (equation 6), reduced over the real positions.
 
     The first axis of the result is `VARIANTS`: max (equation 7), mean, and the sum, which is
-    `norm`. Padding's gradient is exactly zero, so only the max needs the mask: -inf there.
+    `norm` of a projection without bias. Padding's gradient is exactly zero, so only the max needs
+    the mask: -inf there.
     """
     score = (at_least_float32(activation) * at_least_float32(gradient)).flatten(2)
     norm = score.sum(dim=1)

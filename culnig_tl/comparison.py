@@ -3,7 +3,7 @@
 # (pandas types most results as unions of everything it can return)
 """Comparison: the table of what masking does, with the paper's bootstrap significance."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,6 +11,7 @@ import pandas as pd
 from scipy import stats
 
 from culnig_tl.errors import CulnigError
+from culnig_tl.frames import check_columns, numbers, same_instances
 
 SIGNIFICANT = 0.05
 # Where a probability is 0 in floating point.
@@ -26,7 +27,6 @@ RELATED = {
     "UK": ("USA",),
     "USA": ("UK", "Mexico"),
 }
-_KEY = ["task", "id"]
 
 
 def compare(
@@ -49,18 +49,17 @@ def compare(
         `nats`: the mean of ln P(y|x)); p_mean, p_one; significant: both are below 0.05.
 
     Raises:
-        CulnigError: no random set, or frames over different instances.
+        CulnigError: no random set, frames over different instances, or a metric that is no number.
     """
-    if not len(random):
-        raise CulnigError("no random evaluation to compare with: give one or more")
-    _check_same_instances(original, [masked, *random])
+    original, masked, *random = _same(original, masked, random)
     rng = np.random.default_rng(seed)
     rows = []
     for task, part in original.groupby("task", sort=False):
         here = part.index
-        before = metric_values(part, metric)
-        after = metric_values(masked.loc[here], metric)
-        controls = np.stack([metric_values(frame.loc[here], metric) for frame in random])
+        before, after, *controls = (
+            metric_values(frame.loc[here], metric) for frame in (original, masked, *random)
+        )
+        controls = np.stack(controls)
         p_mean, p_one = _p_values(before, after, controls, resamples, rng)
         rows.append(
             {
@@ -81,14 +80,21 @@ def compare(
 def by_country(
     original: pd.DataFrame, masked: pd.DataFrame, random: Sequence[pd.DataFrame]
 ) -> pd.DataFrame:
-    """Accuracy in percent per task and country: items, original, masked, random mean."""
-    table = original.assign(
-        masked=masked["correct"], random=np.mean([f["correct"] for f in random], axis=0)
+    """Accuracy in percent per task and country: items, original, masked, random mean.
+
+    Raises:
+        CulnigError: as `compare`.
+    """
+    original, masked, *random = _same(original, masked, random)
+    check_columns(original, ["country"], "these evaluations")
+    table = original[["task", "country"]].assign(
+        original=metric_values(original, "correct"),
+        masked=metric_values(masked, "correct"),
+        random=np.mean([metric_values(frame, "correct") for frame in random], axis=0),
     )
-    table = table[table["country"] != ""].rename(columns={"correct": "original"})
-    grouped = table.groupby(["task", "country"], sort=False)
-    percent = 100 * grouped[["original", "masked", "random"]].mean()
-    return pd.concat([grouped.size().rename("items"), percent], axis=1)
+    grouped = table[table["country"] != ""].groupby(["task", "country"], sort=False)
+    means = grouped[["original", "masked", "random"]].mean()
+    return pd.concat([grouped.size().rename("items"), means], axis=1)
 
 
 def compare_countries(
@@ -107,14 +113,20 @@ def compare_countries(
     Raises:
         CulnigError: no masked evaluation, frames over different instances, or no countries.
     """
-    _check_countries(original, masked)
+    original, masked = _same_countries(original, masked)
     return pd.DataFrame(
         {country: _reductions(original, frame, metric).mean() for country, frame in masked.items()}
     ).T.rename_axis(index="neurons", columns="question")
 
 
 def rank_countries(reductions: pd.DataFrame) -> pd.DataFrame:
-    """Ranks of `compare_countries` within each row: 1 is hit hardest; ties share a mean rank."""
+    """Ranks of `compare_countries` within each row: 1 is hit hardest; ties share a mean rank.
+
+    Raises:
+        CulnigError: a reduction that is no number.
+    """
+    for country in reductions:
+        numbers(reductions, country, "the reductions", reductions.index.names)
     return reductions.rank(axis=1, ascending=False)
 
 
@@ -137,7 +149,7 @@ def own_ranks(
     Raises:
         CulnigError: as `compare_countries`.
     """
-    _check_countries(original, masked)
+    original, masked = _same_countries(original, masked)
     rng = np.random.default_rng(seed)
     rows = []
     for country, frame in masked.items():
@@ -179,26 +191,41 @@ def _reductions(original: pd.DataFrame, masked: pd.DataFrame, metric: str) -> An
 
 
 def metric_values(frame: pd.DataFrame, metric: str) -> np.ndarray:
-    """The metric of each instance, in percent; `nats`: ln P(y|x)."""
+    """The metric of each instance, in percent; `nats`: ln P(y|x).
+
+    Raises:
+        CulnigError: the frame has no such column, or a value that is no number.
+    """
     if metric == "nats":
-        return np.log(frame["probability"].to_numpy(dtype=float).clip(min=LEAST_PROBABILITY))
-    return 100 * frame[metric].to_numpy(dtype=float)
+        return np.log(
+            numbers(frame, "probability", "these evaluations").clip(min=LEAST_PROBABILITY)
+        )
+    return 100 * numbers(frame, metric, "these evaluations")
 
 
-def _check_countries(original: pd.DataFrame, masked: Mapping[str, pd.DataFrame]) -> None:
+def _same(
+    original: pd.DataFrame, masked: pd.DataFrame, random: Sequence[pd.DataFrame]
+) -> list[pd.DataFrame]:
+    """`same_instances` of these."""
+    if not len(random):
+        raise CulnigError("no random evaluation to compare with: give one or more")
+    named = {"the original evaluation": original, "the masked evaluation": masked}
+    named |= {f"random evaluation {number}": frame for number, frame in enumerate(random, start=1)}
+    return same_instances(named)
+
+
+def _same_countries(
+    original: pd.DataFrame, masked: Mapping[str, pd.DataFrame]
+) -> tuple[pd.DataFrame, dict[str, pd.DataFrame]]:
+    """`same_instances` of these, some of which have a country."""
     if not masked:
         raise CulnigError("no masked evaluation to compare with: give one or more")
+    named = {f"the evaluation of {name!r}": frame for name, frame in masked.items()}
+    original, *frames = same_instances({"the original evaluation": original, **named})
+    check_columns(original, ["country"], "these evaluations")
     if (original["country"] == "").all():
         raise CulnigError("no instance has a country: evaluate a cultural task")
-    _check_same_instances(original, masked.values())
-
-
-def _check_same_instances(original: pd.DataFrame, others: Iterable[pd.DataFrame]) -> None:
-    for other in others:
-        if not original[_KEY].equals(other[_KEY]):
-            raise CulnigError(
-                "the evaluations are of different instances: evaluate the same list each time"
-            )
+    return original, dict(zip(masked, frames, strict=True))
 
 
 def _p_values(

@@ -18,6 +18,7 @@ from culnig_tl.checkpoints import add_batches
 from culnig_tl.checks import check_choice, check_count
 from culnig_tl.errors import CulnigError
 from culnig_tl.files import package_versions, progress, sha256_of, write_atomically
+from culnig_tl.finite import check_finite
 from culnig_tl.instances import Instance, content_hash
 from culnig_tl.models import (
     HookedModel,
@@ -69,7 +70,7 @@ def exact_effects(
 
     Raises:
         CulnigError: unknown `positions`, a set of another model, a checkpoint of another run,
-            not enough memory.
+            not enough memory, or activations, gradients or log P that are NaN or infinite.
     """
     prompt = _prompt(model, instance, neurons, answer_format)
     cuts = _cuts(model, prompt, neurons, positions)
@@ -129,24 +130,37 @@ def taylor_check(
         The columns of `exact_effects`, and instance, country, first_order, integrated.
 
     Raises:
-        CulnigError: as `exact_effects`; no instances; negative steps.
+        CulnigError: as `exact_effects`; no instances, or two of one id; negative steps.
     """
     check_count("steps", steps)
     if not instances:
         raise CulnigError("no instances: load a task first")
+    check_ids(instances)
     about = [identity_of(model), package_versions(), answer_format, positions, steps]
     frames = []
     for instance in progress(instances, "Taylor check", len(instances)):
         run = sha256_of([*about, content_hash([instance]), neurons.ids.tolist()])
         file = None if checkpoint is None else Path(checkpoint) / f"{run}.parquet"
         if file is not None and file.exists():
-            frames.append(pd.read_parquet(file))
+            frames.append(pd.read_parquet(file))  # text and sites keep their types there
             continue
         frame = _check_one(model, instance, neurons, positions, steps, answer_format, token_budget)
         if file is not None:
             write_atomically(file, lambda name, frame=frame: frame.to_parquet(name))
         frames.append(frame)
     return pd.concat(frames, ignore_index=True)
+
+
+def check_ids(instances: Sequence[Instance]) -> None:
+    """Refuse instances that a frame of effects could not tell apart.
+
+    Raises:
+        CulnigError: two have one id.
+    """
+    ids = [instance.id for instance in instances]
+    if len(set(ids)) < len(ids):
+        twice = next(one for number, one in enumerate(ids) if one in ids[:number])
+        raise CulnigError(f"two instances have the id {twice!r}: give each once, one task a call")
 
 
 def position_scores(
@@ -171,6 +185,7 @@ def position_shares(
     with frozen(model), gradient_hooks(model, list(by_site), use):
         total = log_probability(model, prompt)
         total.sum().backward()
+    check_finite(list(parts.values()), [_name(prompt)] * len(parts), "activations or gradients")
     scores = torch.cat([parts[key] for key in by_site]).cpu().numpy().astype(np.float64)
     return scores, float(total.detach().double().exp())
 
@@ -181,10 +196,20 @@ def log_probability(
     rows: int = 1,
     hooks: Sequence[tuple[str, Any]] = (),
 ) -> Float[Tensor, "rows"]:
-    """log P(y|x) of one unpadded prompt; with `hooks` that widen the batch, of each of its rows."""
+    """log P(y|x) of one unpadded prompt; with `hooks` that widen the batch, of each of its rows.
+
+    Raises:
+        CulnigError: one is NaN or infinite.
+    """
     tokens = torch.tensor([prompt.sequence], device=model.cfg.device)
     with model.hooks(fwd_hooks=list(hooks)):
-        return label_log_probability(model, tokens, None, [prompt.label] * rows)
+        found = label_log_probability(model, tokens, None, [prompt.label] * rows)
+    check_finite(found[None], [_name(prompt)], "log-probabilities")
+    return found
+
+
+def _name(prompt: Prompt) -> str:
+    return f"instance {prompt.instance.id}"
 
 
 def _prompt(
@@ -247,6 +272,7 @@ def _stacked(
     cuts = cuts.loc[cuts.index.repeat(copies)].reset_index(drop=True)
     groups: dict[Any, Any] = cuts.groupby(["layer", "site"], observed=True, sort=False).indices
     rows = len(cuts) + 1
+    cut: list[Tensor] = []
     single = cuts["position"].iloc[0] != EVERY_POSITION
 
     def replace(key: Key, numbers: np.ndarray) -> Callable[[Tensor, Any], Tensor]:
@@ -257,9 +283,11 @@ def _stacked(
         def hook_function(activation: Tensor, hook: Any) -> Tensor:
             flat = activation.flatten(2).expand(rows, -1, -1).clone()
             if at is None:
-                flat[row, :, index] = change(key, row, flat[row, :, index])
+                cut.append(flat[row, :, index])
+                flat[row, :, index] = change(key, row, cut[-1])
             else:
-                flat[row, at, index] = change(key, row, flat[row, at, index][:, None])[:, 0]
+                cut.append(flat[row, at, index])
+                flat[row, at, index] = change(key, row, cut[-1][:, None])[:, 0]
             return flat.view(rows, *activation.shape[1:])
 
         return hook_function
@@ -270,7 +298,9 @@ def _stacked(
     if list(keys) != [(first, "gate")]:
         widen = (f"blocks.{first}.hook_resid_pre", lambda x, hook: x.repeat(rows, 1, 1))
         hooks.insert(0, widen)
-    return log_probability(model, prompt, rows, hooks)
+    found = log_probability(model, prompt, rows, hooks)
+    check_finite(cut, [_name(prompt)] * len(cut), "activations")
+    return found
 
 
 def _ablated(model: HookedModel, prompt: Prompt, cuts: pd.DataFrame) -> np.ndarray:
@@ -296,6 +326,7 @@ def _integrated(model: HookedModel, prompt: Prompt, cuts: pd.DataFrame, steps: i
     products = np.empty(len(cuts) * steps)
     for (row, n, _), gradient in zip(paths, gradients, strict=True):
         products[row.numpy()] = (n * gradient).sum(dim=1).double().cpu().numpy()
+    check_finite(gradients, [_name(prompt)] * len(gradients), "gradients")
     return products.reshape(len(cuts), steps) @ (weights / 2)
 
 

@@ -10,3 +10,7 @@ class CulnigError(ValueError):
 
 class EmptySelection(CulnigError):
     """A selection that keeps no neuron."""
+
+
+class FlatRanking(EmptySelection):
+    """A ranking in which all are equal, so that none can be selected."""

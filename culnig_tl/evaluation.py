@@ -11,6 +11,7 @@ from torch import Tensor
 from culnig_tl.ablation import ablate
 from culnig_tl.attribution import frozen
 from culnig_tl.batches import fitting_budget, flat_positions, in_batches, pad_batch
+from culnig_tl.finite import check_finite
 from culnig_tl.instances import Instance
 from culnig_tl.models import (
     HookedModel,
@@ -62,7 +63,8 @@ def evaluate(
         vocabulary writes, or 0 if it writes none.
 
     Raises:
-        CulnigError: bad instances, a neuron set of another model, or not enough memory.
+        CulnigError: bad instances, a neuron set of another model, not enough memory, or a
+            log-probability that is NaN or infinite (with the instance's id).
     """
     tokenizer = tokenizer_of(model)
     prompts = make_prompts(tokenizer, instances, answer_format)
@@ -93,6 +95,9 @@ def answer_log_probabilities(
 ) -> list[tuple[list[Tensor], list[bool]]]:
     """For each prompt: the log-probability of each option's tokens, and whether that option is
     what greedy decoding over the whole vocabulary would write.
+
+    Raises:
+        CulnigError: a log-probability that is NaN or infinite.
     """
     device = model.cfg.device
     batch = pad_batch([p.tokens for p in prompts], range(len(prompts)), tokenizer_of(model), device)
@@ -129,6 +134,11 @@ def answer_log_probabilities(
     for (i, _), log_probabilities, is_best in options:
         answers[i][0].append(log_probabilities)
         answers[i][1].append(bool(is_best.all()))
+    check_finite(
+        [torch.cat(options) for options, _ in answers],
+        [f"instance {prompt.instance.id}" for prompt in prompts],
+        "log-probabilities",
+    )
     return answers
 
 

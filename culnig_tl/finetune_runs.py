@@ -15,8 +15,9 @@ import pandas as pd
 from culnig_tl.checks import check_choice
 from culnig_tl.configs import skeleton
 from culnig_tl.errors import CulnigError
-from culnig_tl.files import read_json, write_atomically
+from culnig_tl.files import read_json
 from culnig_tl.finetuning import divide, finetune
+from culnig_tl.frames import numbers, read_frame, write_frame
 from culnig_tl.instances import Instance
 from culnig_tl.modules import CHOICES, ModuleSet, select_modules
 from culnig_tl.paper import PAPER_MODELS
@@ -143,8 +144,8 @@ def finetune_run(
             shutil.rmtree(place / "model")
     curves = read_curves(folder)
     table = finetune_table(curves)
-    write_atomically(folder / "curves.csv", lambda name: curves.to_csv(name, index=False))
-    write_atomically(folder / "table.csv", table.to_csv)
+    write_frame(curves, folder / "curves.csv")
+    write_frame(table, folder / "table.csv", index=True)
     read_run(out)
     return table
 
@@ -223,7 +224,7 @@ def read_curves(folder: Path) -> pd.DataFrame:
         about = read_json(file.with_name("finetune.json"))
         saved = file.with_name("modules.json")
         modules = ModuleSet.load(saved) if saved.exists() else None
-        frame = pd.read_csv(file)
+        frame = read_frame(file)
         frame.insert(0, "which", ALL if modules is None else modules.name)
         frame.insert(1, "learning_rate", about["learning_rate"])
         frame.insert(2, "seed", about["seed"])
@@ -242,10 +243,28 @@ def finetune_table(curves: pd.DataFrame) -> pd.DataFrame:
         One row a choice and learning rate: seeds, neurons; `task` and `culture` before
         (`_start`) and after in percent, culture as the mean over the cultural tests, with the
         standard deviation over seeds (`_sd`); culture_nats: how far the mean of ln P(y|x) rose.
+
+    Raises:
+        CulnigError: a value that is no number; fine-tunings that were tested on other items, or
+            that have not one step 0 and one kept step each.
     """
+    for column in ("accuracy", "nats"):
+        numbers(curves, column, "the curves", ["task", "step"])
+    counts = curves.groupby("task")["items"].nunique()
+    if (counts > 1).any():
+        raise CulnigError(
+            f"the fine-tunings were tested on different items of {counts.idxmax()!r}: compare "
+            "those of one comparison"
+        )
     wide = _wide(curves)
     first = wide[wide["step"] == 0].set_index(_RUN)
     kept = wide[wide["kept"]].set_index(_RUN)
+    for what, rows in (("step 0", first), ("kept step", kept)):
+        if rows.index.has_duplicates or set(rows.index) != {*map(tuple, wide[_RUN].to_numpy())}:
+            raise CulnigError(
+                f"a fine-tuning of {curves['trained'].iloc[0]!r} has no {what}, or two: delete its "
+                "folder and train again"
+            )
     rows = pd.DataFrame(
         {
             "neurons": kept["neurons"],

@@ -3,6 +3,7 @@
 import copy
 import hashlib
 import logging
+import math
 import re
 import shutil
 import time
@@ -22,7 +23,8 @@ from culnig_tl.checks import check_count
 from culnig_tl.comparison import metric_values
 from culnig_tl.errors import CulnigError
 from culnig_tl.evaluation import evaluate
-from culnig_tl.files import package_versions, process_count, sha256_of, write_atomically, write_json
+from culnig_tl.files import package_versions, process_count, sha256_of, write_json
+from culnig_tl.frames import read_frame, write_frame
 from culnig_tl.instances import Instance, content_hash, stable_random
 from culnig_tl.model_files import copy_processor_files
 from culnig_tl.models import default_device, save_hf_model, wrap_model
@@ -85,7 +87,8 @@ def finetune(
 
     Raises:
         CulnigError: an instance in both, no test of the training task, bad arguments, `out`
-            holds another fine-tuning, peft is missing, or frozen weights changed.
+            holds another fine-tuning, peft is missing, frozen weights changed, or a loss or
+            log-probability that is NaN or infinite.
     """
     if process_count() > 1:
         raise CulnigError("fine-tuning runs in one process: start it without torchrun")
@@ -105,7 +108,7 @@ def finetune(
     }
     check_arguments(out / "finetune.json", arguments)
     if (out / "scores.csv").exists():
-        return pd.read_csv(out / "scores.csv", index_col=["step", "task"])
+        return read_frame(out / "scores.csv", index=2)
     began = time.monotonic()
     task = train[0].task
     tokenised = make_prompts(tokenizer, train, answer_format)
@@ -176,7 +179,7 @@ def finetune(
         "trained": sorted(trained),
     }
     write_json(out / "result.json", result)
-    write_atomically(out / "scores.csv", scores.to_csv)
+    write_frame(scores, out / "scores.csv", index=True)
     shutil.rmtree(out / "checkpoints", ignore_errors=True)
     return scores
 
@@ -213,6 +216,15 @@ class _Trainer(Trainer):
     """Hugging Face's, but for what an evaluation is."""
 
     measure: Any
+
+    def log(self, logs: dict[str, float], *args: Any, **kwargs: Any) -> None:
+        loss = logs.get("loss", 0.0)
+        if not math.isfinite(loss):
+            raise CulnigError(
+                f"the loss at step {self.state.global_step} is {loss}: lower learning_rate "
+                f"({self.args.learning_rate:g}), or use dtype float32"
+            )
+        super().log(logs, *args, **kwargs)
 
     def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
         metrics = {"eval_accuracy": self.measure(self.model, self.state.global_step)}
@@ -266,6 +278,7 @@ def _training_arguments(
         metric_for_best_model="accuracy",
         greater_is_better=True,
         logging_steps=max(1, min(10, steps // 20)),
+        logging_nan_inf_filter=False,  # it would put the mean of the other losses in its place
         report_to=report_to,
         disable_tqdm=True,  # there is a bar of our own
     )

@@ -10,6 +10,7 @@ from culnig_tl.attribution import frozen
 from culnig_tl.batches import fitting_budget, in_batches, pad_batch
 from culnig_tl.checks import check_count
 from culnig_tl.errors import CulnigError
+from culnig_tl.finite import check_finite
 from culnig_tl.models import HookedModel, PrefixCache, kept_logits, tokenizer_of
 from culnig_tl.neurons import NeuronSet
 
@@ -22,6 +23,8 @@ def generate(
     max_new_tokens: int = 512,
     stop: Callable[[str], bool] | None = None,
     token_budget: int | None = None,
+    *,
+    names: Sequence[str] | None = None,
 ) -> list[list[int]]:
     """What greedy decoding writes behind each sequence, with `neurons` multiplied by `factor`.
 
@@ -34,24 +37,27 @@ def generate(
         sequences: token ids, each at least one.
         stop: asked after each token with the text that was written so far.
         token_budget: tokens in a batch, what is written included; None takes what fits.
+        names: of the sequences, for messages.
 
     Returns:
         The new token ids of each sequence, in their order.
 
     Raises:
-        CulnigError: an empty sequence, `max_new_tokens` below 1, a set of another model, or not
-            enough memory.
+        CulnigError: an empty sequence, `max_new_tokens` below 1, a set of another model, not
+            enough memory, or logits that are NaN or infinite.
     """
     check_count("max_new_tokens", max_new_tokens, 1)
     empty = [number for number, sequence in enumerate(sequences) if not len(sequence)]
     if empty:
         raise CulnigError(f"sequence {empty[0]} has no token: give a prompt")
+    if names is None:
+        names = [f"sequence {number}" for number in range(len(sequences))]
     lengths = [len(sequence) + max_new_tokens for sequence in sequences]
     if token_budget is None:
         token_budget = fitting_budget(model, max(lengths, default=1), gradients=False)
 
     def work(rows: list[int]) -> dict[int, list[int]]:
-        return _write(model, sequences, rows, max_new_tokens, stop)
+        return _write(model, sequences, rows, max_new_tokens, stop, names)
 
     written: dict[int, list[int]] = {}
     every = range(len(sequences))
@@ -79,6 +85,7 @@ def _write(
     rows: Sequence[int],
     max_new_tokens: int,
     stop: Callable[[str], bool] | None,
+    names: Sequence[str],
 ) -> dict[int, list[int]]:
     """What is written behind the sequences `rows`, as one batch."""
     tokenizer, device = tokenizer_of(model), model.cfg.device
@@ -100,7 +107,9 @@ def _write(
     while True:
         width = tokens.shape[1]
         last = torch.arange(1, len(open_rows) + 1, device=device) * width - 1
-        chosen = kept_logits(model, tokens, mask, last, cache).argmax(dim=1)
+        highest, chosen = kept_logits(model, tokens, mask, last, cache).max(dim=1)
+        # The highest is NaN where any logit is; one of minus infinity only forbids its token.
+        check_finite(highest, [names[row] for row in open_rows], "logits")
         found: list[Any] = list(zip(open_rows, chosen.tolist(), strict=True))
         going = [place for place, (row, token) in enumerate(found) if is_open(row, token)]
         if not going:

@@ -14,7 +14,8 @@ import pandas as pd
 from culnig_tl.checks import check_count
 from culnig_tl.errors import CulnigError
 from culnig_tl.export import scale_weights
-from culnig_tl.files import process_count, read_json, write_atomically, write_json
+from culnig_tl.files import process_count, read_json, write_json
+from culnig_tl.frames import write_frame
 from culnig_tl.models import default_device
 from culnig_tl.neurons import NeuronSet
 from culnig_tl.runs import check_arguments, check_finished, load_study_hf_model, run_sets
@@ -60,7 +61,8 @@ def lm_eval_run(
 
     Raises:
         CulnigError: not a finished run, no lm-eval, an unknown task, one whose data cannot be
-            had, other arguments than before, or several processes.
+            had, other arguments than before, several processes, or a metric that is NaN or
+            infinite.
     """
     out = Path(out)
     check_finished(out)
@@ -103,11 +105,12 @@ def lm_eval_run(
         for task in left:
             _log.info("lm-eval: %s, %s", task, name)
             found = _evaluate(model, task, manager, limit, few_shot, apply_chat_template)
+            _check_metrics(found, name)
             write_json(_file(out, task, name), found)
     frames = []
     for task in tasks:
         frames.append(_table({name: read_json(_file(out, task, name)) for name in sets}))
-        write_atomically(out / "lm-eval" / task / "table.csv", frames[-1].to_csv)
+        write_frame(frames[-1], out / "lm-eval" / task / "table.csv", index=True)
     return pd.concat(frames)
 
 
@@ -173,14 +176,47 @@ def _evaluate(
     return json.loads(json.dumps(kept, default=str))
 
 
+def _metrics(results: dict[str, Any]) -> dict[str, int | float]:
+    """A task's metrics without their standard errors, and without what is no number."""
+    return {
+        name: value
+        for name, value in results.items()
+        if "," in name and "_stderr," not in name and isinstance(value, int | float)
+    }
+
+
+def _check_metrics(found: dict[str, Any], name: str) -> None:
+    """Refuse what the harness gave with the set `name` where a metric is NaN or infinite.
+
+    Its standard error may be: that of a single document is.
+    """
+    for task, results in found["results"].items():
+        for metric, value in _metrics(results).items():
+            if not np.isfinite(value):
+                raise CulnigError(
+                    f"lm-eval's {metric.split(',')[0]} of {task!r} is {value} with {name!r}: the "
+                    "model overflows, use a run in dtype float32"
+                )
+
+
 def _table(found: dict[str, Any]) -> pd.DataFrame:
-    """One row a task and metric, from what the harness gave by set."""
+    """One row a task and metric, from what the harness gave by set.
+
+    Raises:
+        CulnigError: a metric that is NaN or infinite, or one that a set lacks.
+    """
+    for name, one in found.items():
+        _check_metrics(one, name)
     random = [name for name in found if name not in (ORIGINAL, GENERAL)]
     rows = []
     for task, original in found[ORIGINAL]["results"].items():
-        for metric, value in original.items():
-            if "," not in metric or "_stderr," in metric or not isinstance(value, int | float):
-                continue
+        for metric, value in _metrics(original).items():
+            for other, one in found.items():
+                if metric not in _metrics(one["results"].get(task, {})):
+                    raise CulnigError(
+                        f"lm-eval gave no {metric!r} of {task!r} with {other!r}: delete that "
+                        "task's folder and evaluate it again"
+                    )
             name, chosen = metric.split(",")
             drawn = [found[one]["results"][task][metric] for one in random]
             stderr = original.get(f"{name}_stderr,{chosen}")

@@ -1,5 +1,6 @@
 """LAPE and CAPE: gate neurons by the texts on which they are active. Needs no model."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -11,8 +12,7 @@ from culnig_tl.checks import check_share
 from culnig_tl.errors import CulnigError
 from culnig_tl.files import Provenance, package_versions, write_atomically
 from culnig_tl.neurons import NeuronLayout, NeuronSet
-from culnig_tl.scores import read_tensors, write_tensors
-from culnig_tl.selection import top_share
+from culnig_tl.scores import highest, read_tensors, write_tensors
 
 _FORMAT = "culnig_tl activation shares, version 1"
 
@@ -37,7 +37,14 @@ class Shares:
     provenance: Provenance
 
     def frame(self) -> pd.DataFrame:
-        """The share of tokens, group (rows) by flat id of the gate neuron (columns)."""
+        """The share of tokens, group (rows) by flat id of the gate neuron (columns).
+
+        Raises:
+            CulnigError: a group without tokens.
+        """
+        empty = [group for group, n in zip(self.groups, self.tokens, strict=True) if n < 1]
+        if empty:
+            raise CulnigError(f"group {empty[0]!r} has no token: count again with a text for it")
         shares = self.active / np.array(self.tokens)[:, None]
         ids = self.layout.ids_of(["gate"])
         return pd.DataFrame(shares, index=list(self.groups), columns=ids)  # type: ignore[arg-type]
@@ -94,7 +101,8 @@ def select_lape(
 
     A neuron whose highest share is not above the `quantile` of all shares is left out. Of the
     others the lowest entropies of the shares over the groups, normalised to 1, are kept:
-    floor(gate neurons x `top`) of them, ties by layer and index. A kept neuron belongs to every
+    floor(gate neurons x `top`) of them, ties by layer and index (where more tie at the last place
+    than are kept, a warning says so, and the provenance: `ties`). A kept neuron belongs to every
     group in which its share is above the quantile.
 
     Returns:
@@ -117,9 +125,10 @@ def select_lape(
     logs = np.log(normalised, out=np.zeros_like(values), where=normalised > 0)
     entropy = -(normalised * logs).sum(axis=0)
     # A neuron that is never active has no entropy; its highest share, 0, is above no quantile.
-    entropy[values.max(axis=0) <= threshold] = np.inf
-    kept = top_share(np.arange(values.shape[1]), -entropy, top)
-    kept = kept[np.isfinite(entropy[kept])]
+    able = np.flatnonzero(values.max(axis=0) > threshold)
+    count = math.floor(values.shape[1] * top + 1e-9)
+    ties: dict[str, int] = {}
+    kept = able[highest(-entropy[able], count, f"{name} neurons", ties=ties, flat=True)]
     ids = shares.layout.ids_of(["gate"])
     about = {
         "versions": package_versions(),
@@ -128,6 +137,7 @@ def select_lape(
         "arguments": {"quantile": quantile, "top": top},
         "texts": shares.provenance["texts"],
     }
+    about |= {"ties": ties} if ties else {}
     return {
         group: NeuronSet(
             shares.layout, ids[kept[values[row, kept] > threshold]], f"{name} {group}", about

@@ -13,7 +13,7 @@ from culnig_tl.checkpoints import remove_checkpoint
 from culnig_tl.checks import SETS_MOST, check_count, check_share
 from culnig_tl.comparison import compare
 from culnig_tl.errors import CulnigError
-from culnig_tl.files import write_atomically
+from culnig_tl.frames import write_frame
 from culnig_tl.lape import Shares, select_cape, select_lape
 from culnig_tl.models import HookedModel
 from culnig_tl.processes import agreed
@@ -97,13 +97,13 @@ def compare_methods(
         "overlap": overlap(together),
     }
     for name, frame in frames.items():
-        write_atomically(folder / f"{name}.csv", frame.to_csv)
+        write_frame(frame.reset_index(), folder / f"{name}.csv")
     for name, sets in (("languages", lape), ("cultures", cape)):
         file = folder / f"perplexity-{name}.csv"
         if not agreed(file.exists()):
             _log.info("perplexity of %s, %d sets", name, len(sets))
             matrix = perplexity_increase(model, texts[name][1], sets, context)
-            write_atomically(file, matrix.to_csv)
+            write_frame(matrix, file, index=True)
     data = study_data(study)
     asked = [i for name, part in data.items() if name not in SCORED for i in part]
     evaluations = out / "evaluations"
@@ -119,7 +119,7 @@ def compare_methods(
         )
         tables[neurons.name] = compare(original, masked, controls)
     table = pd.concat(tables, names=["set"])
-    write_atomically(folder / "table.csv", table.to_csv)
+    write_frame(table, folder / "table.csv", index=True)
     read_run(out)
     return table
 

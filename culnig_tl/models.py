@@ -449,6 +449,29 @@ def unembed(
         return model(token, attention_mask=torch.ones_like(token))
 
 
+def projection_biases(model: HookedModel) -> dict[tuple[int, str], Float[Tensor, "neurons"]]:
+    """The biases of the gate, q, k and v projections by (layer, site); those that are 0 left out.
+
+    The two classes name them differently, and a bridge splits joint matrices into its own.
+    """
+    native = HookedTransformer is not None and isinstance(model, HookedTransformer)
+    found = {}
+    for layer, block in enumerate(model.blocks):
+        if native:  # grouped key heads have `_b_K`, and `b_K` repeats it; a gate has no bias here
+            names = {"q": "b_Q", "k": "b_K", "v": "b_V"}
+            biases = {
+                site: getattr(block.attn, f"_{name}", getattr(block.attn, name))
+                for site, name in names.items()
+            }
+        else:
+            parts = {"gate": block.mlp.gate, **{s: getattr(block.attn, s) for s in "qkv"}}
+            biases = {site: getattr(part, "bias", None) for site, part in parts.items()}
+        for site, bias in biases.items():
+            if isinstance(bias, Tensor) and bool(bias.any()):
+                found[layer, site] = at_least_float32(bias.detach().flatten())
+    return found
+
+
 def at_least_float32(x: Tensor) -> Tensor:
     """`x`, in float32 if it was in half precision."""
     return x.to(torch.promote_types(x.dtype, torch.float32))

@@ -1,5 +1,6 @@
 """Modules, the attention or the MLP of a layer, chosen by the neurons in them (appendix G)."""
 
+import logging
 import re
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -17,6 +18,7 @@ from culnig_tl.neurons import ATTENTION_SITES, NeuronSet
 CHOICES = ("top", "bottom", "random")
 KINDS = ("attention", "MLP")
 _FORMAT = "culnig_tl module set, version 1"
+_log = logging.getLogger(__name__)
 _WEIGHT = re.compile(r"(?:^|\.)layers\.(\d+)\.(self_attn|mlp)\.\w+_proj\.(?:weight|bias)$")
 
 
@@ -107,7 +109,8 @@ def select_modules(
 ) -> ModuleSet:
     """Modules by the number of neurons in them, until they hold `share` of all parameters.
 
-    - `top`: those with the most neurons first, ties by layer, attention before MLP.
+    - `top`: those with the most neurons first, ties by layer, attention before MLP; where more tie
+      at the last place than are taken, a warning says so, and the provenance (`ties`).
     - `bottom`: those without a neuron first, in random order; then those with the fewest.
     - `random`: in random order, whatever they hold.
 
@@ -141,6 +144,7 @@ def select_modules(
         Module(layer, kind, int(held[kind][layer]), sum(w.numel() for w in weights.values()))
         for (layer, kind), weights in sorted(module_weights(model).items(), key=_by_place)
     ]
+    every = list(modules)
     if which == "top":
         modules.sort(key=lambda module: -module.neurons)
     else:
@@ -161,6 +165,15 @@ def select_modules(
         "neurons": {"name": neurons.name, "count": len(neurons), **neurons.provenance},
         "arguments": {"share": share, "which": which, "seed": seed},
     }
+    tied = sum(module.neurons == taken[-1].neurons for module in every) if taken else 0
+    left = sum(module.neurons == taken[-1].neurons for module in modules) if taken else 0
+    if which == "top" and left and tied > len(taken):
+        about["ties"] = tied
+        _log.warning(
+            "top modules: the last of the %d taken is one of %d with %d neurons: their order is "
+            "all that tells them apart",
+            len(taken), tied, taken[-1].neurons,
+        )  # fmt: skip
     return ModuleSet(which, tuple(taken), total, about)
 
 

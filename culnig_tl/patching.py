@@ -16,6 +16,7 @@ from culnig_tl.attribution import frozen, gradient_hooks, label_log_probability
 from culnig_tl.checks import check_choice
 from culnig_tl.errors import CulnigError
 from culnig_tl.files import progress
+from culnig_tl.finite import check_finite
 from culnig_tl.instances import Instance, country_in_text
 from culnig_tl.models import HookedModel, tokenizer_of
 from culnig_tl.neurons import NeuronSet, hook_name
@@ -48,7 +49,8 @@ def activation_patch(
 
     Raises:
         CulnigError: unknown `align`; unequal lengths that are refused; both have the same answer;
-            a set of another model; the letter format.
+            a set of another model; the letter format; log P or activations that are NaN or
+            infinite.
     """
     pair = _Pair.of(model, source, target, neurons, align, answer_format)
     values, in_source = _in_source(model, pair, neurons)
@@ -229,6 +231,8 @@ def _in_source(
     hooks = [(hook_name(*key), keep(key, index)) for key, index in neurons.by_site().items()]
     with frozen(model), torch.no_grad():
         side = float(_side(model, pair.own, hooks))
+    name = f"instance {pair.own[0].instance.id}"
+    check_finite(list(found.values()), [name] * len(found), "activations")
     return found, side
 
 
@@ -268,6 +272,8 @@ def _estimated(
     with frozen(model), gradient_hooks(model, list(by_site), use):
         side = _side(model, pair.target)
         side.backward()
+    name = f"instance {pair.target[0].instance.id}"
+    check_finite(torch.tensor([parts]), [name], "activations or gradients")
     return sum(parts), float(side.detach())
 
 
@@ -293,7 +299,8 @@ def _side(
     rows = [[*prompt.sequence, *[0] * (max(ends) - len(prompt.sequence))] for prompt in prompts]
     tokens = torch.tensor(rows, device=model.cfg.device)
     with model.hooks(fwd_hooks=list(hooks)):
-        first, second = label_log_probability(
+        both = label_log_probability(
             model, tokens, None, [prompt.label for prompt in prompts], ends
         )
-    return first - second
+    check_finite(both[None], [f"instance {prompts[0].instance.id}"], "log-probabilities")
+    return both[0] - both[1]

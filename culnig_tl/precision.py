@@ -11,7 +11,7 @@ import pandas as pd
 from scipy import stats
 
 from culnig_tl.errors import CulnigError
-from culnig_tl.files import write_atomically
+from culnig_tl.frames import write_frame
 from culnig_tl.neurons import ATTENTION_SITES, SITES
 from culnig_tl.processes import agreed
 from culnig_tl.runs import (
@@ -37,7 +37,7 @@ def precision_run(out: str | Path, dtypes: Sequence[str] = ("bfloat16", "float16
         By dtype and set (the culture-general one, and the specific ones of the run): neurons (of
         the set in that dtype), shared (with the run's own), overlap (shared as a share of the run's
         own); spearman_mlp and spearman_attention: the rank correlation, over all neurons of the
-        pool, of what the culture-general neurons are ranked by.
+        pool, of what the culture-general neurons are ranked by (NaN where all have one score).
 
     Raises:
         CulnigError: not a finished run, an unknown dtype or the run's own, scores that are not
@@ -63,10 +63,7 @@ def precision_run(out: str | Path, dtypes: Sequence[str] = ("bfloat16", "float16
             model = load_study_model(there)
             scores = {name: score_once(model, there, data[name], name, folder) for name in SCORED}
         found, moved = select_sets(made, scores), _ranks(scores, study)
-        agreement = {
-            f"spearman_{pool}": stats.spearmanr(ranks[pool], moved[pool]).statistic
-            for pool in ranks
-        }
+        agreement = {f"spearman_{pool}": _correlation(ranks[pool], moved[pool]) for pool in ranks}
         for name, neurons in reference.items():
             ids = found[name].ids if name in found else np.empty(0, dtype=int)
             shared = len(np.intersect1d(ids, neurons.ids))
@@ -81,9 +78,15 @@ def precision_run(out: str | Path, dtypes: Sequence[str] = ("bfloat16", "float16
                 }
             )
     table = pd.DataFrame(rows).set_index(["dtype", "set"])
-    write_atomically(out / "precision" / "table.csv", table.to_csv)
+    write_frame(table, out / "precision" / "table.csv", index=True)
     agreed(None)  # it is there
     return table
+
+
+def _correlation(own: np.ndarray, moved: np.ndarray) -> float:
+    if np.ptp(own) == 0 or np.ptp(moved) == 0:
+        return float("nan")
+    return float(stats.spearmanr(own, moved).statistic)
 
 
 def _ranks(scores: Mapping[str, Scores], study: Study) -> dict[str, np.ndarray]:

@@ -13,8 +13,8 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from culnig_tl.agreement import agreement, patching_matrix
-from culnig_tl.errors import CulnigError
 from culnig_tl.files import write_atomically
+from culnig_tl.frames import read_frame
 from culnig_tl.neurons import NeuronSet
 from culnig_tl.plots import (
     plot_agreement,
@@ -166,7 +166,7 @@ def read_methods(folder: Path) -> dict[str, Any] | None:
     Raises:
         CulnigError: a file cannot be read.
     """
-    found = _read_frames(folder, METHODS, index=0)
+    found = _read_frames(folder, METHODS, index=1)
     if found is not None:
         names = found["overlap"].index
         found["sets"] = [NeuronSet.load(folder / "sets" / f"{name}.json") for name in names]
@@ -184,20 +184,14 @@ def read_finetunings(folder: Path) -> dict[str, dict[str, pd.DataFrame]]:
     return {name: frames for name, frames in found.items() if frames is not None}
 
 
-def _read_frames(
-    folder: Path, names: Sequence[str], index: int | None = None
-) -> dict[str, Any] | None:
+def _read_frames(folder: Path, names: Sequence[str], index: int = 0) -> dict[str, Any] | None:
     """The frames of these names in the folder, or None if one is missing."""
     if not all((folder / f"{name}.csv").exists() for name in names):
         return None
     found: dict[str, Any] = {}
     for name in names:
-        try:
-            found[name] = pd.read_csv(folder / f"{name}.csv", index_col=index)
-        except (OSError, ValueError) as error:
-            raise CulnigError(
-                f"cannot read {folder / name}.csv: {error}; delete it and run the command again"
-            ) from error
+        text = () if name == "patching" else ("instance",)  # there it is a question's number
+        found[name] = read_frame(folder / f"{name}.csv", text, index)
     return found
 
 

@@ -11,9 +11,11 @@ from culnig_tl.comparison import (
     by_country,
     compare,
     compare_countries,
+    metric_values,
     own_ranks,
     rank_countries,
 )
+from culnig_tl.frames import rows_of, same_instances
 from culnig_tl.neurons import SITES, NeuronSet
 from culnig_tl.selection import overlap
 from culnig_tl.study import GENERAL, Masking
@@ -62,19 +64,16 @@ def study_tables(
     if "specific" in kinds:
         own = original["task"] == original["task"].iloc[0]
         before = original[own].reset_index(drop=True)
-        masked = {m.name: _same_rows(before, frames[m.name]) for m in kinds["specific"]}
+        masked = {
+            m.name: rows_of(frames[m.name], before, f"the evaluation of {m.name!r}")
+            for m in kinds["specific"]
+        }
         tables["reductions"] = compare_countries(before, masked)
         tables["ranks"] = rank_countries(tables["reductions"])
         tables["own"] = own_ranks(before, masked)
         tables["own_nats"] = own_ranks(before, masked, metric="nats")
         tables["overlap"] = overlap([sets[name] for name in (GENERAL, *masked)])
     return tables
-
-
-def _same_rows(wanted: pd.DataFrame, frame: pd.DataFrame) -> pd.DataFrame:
-    """The rows of `frame` for the instances of `wanted`, in their order."""
-    key = ["task", "id"]
-    return wanted[key].merge(frame, on=key, validate="one_to_one")
 
 
 def _set_sizes(made: Sequence[Masking], sets: Mapping[str, NeuronSet]) -> pd.DataFrame:
@@ -92,8 +91,11 @@ def _accuracies(
 ) -> pd.DataFrame:
     rows = [
         {"set": name, "neurons": len(sets[name]) if name in sets else 0}
-        | (100 * frames[name].groupby("task", sort=False)["correct"].mean()).to_dict()
-        for name in names
+        | frame.assign(correct=metric_values(frame, "correct"))
+        .groupby("task", sort=False)["correct"]
+        .mean()
+        .to_dict()
+        for name, frame in zip(names, same_instances({n: frames[n] for n in names}), strict=True)
     ]
     return pd.DataFrame(rows).set_index("set")
 
@@ -106,15 +108,15 @@ def _sweep(
     rows = []
     for masking in maskings:
         frame = frames[masking.name]
-        before = _same_rows(frame, frames["original"])["correct"].mean()
-        accuracy = frame["correct"].mean()
+        before = rows_of(frames["original"], frame, "the original evaluation")
+        before, after = metric_values(before, "correct"), metric_values(frame, "correct")
         rows.append(
             {
                 **masking.about,
                 "neurons": len(sets[masking.name]),
                 "items": len(frame),
-                "accuracy": 100 * accuracy,
-                "reduction": 100 * (before - accuracy),
+                "accuracy": after.mean(),
+                "reduction": before.mean() - after.mean(),
             }
         )
     return pd.DataFrame(rows).set_index(["t", "r"])

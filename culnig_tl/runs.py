@@ -14,6 +14,7 @@ from culnig_tl.checkpoints import remove_checkpoint
 from culnig_tl.errors import CulnigError, EmptySelection
 from culnig_tl.evaluation import evaluate
 from culnig_tl.files import package_versions, read_json, write_atomically, write_json
+from culnig_tl.frames import read_frame, write_frame
 from culnig_tl.instances import Instance, content_hash
 from culnig_tl.models import HookedModel, describe_model, layout_of, load_hf_model, load_model
 from culnig_tl.neurons import NeuronSet
@@ -111,7 +112,7 @@ def read_run(out: str | Path) -> pd.DataFrame:
     frames = {m.name: read_evaluation(_evaluation_file(out, m.name)) for m in made}
     tables = study_tables(made, sets, frames)
     for name, table in tables.items():
-        write_atomically(out / f"{name}.csv", table.to_csv)
+        write_frame(table, out / f"{name}.csv", index=True)
     specific = [sets[m.name] for m in made if m.kind == "specific"]
     write_report(
         out / "report.html",
@@ -252,7 +253,7 @@ def check_arguments(file: Path, arguments: Mapping[str, Any]) -> None:
 
 def write_evaluation(frame: pd.DataFrame, path: Path) -> None:
     """Save a frame of `evaluate` as CSV, atomically."""
-    write_atomically(path, lambda name: frame.to_csv(name, index=False))
+    write_frame(frame, path)
 
 
 def read_evaluation(path: Path) -> pd.DataFrame:
@@ -261,11 +262,7 @@ def read_evaluation(path: Path) -> pd.DataFrame:
     Raises:
         CulnigError: the file cannot be read as such.
     """
-    text = dict.fromkeys(("id", "task", "country", "answer", "predicted"), str)
-    try:
-        return pd.read_csv(path, dtype=text, keep_default_na=False)  # type: ignore[arg-type]
-    except (OSError, ValueError) as error:
-        raise CulnigError(f"cannot read evaluation {path}: {error}; delete it") from error
+    return read_frame(path, text=("question",))
 
 
 def _check_writable(out: Path) -> None:

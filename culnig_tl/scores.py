@@ -1,6 +1,8 @@
 """Attribution scores of every neuron, per country: what they are, saving, loading, averaging."""
 
+import html
 import json
+import logging
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -11,7 +13,7 @@ import pandas as pd
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
-from culnig_tl.errors import CulnigError, EmptySelection
+from culnig_tl.errors import CulnigError, EmptySelection, FlatRanking
 from culnig_tl.files import Provenance, write_atomically
 from culnig_tl.neurons import NeuronLayout, NeuronSet
 
@@ -19,6 +21,7 @@ VARIANTS = ("max", "mean", "norm")
 TARGETS = ("product", "geometric", "log")
 # By answer format: the paper's for letters; for cloze what benchmarks/targets.py found best.
 DEFAULT_TARGETS = {"letter": "product", "cloze": "log"}
+_log = logging.getLogger(__name__)
 _FORMAT = "culnig_tl scores, version 2"
 
 
@@ -62,7 +65,8 @@ class Scores:
         Without a `target`, the first that these scores hold.
 
         Raises:
-            CulnigError: a variant, country or target that these scores do not hold.
+            CulnigError: a variant, country or target that these scores do not hold; countries
+                without instances; a score that is NaN or infinite.
         """
         target = target or self.targets[0]
         if target not in self.targets:
@@ -82,12 +86,28 @@ class Scores:
         rows = [self.countries.index(country) for country in wanted]
         sums = self.sums[self.targets.index(target), self.variants.index(variant)]
         total = sums[rows].sum(axis=0, dtype=np.float64)
-        return total / sum(self.instances[row] for row in rows)
+        count = sum(self.instances[row] for row in rows)
+        if count < 1:
+            raise CulnigError(f"these scores hold no instance of {', '.join(wanted)}: score again")
+        bad = np.flatnonzero(~np.isfinite(total))
+        if len(bad):
+            layer, site, index = self.layout.decode(bad[:1]).iloc[0]
+            raise CulnigError(
+                f"{len(bad)} of {self.layout.total} scores ({variant}, {target}) are NaN or "
+                f"infinite, of layer {layer} {site} {index} first: score again, in dtype float32"
+            )
+        return total / count
 
     def top(self, count: int = 20, variant: str = "max", target: str | None = None) -> pd.DataFrame:
-        """The `count` neurons of the highest mean score: layer, site, index, score."""
+        """The `count` neurons of the highest mean score: layer, site, index, score.
+
+        Where more tie at the last place than are shown, a warning says so.
+
+        Raises:
+            CulnigError: as `mean`.
+        """
         score = self.mean(variant, target=target)
-        best = np.argsort(-score, kind="stable")[:count]
+        best = highest(score, count, "neurons", flat=True)
         return self.layout.decode(best).assign(score=score[best])
 
     def check_layout(self, layout: NeuronLayout, what: str) -> None:
@@ -176,7 +196,51 @@ class Scores:
         )
 
     def _repr_html_(self) -> str:
-        return f"<p>{self!r}. Highest:</p>{self.top(5, self.variants[0]).to_html()}"
+        try:
+            return f"<p>{self!r}. Highest:</p>{self.top(5, self.variants[0]).to_html()}"
+        except CulnigError as error:
+            return f"<p>{html.escape(f'{self!r}. {error}')}</p>"
+
+
+def highest(
+    values: np.ndarray,
+    count: int,
+    what: str,
+    *,
+    ties: dict[str, int] | None = None,
+    flat: bool = False,
+) -> np.ndarray:
+    """The positions of the `count` highest values, highest first; ties by their order.
+
+    Where more tie at the last place than are selected at all, which ones are taken is their order
+    and no more: a warning says so, and `ties` gets their number under `what`.
+
+    Args:
+        what: what is ranked, in the plural.
+        flat: whether values that are all equal may be ranked, with that warning.
+
+    Raises:
+        FlatRanking: all are equal, and some are to be taken.
+    """
+    order = np.argsort(-values, kind="stable")[:count]
+    if not 0 < count < len(values):
+        return order
+    last = values[order[-1]] + 0.0  # -0 is 0
+    if not flat and (values == last).all():
+        raise FlatRanking(
+            f"the scores of the {what} are all {last:g}: none ranks first; take another target "
+            "(log counts every answer, however unlikely) or other instances"
+        )
+    tied, above = int((values == last).sum()), int((values > last).sum())
+    if tied > count and above + tied > count:
+        _log.warning(
+            "%s: %d of the %d selected are the first of %d that tie at %g: their order is all that "
+            "tells them apart",
+            what, count - above, count, tied, last,
+        )  # fmt: skip
+        if ties is not None:
+            ties[what] = tied
+    return order
 
 
 def write_tensors(path: Path, tensors: dict[str, np.ndarray], about: dict[str, Any]) -> None:

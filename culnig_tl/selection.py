@@ -11,7 +11,7 @@ from culnig_tl.checks import SEED_MOST, check_count, check_flag, check_number, c
 from culnig_tl.errors import CulnigError
 from culnig_tl.files import Provenance, package_versions
 from culnig_tl.neurons import ATTENTION_SITES, SITES, NeuronLayout, NeuronSet
-from culnig_tl.scores import Scores, check_selectable
+from culnig_tl.scores import Scores, check_selectable, highest
 
 
 def select_general(
@@ -30,7 +30,8 @@ def select_general(
     Neurons are ranked by mean(scores) - mean(control), MLP and attention (q, k, v pooled) apart;
     the top shares are kept; those in the top share `remove` of the CountryRC scores, again MLP
     and attention apart, are taken out. Counts are floor(neurons x share); ties break by layer,
-    site, index.
+    site, index. Where more tie at the last place than are selected, a warning says so, and the
+    provenance (`ties`).
 
     Args:
         scores: of the cultural instances.
@@ -44,19 +45,23 @@ def select_general(
         target: one of the scores' targets; None takes the default of `scores` for all.
 
     Raises:
-        CulnigError: a share outside 0..1, scores of different models, or an empty selection.
+        FlatRanking: all neurons of a pool have the same score.
+        CulnigError: a share outside 0..1, scores of different models, scores that are NaN or
+            infinite, or an empty selection.
     """
     shares = {"top_mlp": top_mlp, "top_attention": top_attention, "remove": remove}
     check_shares(shares)
     _check_one_model(scores, control, countryrc)
     layout, target = scores.layout, target or scores.targets[0]
     rank = rank_values(scores, control, variant, target=target)
-    chosen = _top_of_pools(layout, rank, top_mlp, top_attention)
+    ties: dict[str, int] = {}
+    chosen = _top_of_pools(layout, rank, top_mlp, top_attention, "", ties)
     if countryrc is not None:
-        names = _top_of_pools(layout, countryrc.mean(variant, target=target), remove, remove)
+        of_names = countryrc.mean(variant, target=target)
+        names = _top_of_pools(layout, of_names, remove, remove, " by CountryRC", ties)
         chosen = np.setdiff1d(chosen, names)
     arguments = {"variant": variant, "target": target, **shares}
-    about = _provenance("select_general", arguments, scores, control, countryrc)
+    about = _provenance("select_general", arguments, scores, control, countryrc, ties)
     neurons = NeuronSet(layout, chosen, name, about)
     check_selectable(neurons)
     return neurons
@@ -110,9 +115,11 @@ def select_specific(
         return rank_values(scores, control, variant, [where], target)
 
     everything = np.arange(scores.layout.total)
-    chosen = top_share(everything, rank_of(country), top)
+    what, ties = f"neurons of {country!r}", {}
+    chosen = top_share(everything, rank_of(country), top, what, ties)
     if countryrc is not None:
-        names = top_share(everything, countryrc.mean(variant, [country], target), remove)
+        of_names = countryrc.mean(variant, [country], target)
+        names = top_share(everything, of_names, remove, f"{what} by CountryRC", ties)
         chosen = np.setdiff1d(chosen, names)
     values = np.stack([rank_of(where)[chosen] for where in scores.countries])
     deviation = values.std(axis=0)
@@ -120,7 +127,7 @@ def select_specific(
     z = np.divide(centred, deviation, out=np.zeros_like(centred), where=deviation > 0)
     arguments = {"country": country, "variant": variant, "target": target}
     arguments |= {**shares, "least_z": least_z}
-    about = _provenance("select_specific", arguments, scores, control, countryrc)
+    about = _provenance("select_specific", arguments, scores, control, countryrc, ties)
     neurons = NeuronSet(scores.layout, chosen[z >= least_z], name or country, about)
     check_selectable(neurons)
     return neurons
@@ -251,8 +258,9 @@ def _provenance(
     scores: Scores,
     control: Scores | None,
     countryrc: Scores | None,
+    ties: Mapping[str, int],
 ) -> Provenance:
-    return {
+    about = {
         "versions": package_versions(),
         "model": scores.provenance["model"],
         "method": method,
@@ -261,18 +269,34 @@ def _provenance(
         "control": control and control.provenance["dataset"],
         "countryrc": countryrc and countryrc.provenance["dataset"],
     }
+    return about | ({"ties": dict(ties)} if ties else {})
 
 
 def _top_of_pools(
-    layout: NeuronLayout, rank: np.ndarray, mlp: float, attention: float
+    layout: NeuronLayout,
+    rank: np.ndarray,
+    mlp: float,
+    attention: float,
+    by: str,
+    ties: dict[str, int],
 ) -> np.ndarray:
     """The top share of the gate neurons and of the attention neurons, as flat ids."""
-    pools: list[tuple[Sequence[str], float]] = [(SITES[:1], mlp), (ATTENTION_SITES, attention)]
-    return np.concatenate([top_share(layout.ids_of(sites), rank, share) for sites, share in pools])
+    pools: list[tuple[str, Sequence[str], float]] = [
+        ("MLP neurons", SITES[:1], mlp),
+        ("attention neurons", ATTENTION_SITES, attention),
+    ]
+    return np.concatenate(
+        [
+            top_share(layout.ids_of(sites), rank, share, what + by, ties)
+            for what, sites, share in pools
+        ]
+    )
 
 
-def top_share(ids: np.ndarray, rank: np.ndarray, share: float) -> np.ndarray:
-    """The floor(ids x share) ids of the highest rank; ties by their order."""
+def top_share(
+    ids: np.ndarray, rank: np.ndarray, share: float, what: str, ties: dict[str, int]
+) -> np.ndarray:
+    """The floor(ids x share) ids of the highest rank; ties as in `highest`."""
     # 0.29 * 100 is 28.999...: the tolerance keeps floor() from losing a neuron to that.
     count = math.floor(len(ids) * share + 1e-9)
-    return ids[np.argsort(-rank[ids], kind="stable")[:count]]
+    return ids[highest(rank[ids], count, what, ties=ties)]

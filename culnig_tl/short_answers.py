@@ -8,7 +8,7 @@ import pandas as pd
 
 from culnig_tl.comparison import compare
 from culnig_tl.errors import CulnigError
-from culnig_tl.files import write_atomically
+from culnig_tl.frames import write_frame
 from culnig_tl.generation import generate
 from culnig_tl.models import HookedModel, tokenizer_of
 from culnig_tl.neurons import NeuronSet
@@ -52,7 +52,10 @@ def answer_questions(
     chat = bool(getattr(tokenizer, "chat_template", None))
     sequences = [_tokens(tokenizer, question.prompt, chat) for question in questions]
     stop = None if chat else _is_line
-    written = generate(model, sequences, neurons, factor, max_new_tokens, stop, token_budget)
+    names = [f"question {question.id}" for question in questions]
+    written = generate(
+        model, sequences, neurons, factor, max_new_tokens, stop, token_budget, names=names
+    )
     rows = []
     for question, tokens in zip(questions, written, strict=True):
         reply = tokenizer.decode(tokens, skip_special_tokens=True).strip()
@@ -122,7 +125,7 @@ def short_answers_run(
         frame = read_evaluation(file)
         frames.append(frame.assign(task=frame["country"] + ", " + frame["language"]))
     table = compare(frames[0], frames[1], frames[2:])
-    write_atomically(folder / "table.csv", table.to_csv)
+    write_frame(table, folder / "table.csv", index=True)
     return table
 
 

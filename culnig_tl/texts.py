@@ -18,6 +18,7 @@ from culnig_tl.checks import check_count
 from culnig_tl.errors import CulnigError
 from culnig_tl.evaluation import token_log_probabilities
 from culnig_tl.files import package_versions, sha256_of
+from culnig_tl.finite import check_finite
 from culnig_tl.lape import Shares
 from culnig_tl.models import (
     HookedModel,
@@ -56,7 +57,8 @@ def activation_shares(
 
     Raises:
         CulnigError: no group, a group without text, a context below 1, a checkpoint of another
-            run, a hook that never fired, or not enough memory.
+            run, a hook that never fired, not enough memory, or activations that are NaN or
+            infinite (with the group's name).
     """
     windows = _windows(model, texts, context)
     layout = layout_of(model)
@@ -113,16 +115,25 @@ def perplexity(
         One row a group: tokens (predicted ones), nats (mean -ln P a token), perplexity.
 
     Raises:
-        CulnigError: as `activation_shares`, or a set of another model.
+        CulnigError: as `activation_shares`; a set of another model; a group in which no token is
+            predicted; log-probabilities that are NaN or infinite.
     """
     windows = _windows(model, texts, context)
+    for group, name in enumerate(texts):
+        if all(len(w.tokens) < 2 for w in windows if w.group == group):
+            raise CulnigError(
+                f"group {name!r} has no token that another one comes before: give longer texts, or "
+                "a larger context"
+            )
     lengths = [len(w.tokens) for w in windows]
     found = torch.zeros(2, len(texts), dtype=torch.float64)  # nats, tokens
     if token_budget is None:
         token_budget = fitting_budget(model, max(lengths), gradients=False)
 
     def work(rows: list[int]) -> list[Tensor]:
-        return _next_log_probabilities(model, [windows[row].tokens for row in rows])
+        found = _next_log_probabilities(model, [windows[row].tokens for row in rows])
+        check_finite(found, [windows[row].name for row in rows], "log-probabilities")
+        return found
 
     with frozen(model), torch.no_grad(), ablate(model, neurons):
         for rows, parts in in_batches(my_share(lengths), lengths, token_budget, work, "Perplexity"):
@@ -132,8 +143,11 @@ def perplexity(
     add_up(found)
     sums, counts = found[0].numpy(), found[1].numpy().astype(int)
     nats = sums / counts
+    with np.errstate(over="ignore"):
+        powers = np.exp(nats)
+    check_finite(torch.from_numpy(powers), [f"group {name!r}" for name in texts], "perplexities")
     return pd.DataFrame(
-        {"tokens": counts, "nats": nats, "perplexity": np.exp(nats)}, index=list(texts)
+        {"tokens": counts, "nats": nats, "perplexity": powers}, index=list(texts)
     ).rename_axis("group")
 
 
@@ -161,8 +175,8 @@ def perplexity_increase(
 class _Window:
     """Some tokens of one group's text behind those that begin a text."""
 
-    def __init__(self, group: int, begin: list[int], text: list[int]) -> None:
-        self.group, self.text, self.tokens = group, text, begin + text
+    def __init__(self, group: int, name: str, begin: list[int], text: list[int]) -> None:
+        self.group, self.name, self.text, self.tokens = group, name, text, begin + text
 
 
 def _windows(model: HookedModel, texts: Mapping[str, Sequence[str]], context: int) -> list[_Window]:
@@ -178,8 +192,10 @@ def _windows(model: HookedModel, texts: Mapping[str, Sequence[str]], context: in
             raise CulnigError(f"group {name!r} has no text: give some, or leave it out")
         tokenised = tokenizer(lines, add_special_tokens=False)["input_ids"]
         flat = [token for line in tokenised for token in line]
+        if not flat:
+            raise CulnigError(f"group {name!r} has no token: give it a text, or leave it out")
         windows += [
-            _Window(group, begin, flat[start : start + context])
+            _Window(group, f"group {name!r}, token {start}", begin, flat[start : start + context])
             for start in range(0, len(flat), context)
         ]
     return windows
@@ -213,10 +229,13 @@ def _count(
         def hook_function(activation: Tensor, hook: Any) -> None:
             active = (activation > 0) & real[:, :, None].to(activation.device)
             found[layer] = active.sum(dim=1).to(real.device)
+            there = activation.masked_fill(~real[:, :, None].to(activation.device), 0)
+            largest[layer] = there.abs().amax(dim=(1, 2)).to(real.device)
 
         return hook_function
 
     found: dict[int, Tensor] = {}
+    largest: dict[int, Tensor] = {}
     layers = range(layout.n_layers)
     nothing = torch.empty(0, dtype=torch.long, device=model.cfg.device)
     with model.hooks(fwd_hooks=[(hook_name(layer, "gate"), counter(layer)) for layer in layers]):
@@ -227,6 +246,8 @@ def _count(
             f"hook {hook_name(silent[0], 'gate')} never fired: this model class and version of "
             "transformer-lens cannot be counted"
         )
+    most = torch.stack([largest[layer] for layer in layers], dim=1)  # NaN where one is
+    check_finite(most, [window.name for window in windows], "activations")
     return torch.stack([found[layer] for layer in layers], dim=1)
 
 

@@ -14,6 +14,7 @@ from culnig_tl.agreement import agreement
 from culnig_tl.checks import check_count
 from culnig_tl.effects import taylor_check
 from culnig_tl.files import write_atomically
+from culnig_tl.frames import read_frame, write_frame
 from culnig_tl.neurons import NeuronSet
 from culnig_tl.patching import patching_effects
 from culnig_tl.runs import (
@@ -90,7 +91,7 @@ def verify_run(
         )
 
     def interactions() -> pd.DataFrame:
-        known = pd.read_csv(folder / "effects.csv")
+        known = read_frame(folder / "effects.csv", text=("instance",))
         finished = folder / "finished"
         parts = [interaction(model, questions, culture, answer_format, budget, None, known)]
         parts += [
@@ -122,6 +123,6 @@ def verify_run(
         if not file.exists():
             _log.info("verifying: %s", name)
             frame = make()
-            write_atomically(file, lambda path, frame=frame: frame.to_csv(path, index=False))
+            write_frame(frame, file)
     read_run(out)
-    return agreement(pd.read_csv(folder / "effects.csv"))
+    return agreement(read_frame(folder / "effects.csv", text=("instance",)))

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,9 +14,9 @@ import pytest
 import tiny
 import torch
 
-from culnig_tl import CulnigError, attribute, attribution, load_model, load_task
+from culnig_tl import CulnigError, attribute, attribution, load_model, load_task, wrap_model
 from culnig_tl.attribution import reduce_positions
-from culnig_tl.models import HookedTransformer, layout_of, tokenizer_of
+from culnig_tl.models import HookedTransformer, layout_of, projection_biases, tokenizer_of
 from culnig_tl.prompts import make_prompts
 from culnig_tl.scores import TARGETS, VARIANTS
 
@@ -121,10 +122,46 @@ def test_parity_with_hugging_face_gemma(model_class):
     assert_parity(hf, model, one, 1e-4, targets=["product"], token_budget=1)
 
 
-@pytest.mark.parametrize("kind", ["llama", "qwen3", "gemma3"])
-def test_norm_is_weight_times_weight_gradient(kind):
+def projections(layer, layout):
+    """By site: the weight of a Hugging Face layer that holds its rows, and which rows these are."""
+    attention, mlp = layer.self_attn, layer.mlp
+    if hasattr(mlp, "gate_proj"):
+        parts = {"gate": mlp.gate_proj, **{s: getattr(attention, f"{s}_proj") for s in "qkv"}}
+        return {site: (part.weight, slice(None)) for site, part in parts.items()}
+    ends = np.cumsum([layout.q, layout.k, layout.v])
+    rows = {
+        site: slice(end - getattr(layout, site), end) for site, end in zip("qkv", ends, strict=True)
+    }
+    joint = {site: (attention.qkv_proj.weight, where) for site, where in rows.items()}
+    return {"gate": (mlp.gate_up_proj.weight, slice(0, layout.gate)), **joint}
+
+
+def with_joint_biases(hf):
+    """Phi-3 with biases in its joint matrices, which its configuration has no argument for."""
+    for layer in hf.model.layers:
+        for part in (layer.self_attn.qkv_proj, layer.mlp.gate_up_proj):
+            part.bias = torch.nn.Parameter(torch.randn(part.out_features) * 0.5)
+    return hf
+
+
+BIASED = [("qwen2", "TransformerBridge"), ("llama with biases", "TransformerBridge")]
+BIASED += [("phi3 with biases", "TransformerBridge")]
+if HookedTransformer is not None:
+    BIASED += [("qwen2", "HookedTransformer")]
+UNBIASED = [(kind, "TransformerBridge") for kind in ("llama", "qwen3", "gemma3")]
+
+
+@pytest.mark.parametrize(("kind", "model_class"), UNBIASED + BIASED)
+def test_norm_is_weight_times_weight_gradient(kind, model_class):
     """norm = w . dP/dw for each weight row (METHOD section 3), against literal weight gradients."""
-    hf, model = tiny.hf_model(kind), tiny.bridge(kind)
+    if kind == "phi3 with biases":
+        hf, twin = (with_joint_biases(tiny.hf_model("phi3")) for _ in range(2))
+        twin.load_state_dict(hf.state_dict())
+        model = wrap_model(twin, tiny.tokenizer(), "tiny-phi3", model_class)
+    else:
+        hf, model = tiny.hf_model(kind), tiny.model(kind, model_class)
+    biased = (kind, model_class) in BIASED
+    assert (len(projection_biases(model)) > 0) == biased
     instance = tiny.instances()[3:4]
     layout = layout_of(model)
     (prompt,) = make_prompts(tokenizer_of(model), instance, "cloze")
@@ -133,15 +170,18 @@ def test_norm_is_weight_times_weight_gradient(kind):
     start = len(prompt.tokens)
     p = torch.stack([logits[start - 1 + i, y] for i, y in enumerate(prompt.label)]).sum().exp()
     p.backward()
-    found = attribute(model, instance, "cloze").mean("norm", target="product")
+    # Beside a shorter one, so that there is padding.
+    scores = attribute(model, [*instance, replace(tiny.instances()[1], country="Spain")], "cloze")
+    found = scores.mean("norm", [instance[0].country], "product")
     for number, layer in enumerate(hf.model.layers):
-        weights = {"gate": layer.mlp.gate_proj.weight}
-        weights |= {s: getattr(layer.self_attn, f"{s}_proj").weight for s in "qkv"}
-        for site, w in weights.items():
-            literal = (w * w.grad).sum(1).detach().numpy() * p.item()
+        for site, (w, rows) in projections(layer, layout).items():
+            literal = (w * w.grad).sum(1)[rows].detach().numpy() * p.item()
             np.testing.assert_allclose(
                 found[layout.span(number, site)], literal, atol=1e-4 * np.abs(found).max()
             )
+    if biased:  # its sum of n dP/dn is another number
+        mean = scores.mean("mean", [instance[0].country], "product") * len(prompt.sequence)
+        assert np.abs(found - mean).max() > 0.1 * np.abs(found).max()
 
 
 @pytest.mark.parametrize(("kind", "model_class"), tiny.MODELS)
@@ -168,8 +208,6 @@ def test_linear_toy_equals_zero_ablation():
 
 
 def test_control_scores_are_clamped_per_instance():
-    from dataclasses import replace
-
     model = tiny.bridge("llama")
     control = [replace(i, split="control") for i in tiny.instances()]
     assert attribute(model, control).sums.min() >= 0

@@ -185,6 +185,23 @@ def test_interaction_of_one_neuron_is_additive():
     pd.testing.assert_frame_equal(interaction(model, instances, some(model), effects=known), many)
     with pytest.raises(CulnigError, match="these effects do not hold all of 'some' on all 3"):
         interaction(model, instances, some(model), effects=known.iloc[1:])
+    mixed = known.sample(frac=1.0, random_state=0)  # rows are known by instance and neuron
+    pd.testing.assert_frame_equal(interaction(model, instances, some(model), effects=mixed), many)
+    others = known.assign(instance=known["instance"].replace({"tiny-1": "tiny-9"}))
+    for wrong, message in (
+        (others, r"do not hold all of 'some' on all 3 instances, 'tiny-1' first: leave them out"),
+        (pd.concat([known, known.iloc[-1:]]), "these effects hold instance 'tiny-2' twice: keep"),
+        (known.assign(position=0), "these effects are of single positions: take those of pos"),
+        (known.drop(columns="exact"), "no column 'exact' in these effects: they have layer, "),
+        (known.assign(exact=np.nan), "exact of 'tiny-0' is nan in these effects"),
+    ):
+        with pytest.raises(CulnigError, match=message):
+            interaction(model, instances, some(model), effects=wrong)
+    with pytest.raises(CulnigError, match="two instances have the id 'tiny-1': give each once"):
+        interaction(model, [*instances, instances[1]], some(model), effects=known)
+    gone = known.assign(probability=0.9, exact=0.9)  # P(n = 0) is lost in rounding
+    found = interaction(model, instances, some(model), effects=gone)
+    assert found["singles_nats"][0] == pytest.approx(36.737 * len(some(model)), abs=0.1)
     (prompt,) = make_prompts(tokenizer_of(model), instances[:1])
     with torch.no_grad(), ablate(model, some(model)):
         masked = float(log_probability(model, prompt).exp())

@@ -65,6 +65,15 @@ def test_ties_break_by_id_and_silent_neurons_are_never_chosen():
     assert [len(s) for s in select_lape(silent, 0.5, 1.0).values()] == [0, 0]
 
 
+def test_a_cut_inside_a_wide_tie_is_said(caplog):
+    tied = shares({"fa": [9] * 6 + [0] * 4, "es": [0] * 10})
+    found = select_lape(tied, quantile=0.5, top=0.2)
+    assert found["fa"].ids.tolist() == [IDS[0], IDS[1]]
+    assert found["fa"].provenance["ties"] == {"LAPE neurons": 6}
+    assert "LAPE neurons: 2 of the 2 selected are the first of 6 that tie at 0" in caplog.text
+    assert "ties" not in select_lape(BY_HAND, quantile=0.8, top=0.2)["fa"].provenance
+
+
 def test_cape_leaves_out_the_languages_own():
     lape = {"fa": NeuronSet(LAYOUT, IDS[:1], "LAPE fa"), "es": NeuronSet(LAYOUT, IDS[2:3], "x")}
     cultures = dataclasses.replace(BY_HAND, groups=("Iran", "Spain"))

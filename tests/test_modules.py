@@ -61,10 +61,12 @@ def test_random_modules_do_not_look_at_neurons():
                 for s in range(3)}) == 3  # fmt: skip
 
 
-def test_ties_by_layer_and_attention_first():
+def test_ties_by_layer_and_attention_first(caplog):
     config = tiny.config("llama")
     modules = select_modules(NeuronSet(count_neurons(config), np.array([])), config, 0.2)
     assert list(map(str, modules.modules)) == ["layer0 attention", "layer0 MLP"]
+    assert modules.provenance["ties"] == 6
+    assert "the last of the 2 taken is one of 6 with 0 neurons" in caplog.text
 
 
 @pytest.mark.parametrize("kind", tiny.ARCHITECTURES)

@@ -4,7 +4,7 @@ from functools import partial
 import numpy as np
 import pytest
 
-from culnig_tl.errors import CulnigError
+from culnig_tl.errors import CulnigError, EmptySelection, FlatRanking
 from culnig_tl.neurons import NeuronLayout, NeuronSet
 from culnig_tl.scores import Scores
 from culnig_tl.selection import (
@@ -39,6 +39,9 @@ def scores(high: dict[int, float], layout: NeuronLayout = LAYOUT, name: str = "e
     )
 
 
+NEARLY_FLAT = scores({0: 1.0, 10: 1.0})  # the first of each pool, and ties
+
+
 def chosen(*args, **kwargs) -> list[int]:
     return select_general(*args, **kwargs).ids.tolist()
 
@@ -62,18 +65,18 @@ def test_highest_of_each_pool():
     [(0.0625, 1, 1), (0.1, 2, 1), (0.19, 3, 3), (0.26, 5, 4), (0.99, 19, 15), (1.0, 20, 16)],
 )
 def test_counts_are_floors(share, mlp, attention):
-    found = select_general(scores({}), None, None, top_mlp=share, top_attention=share)
+    found = select_general(NEARLY_FLAT, None, None, top_mlp=share, top_attention=share)
     assert found.counts()["gate"].sum() == mlp
     assert found.counts()[["q", "k", "v"]].to_numpy().sum() == attention
 
 
 def test_floor_does_not_lose_a_neuron_to_rounding():
     layout = NeuronLayout(n_layers=1, gate=100, q=1, k=1, v=1)  # 100 * 0.29 is 28.999...
-    assert len(chosen(scores({}, layout), None, None, top_mlp=0.29, top_attention=0.0)) == 29
+    assert len(chosen(scores({0: 1.0}, layout), None, None, top_mlp=0.29, top_attention=0.0)) == 29
 
 
 def test_ties_break_by_layer_site_index():
-    assert chosen(scores({}), None, None, top_mlp=0.6, top_attention=0.75) == [
+    assert chosen(NEARLY_FLAT, None, None, top_mlp=0.6, top_attention=0.75) == [
         *range(10),  # layer 0, gate
         *range(10, 18),  # layer 0, attention
         18,
@@ -148,7 +151,7 @@ def test_variant():
 def test_provenance_tells_what_it_was_made_from():
     control, names = scores({}, name="control"), scores({35: 1.0, 27: 1.0}, name="countryrc")
     found = select_general(
-        scores({}), control, names, top_mlp=0.1, top_attention=0.2, remove=0.07, name="mine"
+        NEARLY_FLAT, control, names, top_mlp=0.1, top_attention=0.2, remove=0.07, name="mine"
     )
     about = found.provenance
     assert found.name == "mine"
@@ -164,7 +167,7 @@ def test_provenance_tells_what_it_was_made_from():
     hashes = [about[key]["hash"] for key in ("scores", "control", "countryrc")]
     assert hashes == ["everyday", "control", "countryrc"]
     assert about["versions"]["numpy"] == np.__version__
-    without = select_general(scores({}), None, None, top_mlp=0.1)
+    without = select_general(NEARLY_FLAT, None, None, top_mlp=0.1)
     assert (without.provenance["control"], without.provenance["countryrc"]) == (None, None)
 
 
@@ -179,9 +182,8 @@ def test_empty_selection():
     # The defaults, 1% of 20 and 0.2% of 16, are no neuron.
     with pytest.raises(CulnigError, match="the selection 'culture-general' is empty: raise"):
         select_general(scores({}), None, None)
-    names = scores({}, name="countryrc")
     with pytest.raises(CulnigError, match="'mine' is empty: .* or lower remove"):
-        select_general(scores({}), None, names, top_mlp=0.1, remove=0.1, name="mine")
+        select_general(NEARLY_FLAT, None, NEARLY_FLAT, top_mlp=0.1, remove=0.1, name="mine")
 
 
 @pytest.mark.parametrize("what", ["top_mlp", "top_attention", "remove"])
@@ -331,12 +333,13 @@ def test_the_target_is_an_argument():
     general = select_general(CULTURE, None, None, top_mlp=0.05, target="log")
     assert general.provenance["arguments"]["target"] == "log"
     # The default of the first is the target of all, though a file has them in another order.
-    other = dataclasses.replace(CULTURE, targets=("log", "product"), sums=CULTURE.sums[::-1])
+    half = dataclasses.replace(CULTURE, sums=CULTURE.sums / 2)
+    other = dataclasses.replace(half, targets=("log", "product"), sums=half.sums[::-1])
     for select in (
         partial(select_general, top_mlp=0.2, top_attention=0.2, remove=0.05),
         partial(select_specific, country="Iran", least_z=-np.inf, **FEW),
     ):
-        assert select(CULTURE, other, other) == select(CULTURE, CULTURE, CULTURE)
+        assert select(CULTURE, other, other) == select(CULTURE, half, half)
     with pytest.raises(CulnigError, match="no target 'x': these scores hold product, log"):
         select_general(CULTURE, None, None, target="x")
 
@@ -360,3 +363,79 @@ def test_union():
         union([], "both")
     with pytest.raises(CulnigError, match="'like' is of a model with 360 .*take sets of one"):
         union([a, of_big(3)], "both")
+
+
+def both(select, *args, **changes):
+    """`select_general` or `select_specific` with shares that take some of LAYOUT's neurons."""
+    if select is select_general:
+        return select(*args, **{"top_mlp": 0.2, "top_attention": 0.2, "remove": 0.2} | changes)
+    return select(*args, country="China", least_z=-np.inf, **{"top": 0.2, "remove": 0.2} | changes)
+
+
+def flat_like(value: float) -> Scores:
+    return dataclasses.replace(CULTURE, sums=np.full_like(CULTURE.sums, value))
+
+
+@pytest.mark.parametrize("select", [select_general, select_specific])
+@pytest.mark.parametrize("value", [0.0, 0.25, -1.0])
+def test_a_flat_ranking_is_refused(select, value):
+    """As where P(y|x) squared underflows for every answer."""
+    flat, what = flat_like(value), "MLP neurons|neurons of 'China'"
+    for scores_, control, names in (
+        (flat, None, None),
+        (CULTURE, CULTURE, None),  # all differences are 0
+        (CULTURE, None, flat),
+    ):
+        by = " by CountryRC" if names is flat else ""
+        with pytest.raises(FlatRanking, match=f"scores of the ({what}){by} are all .*log counts"):
+            both(select, scores_, control, names)
+    assert isinstance(FlatRanking("x"), EmptySelection)  # so a run leaves the set out
+
+
+def test_a_pool_is_ranked_by_itself():
+    gates_only = scores({0: 0.5, 1: 0.25, 18: 1.0})
+    with pytest.raises(FlatRanking, match="the attention neurons are all 0: none ranks first"):
+        select_general(gates_only, None, None, top_mlp=0.1, top_attention=0.1)
+    assert chosen(gates_only, None, None, top_mlp=0.1, top_attention=0.0) == [0, 18]
+    # Nothing is left to chance where all are taken.
+    assert len(chosen(gates_only, None, None, top_mlp=0.0, top_attention=1.0)) == 16
+
+
+def test_a_cut_inside_a_wide_tie_is_said(caplog):
+    found = select_general(NEARLY_FLAT, None, None, top_mlp=0.2, top_attention=0.0)
+    assert found.ids.tolist() == [0, 1, 2, 3]
+    assert found.provenance["ties"] == {"MLP neurons": 19}
+    assert "MLP neurons: 3 of the 4 selected are the first of 19 that tie at 0" in caplog.text
+    caplog.clear()
+    # A tie that the selection holds whole, or one that is not wider than it, is nothing to say.
+    for made, share in (
+        (scores({i: 1.0 for i in range(4)}), 0.2),
+        (scores({0: 3.0, 1: 2.0, 2: 1.0, 3: 1.0}), 0.15),
+        (scores({0: 3.0, 1: 1.0, 2: 1.0, 3: 1.0}), 0.15),
+    ):
+        assert "ties" not in select_general(made, None, None, top_mlp=share).provenance
+    assert caplog.text == ""
+    names = scores({1: 1.0, 12: 1.0})
+    general = select_general(
+        scores({5: 3.0, 6: 2.0, 7: 1.0}), None, names, top_mlp=0.15, remove=0.15
+    )
+    assert general.provenance["ties"] == {
+        "MLP neurons by CountryRC": 19,
+        "attention neurons by CountryRC": 15,
+    }
+
+
+@pytest.mark.parametrize("select", [select_general, select_specific])
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("which", range(3))
+def test_scores_that_are_no_numbers_are_refused(select, value, which):
+    bad = dataclasses.replace(CULTURE, sums=CULTURE.sums.copy())
+    bad.sums[..., 11] = value
+    half = dataclasses.replace(CULTURE, sums=CULTURE.sums / 2)
+    given = [CULTURE, half, half]
+    given[which] = bad
+    with pytest.raises(CulnigError, match=r"1 of 36 scores .* of layer 0 q 1 first: score again"):
+        both(select, *given)
+    with pytest.raises(CulnigError, match="NaN or infinite, of layer 0 q 1 first"):
+        bad.top(3)
+    assert "NaN or infinite" in bad._repr_html_()

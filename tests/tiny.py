@@ -57,6 +57,10 @@ def config(kind: str, **changes) -> transformers.PretrainedConfig:
     } | changes
     if kind == "llama":
         return transformers.LlamaConfig(**common)
+    if kind == "llama with biases":
+        return transformers.LlamaConfig(attention_bias=True, mlp_bias=True, **common)
+    if kind == "qwen2":
+        return transformers.Qwen2Config(**common)
     if kind == "qwen3":
         return transformers.Qwen3Config(head_dim=16, **common)
     if kind == "phi3":
@@ -93,6 +97,8 @@ def random_model(config: transformers.PretrainedConfig, seed: int = 0):
                 weight.normal_(std=0.15)
             elif "norm" in name:
                 weight.add_(torch.randn_like(weight) * 0.1)
+            elif name.endswith("bias"):
+                weight.normal_(std=0.5)
     return model
 
 

@@ -1,0 +1,296 @@
+"""A model that overflows: whatever reads its logits or activations refuses, by the instance."""
+
+from dataclasses import replace
+from functools import cache, partial
+
+import numpy as np
+import pandas as pd
+import pytest
+import tiny
+import torch
+
+from culnig_tl import (
+    CulnigError,
+    activation_patch,
+    activation_shares,
+    answer_questions,
+    attribute,
+    attribution_patch,
+    dose_response,
+    evaluate,
+    exact_effects,
+    finetune,
+    generate,
+    interaction,
+    patching_effects,
+    perplexity,
+    perplexity_increase,
+    taylor_check,
+    token_attribution,
+    wrap_model,
+)
+from culnig_tl.agreement import agreement
+from culnig_tl.finite import check_finite
+from culnig_tl.harness import _check_metrics, _table
+from culnig_tl.lape import Shares
+from culnig_tl.models import layout_of
+from culnig_tl.neurons import Neuron, NeuronSet
+from culnig_tl.runs import evaluate_once
+from culnig_tl.study import Study
+from culnig_tl.tasks.short_answers import ShortQuestion
+
+ONE, OTHER = (
+    replace(
+        tiny.instances()[0],
+        id=f"in {country}",
+        country=country,
+        answer=answer,
+        cloze=f"Question : what do people in {country} eat ? Answer:",
+    )
+    for country, answer in (("Iran", 0), ("Spain", 3))
+)
+BOTH = [ONE, OTHER]
+TEXTS = {"a": ["what do people eat with tea"], "b": ["tea is hot on the green"]}
+QUESTION = ShortQuestion("q-7", "Iran", "en", "what ?", "what do people eat ?", ("rice",))
+
+
+def broken_model(how: str):
+    """A bridge with finite weights whose logits are infinite, or with one NaN in its weights."""
+    hf = tiny.hf_model("llama")
+    with torch.no_grad():
+        if how == "infinite":
+            hf.model.norm.weight.mul_(1e30)
+            hf.lm_head.weight.mul_(1e30)
+        if how == "NaN":
+            hf.model.layers[1].mlp.down_proj.weight[0, 0] = torch.nan
+    return wrap_model(hf, tiny.tokenizer(), "tiny-llama", "TransformerBridge", "cpu")
+
+
+@cache
+def broken(how: str):
+    return broken_model(how)
+
+
+@cache
+def some() -> NeuronSet:
+    layout = layout_of(broken("fine"))
+    return NeuronSet.of(layout, [Neuron(0, "gate", 1), Neuron(1, "q", 2), Neuron(2, "gate", 3)])
+
+
+def one_set(call):
+    return lambda model: call(model, some())
+
+
+READS_LOGITS = {
+    "attribute": lambda m: attribute(m, BOTH),
+    "evaluate": lambda m: evaluate(m, BOTH),
+    "evaluate letters": lambda m: evaluate(m, BOTH, answer_format="letter"),
+    "dose_response": one_set(lambda m, s: dose_response(m, BOTH, s, (1.0,))),
+    "exact_effects": one_set(lambda m, s: exact_effects(m, ONE, s)),
+    "exact_effects each": one_set(lambda m, s: exact_effects(m, ONE, s, "each")),
+    "taylor_check": one_set(lambda m, s: taylor_check(m, BOTH, s)),
+    "interaction": one_set(lambda m, s: interaction(m, BOTH, s)),
+    "token_attribution": one_set(lambda m, s: token_attribution(m, ONE, s)),
+    "activation_patch": one_set(lambda m, s: activation_patch(m, ONE, OTHER, s)),
+    "attribution_patch": one_set(lambda m, s: attribution_patch(m, ONE, OTHER, s)),
+    "patching_effects": one_set(lambda m, s: patching_effects(m, BOTH, s)),
+}
+NAMED = {
+    "generate": (lambda m: generate(m, [[3, 4], [5]], max_new_tokens=2), "sequence 0: its logits"),
+    "answer_questions": (
+        lambda m: answer_questions(m, [QUESTION], max_new_tokens=2),
+        "question q-7: its logits",
+    ),
+    "perplexity": (lambda m: perplexity(m, TEXTS), "group 'a', token 0: its log-probabilities"),
+    "perplexity_increase": (
+        lambda m: perplexity_increase(m, TEXTS, {"a": some()}),
+        "group 'a', token 0: its log-probabilities",
+    ),
+}
+
+
+@pytest.mark.model
+@pytest.mark.parametrize("how", ["infinite", "NaN"])
+@pytest.mark.parametrize("name", [*READS_LOGITS, *NAMED])
+def test_logits_that_are_no_numbers_are_refused(name, how):
+    call, message = NAMED.get(name, (READS_LOGITS.get(name), r"instance in (Iran|Spain): its "))
+    with pytest.raises(CulnigError, match=rf"^{message}.* are NaN or infinite; .*float32"):
+        call(broken(how))
+
+
+@pytest.mark.model
+@pytest.mark.parametrize("name", READS_LOGITS)
+def test_an_impossible_answer_is_refused(name):
+    """log P of minus infinity: one token of `rice` and `maize` has no probability at all."""
+    letters = "letters" in name
+
+    def forbid(logits, hook):
+        logits = logits.clone()
+        for word in "A D".split() if letters else ("hot", "rice", "maize"):
+            logits[..., tiny.WORDS.index(word)] = -torch.inf
+        return logits
+
+    model = broken("fine")
+    with (
+        model.hooks(fwd_hooks=[("unembed.hook_out", forbid)]),
+        pytest.raises(CulnigError, match="instance in (Iran|Spain): its .* NaN or infinite"),
+    ):
+        READS_LOGITS[name](model)
+
+
+def hidden_nan(model, value: float = torch.nan):
+    """A gate neuron of the last layer overflows at the first token, where no logit depends on it."""
+
+    def overflow(activation, hook):
+        if activation.shape[1] < 5:  # an option's further tokens, after the cached prompt
+            return activation
+        activation = activation.clone()
+        activation[:, 0, 3] = value
+        return activation
+
+    return model.hooks(fwd_hooks=[("blocks.2.mlp.hook_pre", overflow)])
+
+
+READS_ACTIVATIONS = [name for name in READS_LOGITS if "evaluate" not in name]
+READS_ACTIVATIONS = [name for name in READS_ACTIVATIONS if name != "dose_response"]
+
+
+@pytest.mark.model
+@pytest.mark.parametrize("value", [torch.nan, torch.inf])
+@pytest.mark.parametrize("name", READS_ACTIVATIONS)
+def test_activations_that_are_no_numbers_are_refused(name, value):
+    model = broken("fine")
+    with (
+        hidden_nan(model, value),
+        pytest.raises(CulnigError, match="instance in (Iran|Spain): its .* NaN or infinite"),
+    ):
+        READS_LOGITS[name](model)
+
+
+@pytest.mark.model
+@pytest.mark.parametrize("value", [torch.nan, torch.inf])
+def test_activation_shares_refuse_what_they_cannot_count(value):
+    model = broken("fine")
+    with (
+        hidden_nan(model, value),
+        pytest.raises(CulnigError, match="group 'a', token 0: its activations are NaN or inf"),
+    ):
+        activation_shares(model, TEXTS)
+
+
+@pytest.mark.model
+def test_logits_that_are_numbers_are_taken_whatever_the_activations():
+    model = broken("fine")
+    expected = evaluate(model, BOTH, token_budget=1)
+    with hidden_nan(model):
+        assert evaluate(model, BOTH, token_budget=1).equals(expected)
+
+
+@pytest.mark.model
+def test_a_probability_that_underflows_is_taken():
+    """log P is a number, -2,000 or so, and P is 0 in floating point: an answer like any other."""
+    hf = tiny.hf_model("llama")
+    with torch.no_grad():
+        hf.lm_head.weight.mul_(3e3)
+    model = wrap_model(hf, tiny.tokenizer(), "tiny-llama", "TransformerBridge", "cpu")
+    frame = evaluate(model, tiny.instances())
+    assert (frame["probability"] == 0).any()
+    assert np.isfinite(frame["probability"]).all()
+    unlikely = frame.index[frame["probability"] == 0][0]
+    with pytest.raises(CulnigError, match=r"P\(y\|x\) of instance tiny-\d+ is 0 in floating point"):
+        interaction(model, tiny.instances()[unlikely : unlikely + 1], some())
+
+
+@pytest.mark.model
+def test_nothing_is_saved_of_what_is_refused(tmp_path):
+    model, file = broken("NaN"), tmp_path / "evaluations" / "original.csv"
+    for call in (
+        partial(evaluate_once, model, Study(), BOTH, None, file),
+        partial(attribute, model, BOTH, checkpoint=tmp_path / "c.safetensors"),
+        partial(exact_effects, model, ONE, some(), checkpoint=tmp_path / "e.safetensors"),
+        partial(taylor_check, model, BOTH, some(), checkpoint=tmp_path / "finished"),
+        partial(activation_shares, model, TEXTS, checkpoint=tmp_path / "s.safetensors"),
+    ):
+        with pytest.raises(CulnigError, match="NaN or infinite"):
+            call()
+        assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+
+
+@pytest.mark.model
+def test_a_loss_that_is_none_stops_the_training(tmp_path):
+    train, tests = (
+        tiny.instances(8),
+        [replace(i, id=f"t{i.id}", cloze=f"a {i.cloze}") for i in BOTH],
+    )
+    with pytest.raises(
+        CulnigError, match=r"the loss at step 2 is nan: lower learning_rate \(1e\+3"
+    ):
+        finetune(
+            tiny.hf_model("llama"), tiny.tokenizer(), train, tests, tmp_path, learning_rate=1e30,
+            steps=2, batch=2, evaluate_every=2, device="cpu",
+        )  # fmt: skip
+    assert {path.name for path in (tmp_path / "evaluations").iterdir()} == {"step-0.csv"}
+    assert not (tmp_path / "result.json").exists()
+
+
+def test_texts_too_short_to_predict_anything():
+    model = broken("fine")
+    with pytest.raises(CulnigError, match="group 'b' has no token that another one comes before"):
+        perplexity(model, {"a": ["green tea"], "b": ["tea"]})
+    empty = Shares(layout_of(model), ("a", "b"), (3, 0), np.zeros((2, 144), dtype=int), {})
+    with pytest.raises(CulnigError, match="group 'b' has no token: count again"):
+        empty.frame()
+
+
+def test_weights_of_an_unlikely_answer_are_counted(caplog):
+    """2 log P below -104 is a weight of 0 in float32; the target `log` weighs all the same."""
+    hf = tiny.hf_model("llama")
+    with torch.no_grad():
+        hf.lm_head.weight.mul_(3e3)
+    model = wrap_model(hf, tiny.tokenizer(), "tiny-llama", "TransformerBridge", "cpu")
+    scores = attribute(model, tiny.instances(), targets=["product", "log"])
+    count = scores.provenance["weightless"]["product"]
+    assert 0 < count <= 12
+    assert f"{count} of 12 instances weigh 0 for the target 'product'" in caplog.text
+    assert "weightless" not in attribute(broken("fine"), tiny.instances()).provenance
+
+
+def test_the_first_name_is_told():
+    check_finite(torch.tensor([1.0, 2.0]), ["a", "b"], "scores")
+    check_finite([], [], "scores")
+    with pytest.raises(CulnigError, match="^b: its scores are NaN or infinite; drop it"):
+        check_finite(torch.tensor([[1.0, 2.0], [3.0, torch.inf]]), ["a", "b"], "scores")
+
+
+def test_a_metric_of_the_harness_that_is_none():
+    def results(value):
+        return {
+            "results": {"t": {"acc,none": value, "acc_stderr,none": float("nan"), "alias": "t"}}
+        }
+
+    _check_metrics(results(0.5), "original")  # the error of a single document may be NaN
+    for value in (float("nan"), float("inf")):
+        with pytest.raises(CulnigError, match=f"lm-eval's acc of 't' is {value} with 'random-0'"):
+            _check_metrics(results(value), "random-0")
+    other = {"results": {"t": {"f1,none": 0.5}}}
+    found = {"original": results(0.5) | {"n-samples": {}}, "culture-general": other}
+    with pytest.raises(
+        CulnigError, match="lm-eval gave no 'acc,none' of 't' with 'culture-general"
+    ):
+        _table(found)
+
+
+def test_agreement_of_effects_that_are_none():
+    frame = pd.DataFrame(
+        {
+            "instance": ["x"] * 3 + ["y"] * 3, "site": "q", "probability": 0.5,
+            "first_order": [1.0, 2.0, 3.0] * 2, "exact": [1.0, 2.0, 4.0] * 2,
+        }
+    )  # fmt: skip
+    assert agreement(frame).loc["q", "spearman"] == pytest.approx(1.0)
+    for value in (np.nan, np.inf, -np.inf):
+        bad = frame.assign(exact=[1.0, 2.0, 4.0, 1.0, value, 4.0])
+        with pytest.raises(CulnigError, match=f"exact of 'y' is {value} in these effects"):
+            agreement(bad)
+    with pytest.raises(CulnigError, match="'first_order' is the same for all neurons of instance"):
+        agreement(frame.assign(first_order=0.0))
