@@ -47,7 +47,8 @@ class Comparison:
 
     def agrees(self, dtype: torch.dtype) -> bool:
         """Whether this is rounding; also where there is nothing to compare."""
-        return math.isnan(self.divergence) or self.divergence <= ROUNDING[dtype]
+        most = ROUNDING.get(dtype, ROUNDING[torch.bfloat16])  # a type of eight bits, say
+        return math.isnan(self.divergence) or self.divergence <= most
 
 
 def probe(config: Any) -> Int[Tensor, "1 pos"]:

@@ -274,7 +274,14 @@ def _faithful(
         CulnigError: no class that was asked for can be had, or none agrees.
     """
     tokens = probe(hf_model.config)
-    own = own_logits(hf_model, tokens)
+    try:
+        own = own_logits(hf_model, tokens)
+    except Exception as error:  # of the model's own code: of any kind
+        reason = " ".join(f"{type(error).__name__}: {error}".split())[:160]
+        raise CulnigError(
+            f"model {name} does not answer a prompt of {tokens.shape[1]} tokens ({reason}): is it "
+            "a causal language model, and is there memory for it?"
+        ) from error
     language_model = text_model(hf_model)
     makers = {"HookedTransformer": _hooked_transformer, "TransformerBridge": _bridge}
     if model_class != "auto":
@@ -300,7 +307,8 @@ def _faithful(
         if comparison.agrees(hf_model.dtype):
             return model, comparison
         refusals.append(f"{kind} differs from the model by {comparison.largest:.2g} nats in log P")
-        _log.warning("%s: %s", name, refusals[-1])
+        if kind != list(makers)[-1]:
+            _log.warning("%s: %s, trying the other class", name, refusals[-1])
         del model
     adapters = " and merge its adapters first" if _has_adapters(hf_model) else ""
     raise CulnigError(

@@ -371,6 +371,15 @@ def test_a_class_that_cannot_be_made_is_one_line():
         wrap_model(hf, tiny.tokenizer(), "x", "TransformerBridge")
 
 
+def test_a_model_that_cannot_answer_is_one_line():
+    hf = tiny.hf_model("llama")
+    with (
+        mock.patch.object(type(hf), "forward", side_effect=RuntimeError("two\nlines")),
+        pytest.raises(CulnigError, match="does not answer a prompt of 32 tokens .*two lines"),
+    ):
+        wrap_model(hf, tiny.tokenizer(), "x", "TransformerBridge")
+
+
 def test_loading_compares_too(tmp_path):
     saved(tmp_path)
     model = load_model(str(tmp_path))
