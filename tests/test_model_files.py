@@ -283,9 +283,7 @@ def test_processor_files_of_a_text_model_and_of_one_in_memory(folder, tmp_path):
     (folder / "preprocessor_config.json").write_text("{}")
     model, _ = load_hf_model(str(folder))
     assert copy_processor_files(model, tmp_path) == []
-    in_memory = transformers.Gemma3ForConditionalGeneration(
-        transformers.AutoConfig.from_pretrained(multimodal(tmp_path / "multimodal"))
-    )
+    in_memory, _ = load_hf_model(str(multimodal(tmp_path / "multimodal")))
     in_memory.config.name_or_path = ""
     assert copy_processor_files(in_memory, tmp_path) == []
 
