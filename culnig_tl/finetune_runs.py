@@ -12,15 +12,15 @@ from pathlib import Path
 
 import pandas as pd
 
-from culnig_tl.checks import check_choice
+from culnig_tl.checks import check_choice, check_file_name
 from culnig_tl.configs import skeleton
 from culnig_tl.errors import CulnigError
-from culnig_tl.files import read_json
 from culnig_tl.finetuning import divide, finetune
-from culnig_tl.frames import numbers, read_frame, write_frame
+from culnig_tl.frames import numbers, write_frame
 from culnig_tl.instances import Instance
 from culnig_tl.modules import CHOICES, ModuleSet, select_modules
 from culnig_tl.paper import PAPER_MODELS
+from culnig_tl.run_files import TRAINING
 from culnig_tl.runs import (
     check_arguments,
     check_finished,
@@ -30,6 +30,7 @@ from culnig_tl.runs import (
     read_run,
     run_sets,
 )
+from culnig_tl.schemas import read_frame, read_object
 from culnig_tl.study import Study, study_of
 from culnig_tl.tasks import TASKS, load_task
 
@@ -91,6 +92,7 @@ def finetune_run(
     check_finished(out)
     for choice in which:
         check_choice("choice", choice, (*CHOICES, ALL))
+    check_file_name("the task", task)
     study, folder = study_of(out), out / "finetune" / task
     train, tests = finetune_data(study, task, data, train_limit, test_limit, culture_limit)
     arguments = {
@@ -221,10 +223,10 @@ def read_curves(folder: Path) -> pd.DataFrame:
     """
     parts = []
     for file in sorted(folder.glob("*/scores.csv")):
-        about = read_json(file.with_name("finetune.json"))
+        about = read_object(file.with_name("finetune.json"), {"learning_rate": float, "seed": int})
         saved = file.with_name("modules.json")
         modules = ModuleSet.load(saved) if saved.exists() else None
-        frame = read_frame(file)
+        frame = read_frame(file, TRAINING)
         frame.insert(0, "which", ALL if modules is None else modules.name)
         frame.insert(1, "learning_rate", about["learning_rate"])
         frame.insert(2, "seed", about["seed"])

@@ -24,13 +24,15 @@ from culnig_tl.comparison import metric_values
 from culnig_tl.errors import CulnigError
 from culnig_tl.evaluation import evaluate
 from culnig_tl.files import package_versions, process_count, sha256_of, write_json
-from culnig_tl.frames import read_frame, write_frame
+from culnig_tl.frames import write_frame
 from culnig_tl.instances import Instance, content_hash, stable_random
 from culnig_tl.model_files import copy_processor_files
 from culnig_tl.models import default_device, save_hf_model, wrap_model
 from culnig_tl.modules import ModuleSet, module_weights
 from culnig_tl.prompts import Prompt, make_prompts
+from culnig_tl.run_files import TRAINING
 from culnig_tl.runs import check_arguments, read_evaluation, write_evaluation
+from culnig_tl.schemas import read_frame
 
 IGNORED = -100  # a label that does not count in the loss
 _log = logging.getLogger(__name__)
@@ -108,7 +110,7 @@ def finetune(
     }
     check_arguments(out / "finetune.json", arguments)
     if (out / "scores.csv").exists():
-        return read_frame(out / "scores.csv", index=2)
+        return read_frame(out / "scores.csv", TRAINING).set_index(["step", "task"])
     began = time.monotonic()
     task = train[0].task
     tokenised = make_prompts(tokenizer, train, answer_format)

@@ -11,19 +11,24 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from culnig_tl.checks import check_count
+from culnig_tl.checks import check_count, check_file_name, shown
 from culnig_tl.errors import CulnigError
 from culnig_tl.export import scale_weights
-from culnig_tl.files import process_count, read_json, write_json
+from culnig_tl.files import process_count, write_json
 from culnig_tl.frames import write_frame
 from culnig_tl.models import default_device
 from culnig_tl.neurons import NeuronSet
 from culnig_tl.runs import check_arguments, check_finished, load_study_hf_model, run_sets
+from culnig_tl.schemas import damaged, read_object
 from culnig_tl.study import GENERAL, Study, study_of
 
 ORIGINAL = "original"
 # Resamples for the standard error of metrics that are no means; the harness takes ten times more.
 BOOTSTRAP = 10_000
+_SCHEMA = {
+    "results": {...: dict},
+    "n-samples": {...: {"effective?": int}},
+}
 _log = logging.getLogger(__name__)
 
 
@@ -76,6 +81,8 @@ def lm_eval_run(
     sets |= {neurons.name: neurons for neurons in random}
     if not tasks:
         raise CulnigError("no task: give names of lm-eval's tasks with --tasks")
+    for task in tasks:
+        check_file_name("the task", task)
     if include_path is not None and not Path(include_path).is_dir():
         raise CulnigError(f"no folder {include_path}: check --include-path")
     arguments = {
@@ -109,7 +116,7 @@ def lm_eval_run(
             write_json(_file(out, task, name), found)
     frames = []
     for task in tasks:
-        frames.append(_table({name: read_json(_file(out, task, name)) for name in sets}))
+        frames.append(_table({name: _file(out, task, name) for name in sets}))
         write_frame(frames[-1], out / "lm-eval" / task / "table.csv", index=True)
     return pd.concat(frames)
 
@@ -172,7 +179,7 @@ def _evaluate(
             f"lm-eval cannot run {task!r}: check its data and its file ({reason})"
         ) from error
     assert found is not None
-    kept = {key: found.get(key) for key in ("results", "n-samples", "versions", "n-shot")}
+    kept = {key: found.get(key, {}) for key in ("results", "n-samples", "versions", "n-shot")}
     return json.loads(json.dumps(kept, default=str))
 
 
@@ -199,37 +206,44 @@ def _check_metrics(found: dict[str, Any], name: str) -> None:
                 )
 
 
-def _table(found: dict[str, Any]) -> pd.DataFrame:
-    """One row a task and metric, from what the harness gave by set.
+def _table(files: dict[str, Path]) -> pd.DataFrame:
+    """One row a task and metric, from the files of what the harness gave by set.
 
     Raises:
-        CulnigError: a metric that is NaN or infinite, or one that a set lacks.
+        CulnigError: one is damaged, has a metric that is NaN or infinite, or has no number where
+            that of nothing masked has one.
     """
+    found = {name: read_object(file, _SCHEMA) for name, file in files.items()}
+    items = found[ORIGINAL]["n-samples"]
     for name, one in found.items():
         _check_metrics(one, name)
     random = [name for name in found if name not in (ORIGINAL, GENERAL)]
     rows = []
+
+    def value_of(name: str, task: str, metric: str) -> float:
+        value = found[name]["results"].get(task, {}).get(metric)
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            found_in = f"{task} has {shown(value)} as {metric!r}"
+            raise damaged(files[name], f"{found_in}, expected a number")
+        return value
+
     for task, original in found[ORIGINAL]["results"].items():
         for metric, value in _metrics(original).items():
-            for other, one in found.items():
-                if metric not in _metrics(one["results"].get(task, {})):
-                    raise CulnigError(
-                        f"lm-eval gave no {metric!r} of {task!r} with {other!r}: delete that "
-                        "task's folder and evaluate it again"
-                    )
-            name, chosen = metric.split(",")
-            drawn = [found[one]["results"][task][metric] for one in random]
+            name, _, chosen = metric.partition(",")
+            drawn = [value_of(one, task, metric) for one in random]
             stderr = original.get(f"{name}_stderr,{chosen}")
             rows.append(
                 {
                     "task": task,
                     "metric": name if chosen == "none" else f"{name} ({chosen})",
-                    "items": found[ORIGINAL]["n-samples"].get(task, {}).get("effective", np.nan),
+                    "items": items.get(task, {}).get("effective", np.nan),
                     "original": value,
-                    "masked": found[GENERAL]["results"][task][metric],
+                    "masked": value_of(GENERAL, task, metric),
                     "random": np.mean(drawn),
                     "random_sd": np.std(drawn),
                     "stderr": stderr if isinstance(stderr, float) else np.nan,
                 }
             )
+    if not rows:
+        raise damaged(files[ORIGINAL], "it has no metric")
     return pd.DataFrame(rows).set_index(["task", "metric"])

@@ -8,13 +8,21 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from culnig_tl.checks import check_share
+from culnig_tl.checks import check_share, shown
 from culnig_tl.errors import CulnigError
 from culnig_tl.files import Provenance, package_versions, write_atomically
-from culnig_tl.neurons import NeuronLayout, NeuronSet
+from culnig_tl.neurons import LAYOUT_SCHEMA, NeuronLayout, NeuronSet
+from culnig_tl.schemas import check_object, damaged
 from culnig_tl.scores import highest, read_tensors, write_tensors
 
 _FORMAT = "culnig_tl activation shares, version 1"
+_SCHEMA = {
+    "layout": LAYOUT_SCHEMA,
+    "groups": [str],
+    "tokens": [int],
+    "provenance": {"model": dict, "texts": (dict, str, list)},
+}
+_AGAIN = "count again"
 
 
 @dataclass(frozen=True)
@@ -70,22 +78,27 @@ class Shares:
             CulnigError: no such file, not shares, or damaged.
         """
         tensors, about = read_tensors(Path(path), _FORMAT)
-        try:
-            shares = cls(
-                NeuronLayout(**about["layout"]),
-                tuple(about["groups"]),
-                tuple(map(int, about["tokens"])),
-                tensors["active"],
-                about["provenance"],
+        check_object(path, about, _SCHEMA, _AGAIN)
+        layout = NeuronLayout.read(path, about["layout"])
+        groups, tokens = tuple(about["groups"]), tuple(about["tokens"])
+        active = tensors.get("active", np.empty(0))
+        shape = (len(groups), layout.counts()["gate"])
+        if active.shape != shape or not np.issubdtype(active.dtype, np.number):
+            raise damaged(
+                path, f"counts {active.shape} of {active.dtype}, expected {shape} of int64", _AGAIN
             )
-        except (KeyError, TypeError, ValueError) as error:
-            raise CulnigError(f"{path} is damaged ({error!r}): count again") from error
-        shape = (len(shares.groups), shares.layout.counts()["gate"])
-        if shares.active.shape != shape or len(shares.tokens) != len(shares.groups):
-            raise CulnigError(
-                f"{path} is damaged (counts {shares.active.shape}, expected {shape}): count again"
+        once = 0 < len(groups) == len(set(groups))
+        if not once or len(tokens) != len(groups) or min(tokens) < 1:
+            raise damaged(
+                path,
+                f"counts on {shown(list(tokens))} tokens of the groups {shown(list(groups))}",
+                _AGAIN,
             )
-        return shares
+        if not ((active >= 0) & (active <= np.array(tokens)[:, None])).all():
+            raise damaged(
+                path, "a neuron is active on fewer than 0 or more than all tokens", _AGAIN
+            )
+        return cls(layout, groups, tokens, active, about["provenance"])
 
     def __repr__(self) -> str:
         return (

@@ -54,6 +54,7 @@ _DTYPES = {
     "float16": torch.float16,
     "float64": torch.float64,
 }
+DTYPES = tuple(_DTYPES)
 
 
 @dataclass(frozen=True)
@@ -129,7 +130,7 @@ def load_hf_model(
     Raises:
         CulnigError: as `load_model`.
     """
-    check_choice("dtype", dtype, tuple(_DTYPES))
+    check_choice("dtype", dtype, DTYPES)
     source = embedded_folder() if name == EMBEDDED_NAME else name
     options = {"revision": revision, "trust_remote_code": trust_remote_code}
     placement = _balanced(devices)

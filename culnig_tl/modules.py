@@ -1,5 +1,6 @@
 """Modules, the attention or the MLP of a layer, chosen by the neurons in them (appendix G)."""
 
+import html
 import logging
 import re
 from dataclasses import asdict, dataclass, field
@@ -8,17 +9,21 @@ from typing import Any
 
 import pandas as pd
 
-from culnig_tl.checks import SEED_MOST, check_choice, check_count, check_share
+from culnig_tl.checks import SEED_MOST, check_choice, check_count, check_share, shown
 from culnig_tl.configs import count_neurons, read_config, skeleton
 from culnig_tl.errors import CulnigError
 from culnig_tl.files import Provenance, package_versions, read_json, write_json
 from culnig_tl.instances import stable_random
 from culnig_tl.neurons import ATTENTION_SITES, NeuronSet
+from culnig_tl.schemas import check_object, damaged
 
 CHOICES = ("top", "bottom", "random")
 KINDS = ("attention", "MLP")
 _FORMAT = "culnig_tl module set, version 1"
 _log = logging.getLogger(__name__)
+_MODULE = {"layer": int, "kind": str, "neurons": int, "parameters": int}
+_SCHEMA = {"name": str, "modules": [_MODULE], "total": int, "provenance": dict}
+_AGAIN = "choose the modules again"
 _WEIGHT = re.compile(r"(?:^|\.)layers\.(\d+)\.(self_attn|mlp)\.\w+_proj\.(?:weight|bias)$")
 
 
@@ -85,11 +90,21 @@ class ModuleSet:
         content = read_json(Path(path))
         if not isinstance(content, dict) or content.get("format") != _FORMAT:
             raise CulnigError(f"{path} is not a module set saved by this package: check the path")
-        try:
-            modules = tuple(Module(**module) for module in content["modules"])
-            return cls(content["name"], modules, content["total"], content["provenance"])
-        except (KeyError, TypeError) as error:
-            raise CulnigError(f"{path} is damaged ({error!r}): choose the modules again") from error
+        check_object(path, content, _SCHEMA, _AGAIN)
+        modules = tuple(Module(**{k: m[k] for k in _MODULE}) for m in content["modules"])
+        for number, module in enumerate(modules, start=1):
+            if module.kind not in KINDS or min(module.layer, module.neurons) < 0:
+                raise damaged(path, f"module {number} is {shown(str(module))}", _AGAIN)
+        loaded = cls(content["name"], modules, content["total"], content["provenance"])
+        if not (modules and all(m.parameters > 0 for m in modules)) or (
+            loaded.parameters > loaded.total
+        ):
+            raise damaged(
+                path,
+                f"{len(modules)} modules of {loaded.parameters:,} of {loaded.total:,} parameters",
+                _AGAIN,
+            )
+        return loaded
 
     def __repr__(self) -> str:
         share = 100 * self.parameters / self.total
@@ -101,7 +116,8 @@ class ModuleSet:
 
     def _repr_html_(self) -> str:
         share = f"{100 * self.parameters / self.total:.1f}%"
-        return f"<p>{self.name}: {share} of the parameters</p>{self.frame().to_html()}"
+        name = html.escape(self.name)
+        return f"<p>{name}: {share} of the parameters</p>{self.frame().to_html()}"
 
 
 def select_modules(

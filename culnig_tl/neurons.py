@@ -3,7 +3,8 @@
 # (pandas types most results as unions of everything it can return)
 """Neurons, how many a model has, and sets of them that can be saved."""
 
-from collections.abc import Iterable, Iterator
+import html
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -11,13 +12,18 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
+from culnig_tl.checks import shown
 from culnig_tl.errors import CulnigError
 from culnig_tl.files import Provenance, read_json, write_json
+from culnig_tl.schemas import check_object, damaged
 
 SITES = ("gate", "q", "k", "v")
 ATTENTION_SITES = ("q", "k", "v")
 _HOOKS = {"gate": "mlp.hook_pre", "q": "attn.hook_q", "k": "attn.hook_k", "v": "attn.hook_v"}
 _FORMAT = "culnig_tl neuron set, version 1"
+LAYOUT_SCHEMA = {"n_layers": int, "gate": int, "q": int, "k": int, "v": int}
+_SCHEMA = {"name": str, "layout": LAYOUT_SCHEMA, "provenance": dict, "neurons": [list]}
+_AGAIN = "make the set again"
 
 
 def hook_name(layer: int, site: str) -> str:
@@ -46,6 +52,18 @@ class NeuronLayout:
     q: int
     k: int
     v: int
+
+    @classmethod
+    def read(cls, path: str | Path, content: Mapping[str, int]) -> "NeuronLayout":
+        """The layout that a file holds, which has the keys of `LAYOUT_SCHEMA`.
+
+        Raises:
+            CulnigError: a number below 0, or no neuron at all.
+        """
+        layout = cls(**{key: content[key] for key in LAYOUT_SCHEMA})
+        if min(content[key] for key in LAYOUT_SCHEMA) < 0 or not layout.total:
+            raise damaged(path, f"its layout is of {layout}")
+        return layout
 
     def size(self, site: str) -> int:
         """Neurons of `site` in one layer."""
@@ -211,15 +229,23 @@ class NeuronSet:
         content = read_json(Path(path))
         if not isinstance(content, dict) or content.get("format") != _FORMAT:
             raise CulnigError(f"{path} is not a neuron set saved by this package: check the path")
-        try:
-            own = NeuronLayout(**content["layout"])
-            neurons = [Neuron(int(n[0]), str(n[1]), int(n[2])) for n in content["neurons"]]
-            ids = np.array([own.flat_id(neuron) for neuron in neurons], dtype=np.int64)
-            loaded = cls(own, ids, content["name"], content["provenance"])
-        except CulnigError:
-            raise
-        except (KeyError, TypeError, IndexError, ValueError) as error:
-            raise CulnigError(f"{path} is damaged ({error!r}): make the set again") from error
+        check_object(path, content, _SCHEMA, _AGAIN)
+        own = NeuronLayout.read(path, content["layout"])
+        ids = []
+        for number, neuron in enumerate(content["neurons"], start=1):
+            if [type(part) for part in neuron] != [int, str, int]:
+                raise damaged(
+                    path,
+                    f"neuron {number} is {shown(neuron)}, expected layer, site, index",
+                    _AGAIN,
+                )
+            try:
+                ids.append(own.flat_id(Neuron(*neuron)))
+            except CulnigError as error:
+                raise damaged(path, f"neuron {number}: {error}", _AGAIN) from error
+        if len(set(ids)) < len(ids):
+            raise damaged(path, "it holds a neuron twice", _AGAIN)
+        loaded = cls(own, np.array(ids, dtype=np.int64), content["name"], content["provenance"])
         if layout is not None and own != layout:
             raise CulnigError(
                 f"{path} was made for a model with {own}, this one has {layout}: "
@@ -236,4 +262,4 @@ class NeuronSet:
         )
 
     def _repr_html_(self) -> str:
-        return f"<p>{self!r}</p>{self.counts().T.to_html()}"
+        return f"<p>{html.escape(repr(self))}</p>{self.counts().T.to_html()}"

@@ -18,6 +18,7 @@ SITE_COLOURS = {"gate": "#4c72b0", "q": "#dd8452", "k": "#55a868", "v": "#c44e52
 _SITE_LABELS = {"gate": "MLP gate", "q": "query", "k": "key", "v": "value"}
 CHOICE_COLOURS = {"top": "#c44e52", "bottom": "#4c72b0", "random": "#8c8c8c", "all": "#222222"}
 HIGH_Z = 2.5
+LONGEST_TEXT = 40
 _BAR_COLOURS = {"original": "#555555", "masked": "#c44e52", "random": "#9ab6d6"}
 
 
@@ -35,7 +36,8 @@ def plot_distribution(neurons: NeuronSet, axes: Axes | None = None) -> Axes:
             label=f"{_SITE_LABELS[site]} ({counts[site].sum():,})",
         )
         bottom = bottom + counts[site]
-    axes.set(xlabel="layer", ylabel="neurons", title=f"{neurons.name}: {len(neurons):,} neurons")
+    title = f"{plain(neurons.name)}: {len(neurons):,} neurons"
+    axes.set(xlabel="layer", ylabel="neurons", title=title)
     axes.locator_params(axis="both", integer=True)
     return _finish(axes)
 
@@ -51,7 +53,7 @@ def plot_comparison(
     With `published` (`published_table`) the paper's own figures are drawn over the bars.
     """
     axes = axes if axes is not None else _new_axes(8.0, 3.2)
-    names = [f"{task}{' *' if row['significant'] else ''}" for task, row in table.iterrows()]
+    names = [f"{plain(task)}{' *' if row['significant'] else ''}" for task, row in table.iterrows()]
     for offset, column in enumerate(("original", "masked", "random")):
         errors = table["random_sd"] if column == "random" else None
         axes.bar(
@@ -96,9 +98,9 @@ def plot_countries(table: pd.DataFrame, task: str, axes: Axes | None = None) -> 
             label=label,
             zorder=2,
         )
-    names = [f"{country} ({int(count)})" for country, count in rows["items"].items()]
+    names = [f"{plain(country)} ({int(count)})" for country, count in rows["items"].items()]
     axes.set_yticks(range(len(rows)), names)
-    axes.set(xlabel="accuracy (%)", title=f"{task}: by country (items)")
+    axes.set(xlabel="accuracy (%)", title=f"{plain(task)}: by country (items)")
     return _finish(axes)
 
 
@@ -167,7 +169,8 @@ def plot_dose_response(doses: pd.DataFrame, axes: Axes | None = None) -> Axes:
     """Accuracy against the factor, one line a set, from the frames of `dose_response`."""
     axes = axes if axes is not None else _new_axes(6.0, 3.2)
     for name, rows in doses.groupby("set", sort=False):
-        axes.plot(rows["factor"], 100 * rows["accuracy"], marker="o", markersize=4, label=name)
+        label = plain(name)
+        axes.plot(rows["factor"], 100 * rows["accuracy"], marker="o", markersize=4, label=label)
     axes.axvline(1, color="#bbbbbb", linewidth=0.8, zorder=0)
     axes.set(xlabel="factor on the set's activations", ylabel="accuracy (%)", title="Dose response")
     return _finish(axes)
@@ -177,7 +180,7 @@ def plot_interaction(interactions: pd.DataFrame, axes: Axes | None = None) -> Ax
     """Joint effect against the sum of single effects on log P, from `interaction`, in nats."""
     axes = axes if axes is not None else _new_axes(6.0, 4.0)
     for name, rows in interactions.groupby("set", sort=False):
-        axes.scatter(rows["singles_nats"], rows["joint_nats"], s=18, label=name)
+        axes.scatter(rows["singles_nats"], rows["joint_nats"], s=18, label=plain(name))
     low, high = axes.get_xlim()
     axes.plot([low, high], [low, high], color="#999999", linewidth=0.8, zorder=0, label="additive")
     axes.set(
@@ -214,8 +217,10 @@ def plot_matrix(
             shade = "white" if 0.3 * red + 0.6 * green + 0.1 * blue < 0.5 else "black"
             text = f"{round(values[row, column], digits) + 0.0:.{digits}f}"  # no -0.0
             axes.text(column, row, text, ha="center", va="center", fontsize=7, color=shade)
-    axes.set_xticks(range(columns), list(matrix.columns), rotation=45, ha="right")
-    axes.set_yticks(range(rows), list(matrix.index))
+    axes.set_xticks(
+        range(columns), [plain(name) for name in matrix.columns], rotation=45, ha="right"
+    )
+    axes.set_yticks(range(rows), [plain(name) for name in matrix.index])
     axes.set(xlabel=matrix.columns.name or "", ylabel=matrix.index.name or "", title=title)
     plt.colorbar(image, ax=axes, label=label, shrink=0.8)
     return axes
@@ -226,7 +231,7 @@ def plot_layers(sets: Sequence[NeuronSet], axes: Axes | None = None) -> Axes:
     axes = axes if axes is not None else _new_axes(8.0, 3.2)
     for neurons in sets:
         counts = neurons.counts().sum(axis=1)
-        label = f"{neurons.name} ({len(neurons):,})"
+        label = f"{plain(neurons.name)} ({len(neurons):,})"
         axes.plot(counts.index, 100 * counts / counts.sum(), marker="o", markersize=3, label=label)
     axes.set(xlabel="layer", ylabel="% of the set", title="Where the sets sit")
     axes.locator_params(axis="x", integer=True)
@@ -293,7 +298,7 @@ def plot_finetuning(curves: pd.DataFrame) -> np.ndarray:
         len(rates), 2, figsize=(9, 2.6 * len(rates)), sharex=True, sharey="col", squeeze=False,
         layout="constrained",
     )  # fmt: skip
-    titles = (f"{curves['trained'].iloc[0]} (trained)", "culture")
+    titles = (f"{plain(curves['trained'].iloc[0])} (trained)", "culture")
     for row, rate in zip(grid, rates, strict=True):
         for axes, rows, title in zip(row, (own, ~own), titles, strict=True):
             part = curves[rows & (curves["learning_rate"] == rate)]
@@ -313,6 +318,19 @@ def plot_finetuning(curves: pd.DataFrame) -> np.ndarray:
     for axes in grid[-1]:
         axes.set_xlabel("step")
     return grid
+
+
+def plain(text: object) -> str:
+    """A text as matplotlib shows it as it is: no formula (`$`), on one line, not too long.
+
+    A label that begins with `_` would be left out of a legend, so a space comes before it.
+    """
+    line = "".join(c if c.isprintable() else " " for c in str(text))
+    line = " ".join(line.split())
+    if len(line) > LONGEST_TEXT:
+        line = f"{line[: LONGEST_TEXT - 1]}…"
+    line = line.replace("$", r"\$")
+    return f" {line}" if line.startswith("_") else line
 
 
 def _new_axes(width: float, height: float) -> Axes:

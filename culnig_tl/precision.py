@@ -10,8 +10,10 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
+from culnig_tl.checks import check_choice
 from culnig_tl.errors import CulnigError
 from culnig_tl.frames import write_frame
+from culnig_tl.models import DTYPES
 from culnig_tl.neurons import ATTENTION_SITES, SITES
 from culnig_tl.processes import agreed
 from culnig_tl.runs import (
@@ -48,6 +50,8 @@ def precision_run(out: str | Path, dtypes: Sequence[str] = ("bfloat16", "float16
     study, own = study_of(out), run_scores(out)
     if not dtypes:
         raise CulnigError("no dtype: give some, as --dtypes bfloat16,float16")
+    for dtype in dtypes:
+        check_choice("dtype", dtype, DTYPES)
     same = [dtype for dtype in dtypes if dtype == study.dtype]
     if same:
         raise CulnigError(f"{out} is a run in {same[0]} already: give other dtypes (--dtypes)")

@@ -3,6 +3,7 @@
 import base64
 import io
 import re
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,8 +14,9 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from culnig_tl.agreement import agreement, patching_matrix
+from culnig_tl.checks import check_file_name
+from culnig_tl.errors import CulnigError
 from culnig_tl.files import write_atomically
-from culnig_tl.frames import read_frame
 from culnig_tl.neurons import NeuronSet
 from culnig_tl.plots import (
     plot_agreement,
@@ -31,11 +33,10 @@ from culnig_tl.plots import (
     plot_sweep,
 )
 from culnig_tl.published import published
+from culnig_tl.run_files import CHECKS, FINETUNINGS, METHODS
+from culnig_tl.schemas import Frame, damaged, read_frame
 from culnig_tl.scores import Scores
 
-CHECKS = ("effects", "interactions", "doses", "patching")
-METHODS = ("table", "sizes", "overlap", "perplexity-languages", "perplexity-cultures")
-FINETUNINGS = ("table", "curves")
 _TEMPLATE = Path(__file__).parent / "data" / "report.html"
 
 
@@ -64,8 +65,7 @@ def write_report(
         finetunings: what `finetune_run` found by task (`read_finetunings`): another section.
     """
     folder = path.parent / "figures"
-    arguments = neurons.provenance["arguments"]
-    variant, target = arguments["variant"], arguments.get("target")
+    variant, target = run["arguments"]["variant"], run["arguments"].get("target")
     found = {
         name: published(name, run["model"]["name"])
         for name in ("table", "ablations", "specific", "ranks", "scores")
@@ -150,10 +150,15 @@ def read_checks(folder: Path) -> dict[str, Any] | None:
     Raises:
         CulnigError: a file cannot be read.
     """
-    found = _read_frames(folder, CHECKS)
+    found, page = _read_frames(folder, CHECKS), folder / "tokens.html"
     if found is None:
         return None
-    found["tokens"] = (folder / "tokens.html").read_text(encoding="utf-8")
+    try:
+        found["tokens"] = page.read_text(encoding="utf-8")
+    except OSError as error:
+        raise CulnigError(f"cannot read {page}: {error.strerror}; give verify again") from error
+    except ValueError as error:
+        raise damaged(page, f"no text in UTF-8 ({error})") from error
     return found
 
 
@@ -166,9 +171,11 @@ def read_methods(folder: Path) -> dict[str, Any] | None:
     Raises:
         CulnigError: a file cannot be read.
     """
-    found = _read_frames(folder, METHODS, index=1)
+    found = _read_frames(folder, METHODS)
     if found is not None:
         names = found["overlap"].index
+        for name in names:
+            check_file_name(f"{folder / 'overlap.csv'}: the set", name)
         found["sets"] = [NeuronSet.load(folder / "sets" / f"{name}.json") for name in names]
     return found
 
@@ -184,15 +191,12 @@ def read_finetunings(folder: Path) -> dict[str, dict[str, pd.DataFrame]]:
     return {name: frames for name, frames in found.items() if frames is not None}
 
 
-def _read_frames(folder: Path, names: Sequence[str], index: int = 0) -> dict[str, Any] | None:
+def _read_frames(folder: Path, frames: Mapping[str, Frame]) -> dict[str, Any] | None:
     """The frames of these names in the folder, or None if one is missing."""
-    if not all((folder / f"{name}.csv").exists() for name in names):
+    files = {name: folder / f"{name}.csv" for name in frames}
+    if not all(file.exists() for file in files.values()):
         return None
-    found: dict[str, Any] = {}
-    for name in names:
-        text = () if name == "patching" else ("instance",)  # there it is a question's number
-        found[name] = read_frame(folder / f"{name}.csv", text, index)
-    return found
+    return {name: read_frame(files[name], frame) for name, frame in frames.items()}
 
 
 def _method_section(methods: Mapping[str, Any], folder: Path) -> dict[str, Any]:
@@ -275,7 +279,10 @@ def _saved(figures: Mapping[str, Axes], folder: Path) -> dict[str, str]:
     for name, axes in figures.items():
         figure = axes.get_figure()
         buffer = io.BytesIO()
-        figure.savefig(buffer, format="png", dpi=120, bbox_inches="tight")  # type: ignore[union-attr]
+        with warnings.catch_warnings():
+            # A name in a script or of signs that the font lacks is drawn as boxes.
+            warnings.filterwarnings("ignore", message="Glyph .* missing from font")
+            figure.savefig(buffer, format="png", dpi=120, bbox_inches="tight")  # type: ignore[union-attr]
         plt.close(figure)  # type: ignore[arg-type]
         png = buffer.getvalue()
         file = folder / f"{'-'.join(re.findall('[A-Za-z0-9]+', name))}.png"

@@ -11,16 +11,19 @@ import pandas as pd
 
 from culnig_tl.attribution import attribute
 from culnig_tl.checkpoints import remove_checkpoint
+from culnig_tl.checks import shown
 from culnig_tl.errors import CulnigError, EmptySelection
 from culnig_tl.evaluation import evaluate
-from culnig_tl.files import package_versions, read_json, write_atomically, write_json
-from culnig_tl.frames import read_frame, write_frame
+from culnig_tl.files import package_versions, write_atomically, write_json
+from culnig_tl.frames import write_frame
 from culnig_tl.instances import Instance, content_hash
 from culnig_tl.models import HookedModel, describe_model, layout_of, load_hf_model, load_model
 from culnig_tl.neurons import NeuronSet
 from culnig_tl.processes import agreed
 from culnig_tl.report import read_checks, read_finetunings, read_methods, write_report
 from culnig_tl.results import study_tables
+from culnig_tl.run_files import EVALUATION
+from culnig_tl.schemas import damaged, read_frame, read_object
 from culnig_tl.scores import Scores
 from culnig_tl.study import (
     GENERAL,
@@ -30,6 +33,7 @@ from culnig_tl.study import (
     asked,
     evaluation_budget,
     maskings,
+    read_run_file,
     study_data,
     study_of,
 )
@@ -57,8 +61,9 @@ def run_study(study: Study, out: str | Path) -> pd.DataFrame:
         for name, instances in data.items()
     }
     if agreed((out / "run.json").exists()):
-        _check_same(read_json(out / "run.json"), arguments, datasets, out)
-        if agreed((out / "report.html").exists()):  # it comes last: everything is there
+        _check_same(read_run_file(out), arguments, datasets, out)
+        whole = (out / "report.html").exists() and not _missing(out, made)
+        if agreed(whole):  # the report comes last: everything is there, unless it was deleted
             return read_run(out)
     else:
         _check_writable(out)
@@ -94,22 +99,17 @@ def read_run(out: str | Path) -> pd.DataFrame:
         CulnigError: the folder holds no finished run.
     """
     out = Path(out)
-    run, study = read_json(out / "run.json"), study_of(out)
+    run, study = read_run_file(out), study_of(out)
     scores = Scores.load(_scores_file(out, "neuron"))
-    made, sets = [], {}
-    for masking in maskings(study):
-        if masking.select is not None and not _set_file(out, masking.name).exists():
-            continue  # it had no neurons; or the run is not finished, which its evaluation tells
-        made.append(masking)
-        if masking.select is not None:
-            sets[masking.name] = NeuronSet.load(_set_file(out, masking.name), scores.layout)
-    missing = [m.name for m in made if not _evaluation_file(out, m.name).exists()]
-    if missing or GENERAL not in sets:
-        raise CulnigError(
-            f"{out} holds no evaluation of {(missing or [GENERAL])[0]!r}: finish it with culnig "
-            f"run --out {out}"
-        )
+    missing = _missing(out, maskings(study))
+    if missing:
+        raise CulnigError(f"{out} holds no {missing[0]}: finish it with culnig run --out {out}")
+    # Others had no neurons.
+    made = [m for m in maskings(study) if _evaluation_file(out, m.name).exists()]
+    files = {m.name: _set_file(out, m.name) for m in made if m.select is not None}
+    sets = {name: _named(file, NeuronSet.load(file, scores.layout)) for name, file in files.items()}
     frames = {m.name: read_evaluation(_evaluation_file(out, m.name)) for m in made}
+    _check_rows(out, run, made, frames)
     tables = study_tables(made, sets, frames)
     for name, table in tables.items():
         write_frame(table, out / f"{name}.csv", index=True)
@@ -149,7 +149,14 @@ def load_study_hf_model(study: Study, devices: int = 1) -> tuple[Any, Any]:
 def run_sets(out: Path, kind: str) -> list[NeuronSet]:
     """The sets of one kind of a finished run (`Masking.kind`)."""
     files = [_set_file(out, m.name) for m in maskings(study_of(out)) if m.kind == kind]
-    return [NeuronSet.load(file) for file in files if file.exists()]
+    return [_named(file, NeuronSet.load(file)) for file in files if file.exists()]
+
+
+def _named(file: Path, neurons: NeuronSet) -> NeuronSet:
+    """The set, if it has the name of its file: other files are called by it."""
+    if neurons.name != file.stem:
+        raise damaged(file, f"its set is named {shown(neurons.name)}, expected {file.stem!r}")
+    return neurons
 
 
 def run_scores(out: Path) -> dict[str, Scores]:
@@ -241,7 +248,7 @@ def check_arguments(file: Path, arguments: Mapping[str, Any]) -> None:
         CulnigError: they differ; the message has both.
     """
     if file.exists():
-        before = read_json(file)
+        before = read_object(file, {})
         for key, value in arguments.items():
             if before.get(key) != value:
                 raise CulnigError(
@@ -260,9 +267,55 @@ def read_evaluation(path: Path) -> pd.DataFrame:
     """Read what `write_evaluation` wrote.
 
     Raises:
-        CulnigError: the file cannot be read as such.
+        CulnigError: it is no such file: the row and column.
     """
-    return read_frame(path, text=("question",))
+    return read_frame(path, EVALUATION)
+
+
+def _missing(out: Path, made: Sequence[Masking]) -> list[str]:
+    """What a finished run would hold and this folder does not.
+
+    Only a set that was left out, as it had no neurons, has neither a file nor an evaluation.
+    """
+    missing = []
+    for masking in made:
+        files = {f"evaluation of {masking.name!r}": _evaluation_file(out, masking.name)}
+        if masking.select is not None:
+            files[f"set {masking.name!r}"] = _set_file(out, masking.name)
+        absent = [what for what, file in files.items() if not file.exists()]
+        if masking.kind in ("original", "general") or len(absent) < len(files):
+            missing += absent
+    return missing
+
+
+def _check_rows(
+    out: Path, run: Mapping[str, Any], made: Sequence[Masking], frames: Mapping[str, pd.DataFrame]
+) -> None:
+    """Refuse evaluations with other rows than were asked, which only an edited file has.
+
+    Raises:
+        CulnigError: the file, and how many rows of a task it has or which it should not have.
+    """
+    key, original = ["task", "id", "country"], frames["original"]
+    counts = original["task"].value_counts()
+    for name, about in run["datasets"].items():
+        task = name.removesuffix(" test")
+        if task != name and counts.get(task, 0) != about["instances"]:
+            raise damaged(
+                _evaluation_file(out, "original"),
+                f"{counts.get(task, 0)} rows of {task}, expected {about['instances']}",
+            )
+    asked_of = {tuple(row) for row in original[key].to_numpy()}
+    for masking in made:
+        frame = frames[masking.name]
+        some = masking.kind in ("specific", "sweep")
+        strange = [row for row in map(tuple, frame[key].to_numpy()) if row not in asked_of]
+        if strange or not (some or frame[key].equals(original[key])):
+            what = f"asks {shown(strange[0])}" if strange else f"{len(frame)} rows"
+            raise damaged(
+                _evaluation_file(out, masking.name),
+                f"{what}, expected the {len(original)} questions of original.csv in their order",
+            )
 
 
 def _check_writable(out: Path) -> None:

@@ -13,9 +13,11 @@ import pandas as pd
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
+from culnig_tl.checks import shown
 from culnig_tl.errors import CulnigError, EmptySelection, FlatRanking
 from culnig_tl.files import Provenance, write_atomically
-from culnig_tl.neurons import NeuronLayout, NeuronSet
+from culnig_tl.neurons import LAYOUT_SCHEMA, NeuronLayout, NeuronSet
+from culnig_tl.schemas import check_object, damaged
 
 VARIANTS = ("max", "mean", "norm")
 TARGETS = ("product", "geometric", "log")
@@ -23,6 +25,19 @@ TARGETS = ("product", "geometric", "log")
 DEFAULT_TARGETS = {"letter": "product", "cloze": "log"}
 _log = logging.getLogger(__name__)
 _FORMAT = "culnig_tl scores, version 2"
+MADE_FROM = {
+    "model": {"name": str},
+    "dataset": {"hash": str, "task": str, "split": str},
+}
+_SCHEMA = {
+    "layout": LAYOUT_SCHEMA,
+    "targets": [str],
+    "variants": [str],
+    "countries": [str],
+    "instances": [int],
+    "provenance": MADE_FROM,
+}
+_AGAIN = "score again"
 
 
 @dataclass(frozen=True)
@@ -121,6 +136,32 @@ class Scores:
                 f"{what} has {self.layout}, expected {layout}: use scores of one model"
             )
 
+    def check_sums(self) -> None:
+        """Refuse sums that do not go with the axes, or are no numbers.
+
+        Raises:
+            CulnigError: the axis, and what is wrong with it.
+        """
+        axes = (("target", self.targets), ("variant", self.variants), ("country", self.countries))
+        for what, names in axes:
+            if not names or len(set(names)) < len(names):
+                raise CulnigError(f"its {what} axis is {shown(list(names))}: every name once")
+        if len(self.instances) != len(self.countries) or min(self.instances) < 1:
+            raise CulnigError(
+                f"{shown(list(self.instances))} instances of {len(self.countries)} countries"
+            )
+        shape = (*(len(names) for _, names in axes), self.layout.total)
+        if self.sums.shape != shape or not np.issubdtype(self.sums.dtype, np.floating):
+            raise CulnigError(
+                f"sums {self.sums.shape} of {self.sums.dtype}, expected {shape} of float32"
+            )
+        for target, sums in zip(self.targets, self.sums, strict=True):
+            wrong = sums.size - int(np.isfinite(sums).sum())
+            if wrong:
+                raise CulnigError(
+                    f"{wrong:,} of the {sums.size:,} scores of target {target!r} are no numbers"
+                )
+
     def save(self, path: str | Path) -> None:
         """Write as safetensors with everything else in its metadata, atomically."""
         about = {
@@ -156,25 +197,23 @@ class Scores:
                 message has both values.
         """
         tensors, about = read_tensors(Path(path), _FORMAT)
+        check_object(path, about, _SCHEMA, _AGAIN)
+        if "sums" not in tensors:
+            raise damaged(path, "it holds no sums", _AGAIN)
         try:
             scores = cls(
-                layout=NeuronLayout(**about["layout"]),
+                layout=NeuronLayout.read(path, about["layout"]),
                 targets=tuple(about["targets"]),
                 variants=tuple(about["variants"]),
                 countries=tuple(about["countries"]),
-                instances=tuple(map(int, about["instances"])),
+                instances=tuple(about["instances"]),
                 sums=tensors["sums"],
                 provenance=about["provenance"],
             )
-            names = scores.provenance["model"]["name"], scores.provenance["dataset"]["hash"]
-        except (KeyError, TypeError, ValueError) as error:
-            raise CulnigError(f"{path} is damaged ({error!r}): score again") from error
-        axes = (scores.targets, scores.variants, scores.countries)
-        shape = (*map(len, axes), scores.layout.total)
-        if scores.sums.shape != shape or len(scores.instances) != len(scores.countries):
-            raise CulnigError(
-                f"{path} is damaged (sums {scores.sums.shape}, expected {shape}): score again"
-            )
+            scores.check_sums()
+        except CulnigError as error:
+            raise damaged(path, str(error), _AGAIN) from error
+        names = scores.provenance["model"]["name"], scores.provenance["dataset"]["hash"]
         for what, found, expected in (
             ("neurons", scores.layout, layout),
             ("model", names[0], model),
@@ -197,7 +236,8 @@ class Scores:
 
     def _repr_html_(self) -> str:
         try:
-            return f"<p>{self!r}. Highest:</p>{self.top(5, self.variants[0]).to_html()}"
+            highest = self.top(5, self.variants[0]).to_html()
+            return f"<p>{html.escape(repr(self))}. Highest:</p>{highest}"
         except CulnigError as error:
             return f"<p>{html.escape(f'{self!r}. {error}')}</p>"
 
@@ -260,8 +300,9 @@ def read_tensors(path: Path, file_format: str) -> tuple[dict[str, np.ndarray], d
         with safe_open(path, framework="numpy") as file:
             about = json.loads((file.metadata() or {}).get("about", "{}"))
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError, json.JSONDecodeError) as error:
-        raise CulnigError(f"{path} is damaged ({error}): delete it and make it again") from error
+    except (SafetensorError, OSError, ValueError, TypeError, RecursionError) as error:
+        raise damaged(path, " ".join(str(error).split())) from error
+    check_object(path, about, {})
     if about.get("format") != file_format:
         raise CulnigError(
             f"{path} holds {about.get('format', 'other tensors')!r}, expected {file_format!r}: "

@@ -12,14 +12,15 @@ from culnig_tl.frames import write_frame
 from culnig_tl.generation import generate
 from culnig_tl.models import HookedModel, tokenizer_of
 from culnig_tl.neurons import NeuronSet
+from culnig_tl.run_files import REPLIES
 from culnig_tl.runs import (
     check_arguments,
     check_finished,
     load_study_model,
-    read_evaluation,
     run_sets,
     write_evaluation,
 )
+from culnig_tl.schemas import read_frame
 from culnig_tl.study import study_of
 from culnig_tl.tasks.short_answers import ShortQuestion, judge, load_short_questions
 
@@ -122,7 +123,7 @@ def short_answers_run(
             _log.info("short answers: %s", name)
             frame = answer_questions(model, questions, neurons, study.factor, max_new_tokens)
             write_evaluation(frame, file)
-        frame = read_evaluation(file)
+        frame = read_frame(file, REPLIES)
         frames.append(frame.assign(task=frame["country"] + ", " + frame["language"]))
     table = compare(frames[0], frames[1], frames[2:])
     write_frame(table, folder / "table.csv", index=True)

@@ -5,20 +5,39 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from culnig_tl.checks import (
+    SETS_MOST,
+    check_choice,
+    check_count,
+    check_flag,
+    check_number,
+    check_share,
+    check_text,
+    shown,
+)
 from culnig_tl.embedded import EMBEDDED_NAME
 from culnig_tl.errors import CulnigError
-from culnig_tl.files import read_json
 from culnig_tl.instances import COUNTRIES, FOCUS_COUNTRIES, Instance, country_name
+from culnig_tl.models import DTYPES, MODEL_CLASSES
 from culnig_tl.neurons import NeuronSet
-from culnig_tl.scores import VARIANTS, Scores
-from culnig_tl.selection import select_general, select_random, select_specific
-from culnig_tl.tasks import load_task
+from culnig_tl.prompts import FORMATS
+from culnig_tl.schemas import damaged, read_object
+from culnig_tl.scores import TARGETS, VARIANTS, Scores
+from culnig_tl.selection import check_least_z, select_general, select_random, select_specific
+from culnig_tl.tasks import load_task, task_of
 
 SCORED = ("neuron", "control", "countryrc")
 GENERAL = "culture-general"
 SWEEP_TOP = (0.0025, 0.005, 0.01, 0.02)
 SWEEP_REMOVE = (0.0, 0.01, 0.03)
 SWEEP_ITEMS = 400
+_RUN = {
+    "arguments": dict,
+    "datasets": {...: {"instances": int, "hash": str}},
+    "versions": {...: str},
+    "model": {"name": str},
+}
+_MEND = "put the original back, or make the run again in another folder"
 
 
 @dataclass(frozen=True)
@@ -48,6 +67,9 @@ class Study:
         sweep: also sets of other shares, each on 400 items of the task.
         token_budget: tokens in a batch when scoring, twice as many in evaluations; None takes
             what fits into the free memory.
+
+    Raises:
+        CulnigError: as `check_study`, before anything is loaded.
     """
 
     model: str = EMBEDDED_NAME
@@ -85,6 +107,88 @@ class Study:
     ablations: bool = False
     sweep: bool = False
     token_budget: int | None = None
+
+    def __post_init__(self) -> None:
+        check_study(vars(self))
+
+
+def check_study(arguments: Mapping[str, Any]) -> None:
+    """Refuse arguments of a `Study` that could only fail later; a file's may be of any type.
+
+    Raises:
+        CulnigError: the first that is wrong: what it is, and what would be right.
+    """
+    given = arguments
+    check_text("model", given["model"])
+    for name in ("device", "revision", "templates"):
+        if given[name] is not None:
+            check_text(name, given[name])
+    for what, name, choices in (
+        ("model class", "model_class", MODEL_CLASSES),
+        ("dtype", "dtype", DTYPES),
+        ("answer format", "answer_format", FORMATS),
+        ("score variant", "variant", VARIANTS),
+        ("target", "target", TARGETS),
+    ):
+        if name != "target" or given[name] is not None:
+            check_choice(what, given[name], choices)
+    for name in ("limit", "test_limit", "focus_limit", "rc_limit", "other_limit"):
+        check_count(name, given[name])
+    for name in ("devices", "template_count"):
+        check_count(name, given[name], 1)
+    if given["token_budget"] is not None:
+        check_count("token_budget", given["token_budget"], 1)
+    for name in ("top_mlp", "top_attention", "remove", "top"):
+        check_share(name, given[name])
+    check_number("factor", given["factor"])
+    check_least_z(given["least_z"])
+    for name in ("trust_remote_code", "control", "countryrc", "specific", "ablations", "sweep"):
+        check_flag(name, given[name])
+    for name in ("seeds", "matched_seeds"):
+        check_count(name, given[name], most=SETS_MOST)
+    if not given["seeds"] and not given["matched_seeds"]:
+        raise CulnigError(
+            "seeds is 0: give 1 or more random sets to compare with (seeds or matched_seeds)"
+        )
+    if not given["top_mlp"] and not given["top_attention"]:
+        raise CulnigError("top_mlp and top_attention are 0, which selects nothing: raise one")
+    if given["countryrc"] and given["remove"] == 1:
+        raise CulnigError("remove is 1, which leaves no neuron: give less")
+    _check_tasks(given)
+
+
+def _check_tasks(given: Mapping[str, Any]) -> None:
+    """What is asked: the tasks, their data, and the countries."""
+    for name in ("tests", "countries"):
+        if not isinstance(given[name], tuple | list) and (name, given[name]) != ("countries", None):
+            raise CulnigError(f"{name} is {shown(given[name])}: give a list of names")
+    task_of(given["task"], "neuron")
+    names = [given["task"], *given["tests"]]
+    for name in names:
+        task_of(name, "test")
+    twice = [name for name in names if names.count(name) > 1]
+    if twice:
+        raise CulnigError(f"task {twice[0]!r} is named twice: name each test once")
+    if not isinstance(given["data"], Mapping):
+        raise CulnigError(f"data is {shown(given['data'])}: give a path for each task by name")
+    for name, path in given["data"].items():
+        if name not in {*names, "countryrc"}:
+            raise CulnigError(
+                f"data is given for {shown(name)}, which this run does not ask: it has "
+                f"{', '.join(names)}"
+            )
+        check_text(f"the data of {name!r}", path)
+    if given["countries"] is None:
+        return
+    countries = []
+    for name in given["countries"]:
+        check_text("a country", name)
+        countries.append(country_name(name))
+    if not countries:
+        raise CulnigError("countries is empty: give one or more, or None for all")
+    twice = [name for name in countries if countries.count(name) > 1]
+    if twice:
+        raise CulnigError(f"country {twice[0]!r} is named twice: name each once")
 
 
 PRESETS = {
@@ -139,16 +243,7 @@ def evaluation_budget(study: Study) -> int | None:
 
 
 def maskings(study: Study) -> list[Masking]:
-    """All evaluations of the study, in the order in which they are made.
-
-    Raises:
-        CulnigError: no random set to compare with.
-    """
-    if study.seeds < 1 and study.matched_seeds < 1:
-        raise CulnigError(
-            f"seeds is {study.seeds}: give 1 or more random sets to compare with (seeds or "
-            "matched_seeds)"
-        )
+    """All evaluations of the study, in the order in which they are made."""
     chosen: dict[str, Any] = {
         "variant": study.variant,
         "top_mlp": study.top_mlp,
@@ -251,19 +346,8 @@ def study_data(study: Study) -> dict[str, list[Instance]]:
     """The instances by use: `neuron`, `control`, `countryrc`, then `TASK test` for each test.
 
     Raises:
-        CulnigError: as `load_task`; no `neuron` split; a task that is tested twice, or data for a
-            task that this study does not have.
+        CulnigError: as `load_task`.
     """
-    names = [study.task, *study.tests]
-    twice = [name for name in names if names.count(name) > 1]
-    if twice:
-        raise CulnigError(f"task {twice[0]!r} is named twice: name each test once")
-    strange = [name for name in study.data if name not in {*names, "countryrc"}]
-    if strange:
-        raise CulnigError(
-            f"data is given for {strange[0]!r}, which this run does not ask: it has "
-            f"{', '.join(names)}"
-        )
     passages = passage_countries(study)
 
     def load(
@@ -313,17 +397,39 @@ def passage_countries(study: Study) -> tuple[str, ...]:
     return tuple(c for c in FOCUS_COUNTRIES if c in countries) or countries
 
 
-def study_of(out: Path) -> Study:
-    """The arguments of a run, from its folder.
+def read_run_file(out: Path) -> dict[str, Any]:
+    """What run.json in the folder of a run holds: arguments, datasets, model, versions.
 
     Raises:
-        CulnigError: the folder holds no run of this version.
+        CulnigError: no such file, or a damaged one.
     """
-    arguments = dict(read_json(out / "run.json")["arguments"])
-    for key in ("countries", "tests"):
-        if arguments.get(key) is not None:
-            arguments[key] = tuple(arguments[key])
+    return read_object(Path(out) / "run.json", _RUN, _MEND)
+
+
+def study_of(out: Path) -> Study:
+    """The arguments of a run, from its folder; what an earlier version did not have is as it is
+    by default.
+
+    Raises:
+        CulnigError: the folder holds no run, one with arguments of a later version, or arguments
+            that are none (`check_study`).
+    """
+    file = Path(out) / "run.json"
+    given, defaults = read_object(file, {"arguments": dict}, _MEND)["arguments"], vars(Study())
+    later = [key for key in given if key not in defaults]
+    if later:
+        raise CulnigError(
+            f"{file} has an argument {shown(later[0])}, which this version does not know: use the "
+            "version that made the run, or make it again in another folder"
+        )
+    arguments = defaults | given
     try:
-        return Study(**arguments)
-    except TypeError as error:
-        raise CulnigError(f"{out} is a run of another version ({error}): run it again") from error
+        check_study(arguments)
+    except CulnigError as error:
+        raise damaged(file, str(error), _MEND) from error
+    for key in ("countries", "tests"):
+        if arguments[key] is not None:
+            arguments[key] = tuple(arguments[key])
+    for key in ("top_mlp", "top_attention", "remove", "top", "least_z", "factor"):
+        arguments[key] = float(arguments[key])
+    return Study(**arguments)

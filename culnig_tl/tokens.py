@@ -1,5 +1,7 @@
 """The token view: a prompt's tokens coloured by a neuron set's score, layer by layer."""
 
+import re
+
 import torch
 from circuitsvis.tokens import colored_tokens_multi
 
@@ -45,5 +47,16 @@ def token_attribution(
         torch.stack(columns, dim=1).float(),
         labels=["all layers", *(f"layer {layer}" for layer in found)],
     )
+    return LocalHTML(_closed(view.local_src))
+
+
+def _closed(html: str) -> str:
+    """circuitsvis's HTML, in which a token may be anything, `</script>` too."""
     # Its <div .../> is no closed element in HTML: what follows would be drawn into it.
-    return LocalHTML(view.local_src.replace('0;"/>', '0;"></div>', 1))
+    html = html.replace('0;"/>', '0;"></div>', 1)
+    # The second place of the random name is behind the bundled script, before the tokens (JSON).
+    found = re.match(r'<div id="(circuits-vis-[^"]+)"', html)
+    assert found is not None
+    before, name, after = html.rpartition(found[1])
+    data, end, rest = after.rpartition("</script>")
+    return before + name + data.replace("<", r"\u003c") + end + rest

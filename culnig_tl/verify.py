@@ -14,9 +14,10 @@ from culnig_tl.agreement import agreement
 from culnig_tl.checks import check_count
 from culnig_tl.effects import taylor_check
 from culnig_tl.files import write_atomically
-from culnig_tl.frames import read_frame, write_frame
+from culnig_tl.frames import write_frame
 from culnig_tl.neurons import NeuronSet
 from culnig_tl.patching import patching_effects
+from culnig_tl.run_files import CHECKS
 from culnig_tl.runs import (
     check_arguments,
     check_finished,
@@ -24,6 +25,7 @@ from culnig_tl.runs import (
     read_run,
     run_sets,
 )
+from culnig_tl.schemas import read_frame
 from culnig_tl.set_effects import dose_response, interaction
 from culnig_tl.study import cultural_instances, evaluation_budget, study_of
 from culnig_tl.tokens import token_attribution
@@ -91,7 +93,7 @@ def verify_run(
         )
 
     def interactions() -> pd.DataFrame:
-        known = read_frame(folder / "effects.csv", text=("instance",))
+        known = read_frame(folder / "effects.csv", CHECKS["effects"])
         finished = folder / "finished"
         parts = [interaction(model, questions, culture, answer_format, budget, None, known)]
         parts += [
@@ -125,4 +127,4 @@ def verify_run(
             frame = make()
             write_frame(frame, file)
     read_run(out)
-    return agreement(read_frame(folder / "effects.csv", text=("instance",)))
+    return agreement(read_frame(folder / "effects.csv", CHECKS["effects"]))

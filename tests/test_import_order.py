@@ -7,7 +7,7 @@ import pytest
 
 PACKAGE = Path(__file__).resolve().parents[1] / "culnig_tl"
 ORDER = (
-    "errors checks files frames processes instances tasks neurons embedded model_files configs "
+    "errors checks files schemas frames processes instances tasks neurons run_files embedded model_files configs "
     "faithful models finite prompts batches scores checkpoints attribution "
     "selection modules lape ablation evaluation generation texts effects set_effects "
     "patching tokens agreement comparison study results published plots report runs verify precision "

@@ -1,6 +1,8 @@
 """Studies: what a study masks and asks, its plan, and its tables from made-up evaluations."""
 
 import dataclasses
+import math
+import re
 import time
 
 import numpy as np
@@ -123,6 +125,58 @@ def test_study_errors():
     with pytest.raises(CulnigError, match="seeds is 0: give 1 or more random sets"):
         maskings(Study(seeds=0))
     assert maskings(Study(seeds=0, matched_seeds=1))
+
+
+NAN, INF = math.nan, math.inf
+
+
+@pytest.mark.parametrize(
+    ("changes", "line"),
+    [
+        *(({name: value}, f"{name} is {value}: give a share between 0 and 1")
+          for name in ("top_mlp", "top_attention", "remove", "top") for value in (NAN, 2.0, -0.1)),
+        *(({"factor": value}, f"factor is {value}: give a finite number") for value in (NAN, INF)),
+        *(({"least_z": value}, f"least_z is {value}: give a finite number") for value in (NAN, INF)),
+        *(({name: -1}, f"{name} is -1: give 0 or more")
+          for name in ("limit", "test_limit", "focus_limit", "rc_limit", "other_limit", "seeds")),
+        ({"matched_seeds": -3}, "matched_seeds is -3: give 0 or more"),
+        ({"seeds": 10**6}, "seeds is 1000000: give 10000 or less"),
+        *(({name: 0}, f"{name} is 0: give 1 or more")
+          for name in ("devices", "template_count", "token_budget")),
+        ({"token_budget": -1}, "token_budget is -1: give 1 or more"),
+        ({"variant": "maxx"}, "unknown score variant 'maxx': choose from max, mean, norm"),
+        ({"target": "sum"}, "unknown target 'sum': choose from product, geometric, log"),
+        ({"answer_format": "json"}, "unknown answer format 'json': choose from auto, cloze, letter"),
+        ({"dtype": "int8"}, "unknown dtype 'int8': choose from float32, bfloat16, float16, float64"),
+        ({"model_class": "HF"}, "unknown model class 'HF': choose from auto, HookedTransformer"),
+        ({"task": "nope"}, "unknown task 'nope': choose from everyday, blend"),
+        ({"task": "qnli"}, "task 'qnli' has no split 'neuron': it has test"),
+        ({"tests": ("nope",)}, "unknown task 'nope': choose from everyday, blend"),
+        ({"tests": ("everyday",)}, "task 'everyday' is named twice: name each test once"),
+        ({"countries": ()}, "countries is empty: give one or more, or None for all"),
+        ({"countries": ("US", "USA")}, "country 'USA' is named twice: name each once"),
+        ({"countries": ("Atlantis",)}, "unknown country 'Atlantis': choose from Algeria"),
+        ({"model": " "}, "model is ' ': give a text that is not empty"),
+        ({"revision": ""}, "revision is '': give a text that is not empty"),
+        ({"top_mlp": 0.0, "top_attention": 0.0}, "top_mlp and top_attention are 0, which selects"),
+        ({"remove": 1.0}, "remove is 1, which leaves no neuron: give less"),
+    ],
+    ids=str,
+)  # fmt: skip
+def test_a_study_refuses_what_could_only_fail_later(changes, line):
+    with pytest.raises(CulnigError, match=f"^{re.escape(line)}"):
+        Study(**changes)
+
+
+def test_what_a_study_may_have():
+    for changes in (
+        {"least_z": -INF},
+        {"factor": -1.0},
+        {"top_mlp": 0.0},
+        {"remove": 1.0, "countryrc": False},
+        {"data": {"countryrc": "x.json"}},
+    ):
+        assert dataclasses.replace(Study(), **changes)
 
 
 def answers(data, right) -> pd.DataFrame:

@@ -4,7 +4,9 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from culnig_tl.checks import check_choice
 from culnig_tl.errors import CulnigError
 from culnig_tl.instances import Instance, country_name
 from culnig_tl.tasks import (
@@ -79,11 +81,7 @@ def load_task(
     Raises:
         CulnigError: an unknown task, split or country, malformed data or templates, nothing left.
     """
-    if name not in TASKS:
-        raise CulnigError(f"unknown task {name!r}: choose from {', '.join(TASKS)}")
-    task = TASKS[name]
-    if split not in task.splits:
-        raise CulnigError(f"task {name!r} has no split {split!r}: it has {', '.join(task.splits)}")
+    task = task_of(name, split)
     chosen = None if countries is None else tuple(dict.fromkeys(map(country_name, countries)))
     items = task.load_items(split, chosen, None if data is None else Path(data))
     if chosen is not None:
@@ -94,6 +92,19 @@ def load_task(
     if twice:
         raise CulnigError(f"task {name!r}: two items have the id {twice[0]!r}; give each its own")
     return render(balanced_limit(items, limit), _wording(task, name, split, templates), name, split)
+
+
+def task_of(name: Any, split: str) -> Task:
+    """The task of this name, which has this split.
+
+    Raises:
+        CulnigError: it is unknown, or has no such split.
+    """
+    check_choice("task", name, TASKS)
+    task = TASKS[name]
+    if split not in task.splits:
+        raise CulnigError(f"task {name!r} has no split {split!r}: it has {', '.join(task.splits)}")
+    return task
 
 
 def _wording(

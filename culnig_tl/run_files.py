@@ -1,0 +1,165 @@
+"""The tables (CSV) in a run's folder that are read again: the columns of each."""
+
+from culnig_tl.neurons import SITES
+from culnig_tl.schemas import (
+    COUNT,
+    CREDIT,
+    FLAG,
+    MAYBE_NUMBER,
+    NAME,
+    NUMBER,
+    PERCENT,
+    PLACE,
+    SHARE,
+    TEXT,
+    Frame,
+    one_of,
+)
+
+# Of `evaluate`; and of `answer_questions`.
+EVALUATION = Frame(
+    {
+        "id": NAME,
+        "task": NAME,
+        "country": TEXT,
+        "template": COUNT,
+        "answer": TEXT,
+        "predicted": TEXT,
+        "correct": CREDIT,
+        "correct_vocabulary": CREDIT,
+        "probability": SHARE,
+    },
+    key=("task", "id"),
+)
+REPLIES = Frame(
+    {
+        "id": NAME,
+        "task": NAME,
+        "country": NAME,
+        "language": NAME,
+        "question": TEXT,
+        "reply": TEXT,
+        "correct": FLAG,
+    },
+    key=("task", "id"),
+)
+
+# Of `verify_run`, by the files' names.
+CHECKS = {
+    "effects": Frame(
+        {
+            "layer": COUNT,
+            "site": one_of(SITES),
+            "index": COUNT,
+            "position": PLACE,
+            "token": TEXT,
+            "instance": NAME,
+            "country": TEXT,
+            "probability": SHARE,
+            "first_order": NUMBER,
+            "integrated": MAYBE_NUMBER,
+            "exact": NUMBER,
+        },
+        key=("instance", "layer", "site", "index", "position"),
+    ),
+    "interactions": Frame(
+        {
+            "instance": NAME,
+            "country": TEXT,
+            "probability": SHARE,
+            "first_order": NUMBER,
+            "singles": NUMBER,
+            "singles_nats": MAYBE_NUMBER,
+            "joint": NUMBER,
+            "joint_nats": MAYBE_NUMBER,
+            "set": NAME,
+            "neurons": COUNT,
+        },
+        key=("set", "instance"),
+    ),
+    "doses": Frame(
+        {
+            "set": NAME,
+            "factor": NUMBER,
+            "items": COUNT,
+            "accuracy": SHARE,
+            "probability": SHARE,
+        },
+        key=("set", "factor"),
+    ),
+    "patching": Frame(
+        {
+            "source": NAME,
+            "target": NAME,
+            "before": NUMBER,
+            "after": NUMBER,
+            "in_source": NUMBER,
+            "moved": NUMBER,
+            "share": MAYBE_NUMBER,
+            "estimated": NUMBER,
+            "question": COUNT,
+            "set": NAME,
+            "instance": COUNT,
+            "probability": NUMBER,
+        },
+        key=("question", "source", "target"),
+    ),
+}
+
+# Of `compare_methods`.
+_PERPLEXITY = Frame({"neurons": NAME}, key=("neurons",), rest=MAYBE_NUMBER, index=("neurons",))
+METHODS = {
+    "table": Frame(
+        {
+            "set": NAME,
+            "task": NAME,
+            "items": COUNT,
+            "original": NUMBER,
+            "masked": NUMBER,
+            "random": NUMBER,
+            "random_sd": NUMBER,
+            "p_mean": SHARE,
+            "p_one": SHARE,
+            "significant": FLAG,
+        },
+        key=("set", "task"),
+        index=("set",),
+    ),
+    "sizes": Frame({"set": NAME, "neurons": COUNT}, key=("set",), index=("set",)),
+    "overlap": Frame({"set": NAME}, key=("set",), rest=COUNT, index=("set",)),
+    "perplexity-languages": _PERPLEXITY,
+    "perplexity-cultures": _PERPLEXITY,
+}
+
+# Of `finetune`, one fine-tuning; and of `finetune_run`, all of a task.
+TRAINING = Frame(
+    {
+        "step": COUNT,
+        "task": NAME,
+        "items": COUNT,
+        "accuracy": PERCENT,
+        "probability": PERCENT,
+        "nats": NUMBER,
+        "kept": FLAG,
+    },
+    key=("step", "task"),
+)
+_CHOICES = ("top", "bottom", "random", "all")  # of modules, whose neurons the first three go by
+_COMBINATION = {"which": one_of(_CHOICES), "learning_rate": NUMBER}
+FINETUNINGS = {
+    "table": Frame(
+        {**_COMBINATION, "seeds": COUNT, "neurons": NUMBER},
+        key=tuple(_COMBINATION),
+        rest=MAYBE_NUMBER,
+    ),
+    "curves": Frame(
+        {
+            **_COMBINATION,
+            "seed": COUNT,
+            **TRAINING.columns,
+            "neurons": COUNT,
+            "trained": NAME,
+        },
+        key=("which", "learning_rate", "seed", "step", "task"),
+    ),
+}
