@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from culnig_tl.checks import check_count, check_file_name, shown
+from culnig_tl.checks import check_count, check_file_name
 from culnig_tl.errors import CulnigError
 from culnig_tl.export import scale_weights
 from culnig_tl.files import process_count, write_json
@@ -19,7 +19,7 @@ from culnig_tl.frames import write_frame
 from culnig_tl.models import default_device
 from culnig_tl.neurons import NeuronSet
 from culnig_tl.runs import check_arguments, check_finished, load_study_hf_model, run_sets
-from culnig_tl.schemas import damaged, read_object
+from culnig_tl.schemas import read_object
 from culnig_tl.study import GENERAL, Study, study_of
 
 ORIGINAL = "original"
@@ -116,7 +116,8 @@ def lm_eval_run(
             write_json(_file(out, task, name), found)
     frames = []
     for task in tasks:
-        frames.append(_table({name: _file(out, task, name) for name in sets}))
+        found = {name: read_object(_file(out, task, name), _SCHEMA) for name in sets}
+        frames.append(_table(found))
         write_frame(frames[-1], out / "lm-eval" / task / "table.csv", index=True)
     return pd.concat(frames)
 
@@ -206,31 +207,27 @@ def _check_metrics(found: dict[str, Any], name: str) -> None:
                 )
 
 
-def _table(files: dict[str, Path]) -> pd.DataFrame:
-    """One row a task and metric, from the files of what the harness gave by set.
+def _table(found: dict[str, Any]) -> pd.DataFrame:
+    """One row a task and metric, from what the harness gave by set.
 
     Raises:
-        CulnigError: one is damaged, has a metric that is NaN or infinite, or has no number where
-            that of nothing masked has one.
+        CulnigError: a metric that is NaN or infinite, one that a set lacks, or none at all.
     """
-    found = {name: read_object(file, _SCHEMA) for name, file in files.items()}
-    items = found[ORIGINAL]["n-samples"]
     for name, one in found.items():
         _check_metrics(one, name)
+    items = found[ORIGINAL]["n-samples"]
     random = [name for name in found if name not in (ORIGINAL, GENERAL)]
     rows = []
-
-    def value_of(name: str, task: str, metric: str) -> float:
-        value = found[name]["results"].get(task, {}).get(metric)
-        if isinstance(value, bool) or not isinstance(value, int | float):
-            found_in = f"{task} has {shown(value)} as {metric!r}"
-            raise damaged(files[name], f"{found_in}, expected a number")
-        return value
-
     for task, original in found[ORIGINAL]["results"].items():
         for metric, value in _metrics(original).items():
+            for other, one in found.items():
+                if metric not in _metrics(one["results"].get(task, {})):
+                    raise CulnigError(
+                        f"lm-eval gave no {metric!r} of {task!r} with {other!r}: delete that "
+                        "task's folder and evaluate it again"
+                    )
             name, _, chosen = metric.partition(",")
-            drawn = [value_of(one, task, metric) for one in random]
+            drawn = [found[one]["results"][task][metric] for one in random]
             stderr = original.get(f"{name}_stderr,{chosen}")
             rows.append(
                 {
@@ -238,12 +235,12 @@ def _table(files: dict[str, Path]) -> pd.DataFrame:
                     "metric": name if chosen == "none" else f"{name} ({chosen})",
                     "items": items.get(task, {}).get("effective", np.nan),
                     "original": value,
-                    "masked": value_of(GENERAL, task, metric),
+                    "masked": found[GENERAL]["results"][task][metric],
                     "random": np.mean(drawn),
                     "random_sd": np.std(drawn),
                     "stderr": stderr if isinstance(stderr, float) else np.nan,
                 }
             )
     if not rows:
-        raise damaged(files[ORIGINAL], "it has no metric")
+        raise CulnigError("lm-eval gave no metric: delete that task's folder and evaluate it again")
     return pd.DataFrame(rows).set_index(["task", "metric"])

@@ -18,11 +18,12 @@ from command import culnig
 from culnig_tl import report
 from culnig_tl.errors import CulnigError
 from culnig_tl.finetune_runs import finetune_run, read_curves
-from culnig_tl.harness import _table
+from culnig_tl.harness import _SCHEMA, _table
 from culnig_tl.neurons import NeuronLayout, NeuronSet
 from culnig_tl.plots import plain, plot_countries, plot_distribution, plot_layers, plot_matrix
 from culnig_tl.precision import precision_run
 from culnig_tl.runs import read_run, run_scores, run_sets, run_study
+from culnig_tl.schemas import read_object
 from culnig_tl.scores import read_tensors, write_tensors
 from culnig_tl.study import Study, study_of
 from culnig_tl.tokens import _closed
@@ -272,17 +273,25 @@ def test_what_the_harness_left(tmp_path):
     }
     for file in files.values():
         file.write_text(json.dumps(good))
-    assert _table(files).loc[("t", "acc"), "items"] == 4
+
+    def table():
+        return _table({name: read_object(file, _SCHEMA) for name, file in files.items()})
+
+    assert table().loc[("t", "acc"), "items"] == 4
     for name, content, line in (
         ("original", {}, "'results' is missing"),
-        ("original", good | {"results": {}}, "it has no metric"),
+        ("original", good | {"results": {}}, "lm-eval gave no metric: delete that task's folder"),
         ("random-0", good | {"results": {"t": []}}, "'results.t' is [], expected an object"),
-        ("random-0", good | {"results": {"t": {}}}, "t has None as 'acc,none', expected a number"),
+        (
+            "random-0",
+            good | {"results": {"t": {}}},
+            "lm-eval gave no 'acc,none' of 't' with 'random-0'",
+        ),
         ("original", good | {"n-samples": {"t": 4}}, "'n-samples.t' is 4, expected an object"),
     ):
         files[name].write_text(json.dumps(content))
         with pytest.raises(CulnigError, match=re.escape(line)):
-            _table(files)
+            table()
         files[name].write_text(json.dumps(good))
 
 
