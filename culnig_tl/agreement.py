@@ -65,9 +65,10 @@ def agreement(
     for column in (estimate, truth, "probability"):
         numbers(effects, column, "these effects", ["instance"])
     for column in (estimate, truth):
-        spread = effects.groupby("instance", sort=False)[column].agg(np.ptp)
+        values = effects.groupby("instance", sort=False)[column]
+        spread = values.agg(np.ptp)[values.size() >= FEWEST]
         none = spread.index[spread == 0]
-        if len(none) and len(effects) > len(spread):
+        if len(none):
             told = f"{column!r} is the same for all neurons of instance {none[0]!r}"
             if len(none) == len(spread):
                 raise CulnigError(

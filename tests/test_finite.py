@@ -280,7 +280,7 @@ def test_a_metric_of_the_harness_that_is_none():
         _table(found)
 
 
-def test_agreement_of_effects_that_are_none():
+def test_agreement_of_effects_that_are_none(caplog):
     frame = pd.DataFrame(
         {
             "instance": ["x"] * 3 + ["y"] * 3, "site": "q", "probability": 0.5,
@@ -294,3 +294,9 @@ def test_agreement_of_effects_that_are_none():
             agreement(bad)
     with pytest.raises(CulnigError, match="'first_order' is the same for all neurons of instance"):
         agreement(frame.assign(first_order=0.0))
+    half = frame.assign(first_order=[1.0, 2.0, 3.0, 0.0, 0.0, 0.0])
+    assert agreement(half).loc["q", "spearman"] == pytest.approx(1.0)
+    assert "'first_order' is the same for all neurons of instance 'y' (1 of 2 such)" in caplog.text
+    caplog.clear()
+    agreement(frame.iloc[[0, 1, 3]])  # too few of each to tell
+    assert caplog.text == ""
