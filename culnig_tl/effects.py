@@ -28,6 +28,7 @@ from culnig_tl.models import (
 )
 from culnig_tl.neurons import NeuronSet, hook_name
 from culnig_tl.prompts import Prompt, make_prompts
+from culnig_tl.schemas import damaged
 
 POSITIONS = ("all", "each")
 EVERY_POSITION = -1
@@ -142,7 +143,10 @@ def taylor_check(
         run = sha256_of([*about, content_hash([instance]), neurons.ids.tolist()])
         file = None if checkpoint is None else Path(checkpoint) / f"{run}.parquet"
         if file is not None and file.exists():
-            frames.append(pd.read_parquet(file))  # text and sites keep their types there
+            try:
+                frames.append(pd.read_parquet(file))  # text and sites keep their types there
+            except (OSError, ValueError) as error:
+                raise damaged(file, " ".join(str(error).split())) from error
             continue
         frame = _check_one(model, instance, neurons, positions, steps, answer_format, token_budget)
         if file is not None:

@@ -280,3 +280,15 @@ def test_mistakes(call, message):
     model = tiny.bridge("llama")
     with pytest.raises(CulnigError, match=message):
         call(model, tiny.instances()[0], some(model))
+
+
+@pytest.mark.model
+@pytest.mark.parametrize("content", [b"", b"no parquet at all"])
+def test_a_damaged_file_of_finished_effects(tmp_path, content):
+    model, instances = tiny.bridge("llama"), tiny.instances()[:1]
+    neurons = NeuronSet.of(layout_of(model), [Neuron(0, "gate", 3)])
+    taylor_check(model, instances, neurons, steps=0, checkpoint=tmp_path)
+    (file,) = tmp_path.glob("*.parquet")
+    file.write_bytes(content)
+    with pytest.raises(CulnigError, match=r"\.parquet is damaged \(.*\): delete it and give the"):
+        taylor_check(model, instances, neurons, steps=0, checkpoint=tmp_path)
