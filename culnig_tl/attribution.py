@@ -32,7 +32,7 @@ from culnig_tl.models import (
     tokenizer_of,
 )
 from culnig_tl.neurons import ATTENTION_SITES, SITES, NeuronLayout, hook_name
-from culnig_tl.prompts import Prompt, make_prompts, resolve_format
+from culnig_tl.prompts import Prompt, model_prompts, resolve_format
 from culnig_tl.scores import (
     DEFAULT_TARGETS,
     TARGETS,
@@ -93,7 +93,7 @@ def attribute(
     """
     tokenizer = tokenizer_of(model)
     answer_format = resolve_format(tokenizer, answer_format)
-    prompts = make_prompts(tokenizer, instances, answer_format)
+    prompts = model_prompts(model, instances, answer_format)
     layout = layout_of(model)
     if targets is None:
         targets = (DEFAULT_TARGETS[answer_format], *TARGETS)

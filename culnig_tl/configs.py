@@ -69,6 +69,30 @@ def read_config(config: Any) -> Any:
     return config.get_text_config()
 
 
+def most_positions(config: Any) -> int | None:
+    """The positions of a Hugging Face configuration, those that its rope scaling adds included."""
+    config = config.get_text_config()
+    most = getattr(config, "max_position_embeddings", None)
+    if not isinstance(most, int) or most < 1:
+        return None
+    rope = getattr(config, "rope_parameters", None) or getattr(config, "rope_scaling", None) or {}
+    for part in (rope, *(value for value in rope.values() if isinstance(value, dict))):
+        original, factor = (part.get(key) for key in ("original_max_position_embeddings", "factor"))
+        if original and factor:
+            most = max(most, int(original * factor))
+    return most
+
+
+def end_ids(hf_model: Any) -> frozenset[int]:
+    """The tokens at which a model's configuration and its generation configuration end a text."""
+    config = hf_model.config
+    found: set[int] = set()
+    for one in (config, config.get_text_config(), getattr(hf_model, "generation_config", None)):
+        ends = getattr(one, "eos_token_id", None)
+        found |= set(ends if isinstance(ends, list | tuple) else () if ends is None else (ends,))
+    return frozenset(int(end) for end in found if end is not None and int(end) >= 0)
+
+
 def first_layers(config: Any, layers: int) -> Any:
     """A copy of a configuration with only its first layers, in what it says of each layer too."""
     part = copy.deepcopy(config)

@@ -27,7 +27,7 @@ from culnig_tl.models import (
     tokenizer_of,
 )
 from culnig_tl.neurons import NeuronSet, hook_name
-from culnig_tl.prompts import Prompt, make_prompts
+from culnig_tl.prompts import Prompt, model_prompts
 from culnig_tl.schemas import damaged
 
 POSITIONS = ("all", "each")
@@ -222,7 +222,7 @@ def _prompt(
     check_set(model, neurons)
     if not len(neurons):
         raise CulnigError(f"the set {neurons.name!r} is empty: there is no effect to measure")
-    (prompt,) = make_prompts(tokenizer_of(model), [instance], answer_format)
+    (prompt,) = model_prompts(model, [instance], answer_format)
     return prompt
 
 

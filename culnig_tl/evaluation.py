@@ -23,7 +23,7 @@ from culnig_tl.models import (
 )
 from culnig_tl.neurons import NeuronSet
 from culnig_tl.processes import gathered, my_share
-from culnig_tl.prompts import Prompt, make_prompts
+from culnig_tl.prompts import Prompt, model_prompts
 
 # Rows of [d_vocab] in memory at a time: 512 with a vocabulary of 262,144 are 0.5 GiB, twice.
 UNEMBEDDED_AT_ONCE = 512
@@ -66,8 +66,7 @@ def evaluate(
         CulnigError: bad instances, a neuron set of another model, not enough memory, or a
             log-probability that is NaN or infinite (with the instance's id).
     """
-    tokenizer = tokenizer_of(model)
-    prompts = make_prompts(tokenizer, instances, answer_format)
+    prompts = model_prompts(model, instances, answer_format)
     lengths = [len(prompt.tokens) for prompt in prompts]
     if token_budget is None:
         token_budget = fitting_budget(model, max(lengths), gradients=False)

@@ -21,6 +21,7 @@ from transformers.trainer_utils import get_last_checkpoint
 from culnig_tl.batches import pad_batch
 from culnig_tl.checks import check_count
 from culnig_tl.comparison import metric_values
+from culnig_tl.configs import most_positions
 from culnig_tl.errors import CulnigError
 from culnig_tl.evaluation import evaluate
 from culnig_tl.files import package_versions, process_count, sha256_of, write_json
@@ -29,7 +30,7 @@ from culnig_tl.instances import Instance, content_hash, stable_random
 from culnig_tl.model_files import copy_processor_files
 from culnig_tl.models import default_device, save_hf_model, wrap_model
 from culnig_tl.modules import ModuleSet, module_weights
-from culnig_tl.prompts import Prompt, make_prompts
+from culnig_tl.prompts import Prompt, check_lengths, make_prompts
 from culnig_tl.run_files import TRAINING
 from culnig_tl.runs import check_arguments, read_evaluation, write_evaluation
 from culnig_tl.schemas import read_frame
@@ -114,6 +115,12 @@ def finetune(
     began = time.monotonic()
     task = train[0].task
     tokenised = make_prompts(tokenizer, train, answer_format)
+    lengths = {f"instance {p.instance.id}": len(p.tokens) + len(p.label) for p in tokenised}
+    lengths |= {
+        f"instance {p.instance.id}": p.longest
+        for p in make_prompts(tokenizer, tests, answer_format)
+    }
+    check_lengths(most_positions(hf_model.config), lengths)
     device = device or default_device()
 
     def measure(model: Any, step: int) -> float:

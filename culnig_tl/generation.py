@@ -11,8 +11,16 @@ from culnig_tl.batches import fitting_budget, in_batches, pad_batch
 from culnig_tl.checks import check_count
 from culnig_tl.errors import CulnigError
 from culnig_tl.finite import check_finite
-from culnig_tl.models import HookedModel, PrefixCache, kept_logits, tokenizer_of
+from culnig_tl.models import (
+    HookedModel,
+    PrefixCache,
+    kept_logits,
+    model_end_tokens,
+    position_limit,
+    tokenizer_of,
+)
 from culnig_tl.neurons import NeuronSet
+from culnig_tl.prompts import check_lengths
 
 
 def generate(
@@ -43,8 +51,9 @@ def generate(
         The new token ids of each sequence, in their order.
 
     Raises:
-        CulnigError: an empty sequence, `max_new_tokens` below 1, a set of another model, not
-            enough memory, or logits that are NaN or infinite.
+        CulnigError: an empty sequence, one that does not leave `max_new_tokens` of the model's
+            positions, `max_new_tokens` below 1, a set of another model, not enough memory, or
+            logits that are NaN or infinite.
     """
     check_count("max_new_tokens", max_new_tokens, 1)
     empty = [number for number, sequence in enumerate(sequences) if not len(sequence)]
@@ -52,6 +61,15 @@ def generate(
         raise CulnigError(f"sequence {empty[0]} has no token: give a prompt")
     if names is None:
         names = [f"sequence {number}" for number in range(len(sequences))]
+    check_lengths(
+        position_limit(model),
+        {
+            f"{names[number]}, {len(sequence)} tokens with max_new_tokens {max_new_tokens}": (
+                len(sequence) + max_new_tokens - 1  # the last is not read again
+            )
+            for number, sequence in enumerate(sequences)
+        },
+    )
     lengths = [len(sequence) + max_new_tokens for sequence in sequences]
     if token_budget is None:
         token_budget = fitting_budget(model, max(lengths, default=1), gradients=False)
@@ -68,9 +86,10 @@ def generate(
 
 
 def end_tokens(model: HookedModel) -> set[int]:
-    """The tokens that end a text or a turn of a chat."""
+    """The tokens that end a text or a turn of a chat: the tokenizer's, those that the model's
+    configuration and `generation_config` name, and those by which chats are known to end."""
     tokenizer = tokenizer_of(model)
-    known = {tokenizer.eos_token_id}
+    known = {tokenizer.eos_token_id, *model_end_tokens(model)}
     # Chat models end a turn with a token of their own, which is not always the tokenizer's end.
     for text in ("<end_of_turn>", "<|im_end|>", "<|eot_id|>", "<|end|>", "<|endoftext|>"):
         token = tokenizer.convert_tokens_to_ids(text)

@@ -27,7 +27,14 @@ from transformer_lens.model_bridge import TransformerBridge
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from culnig_tl.checks import check_choice, check_count
-from culnig_tl.configs import count_neurons, hub_errors, no_gate, text_model
+from culnig_tl.configs import (
+    count_neurons,
+    end_ids,
+    hub_errors,
+    most_positions,
+    no_gate,
+    text_model,
+)
 from culnig_tl.embedded import EMBEDDED_HUB_NAME, EMBEDDED_NAME, SHA256, embedded_folder
 from culnig_tl.errors import CulnigError
 from culnig_tl.faithful import (
@@ -65,6 +72,8 @@ class _Known:
     revision: str
     tokenizer: Any
     comparison: Comparison
+    positions: int | None = None
+    ends: frozenset[int] = frozenset()
 
 
 _log = logging.getLogger(__name__)
@@ -263,6 +272,7 @@ def wrap_model(
     model, comparison = _faithful(on_device, tokenizer, label, model_class, device)
     commit = getattr(hf_model.config, "_commit_hash", None)
     _KNOWN[model] = _Known(label, revision or commit or "unknown", tokenizer, comparison)
+    _keep_limits(model, hf_model)
     return model.eval()
 
 
@@ -320,6 +330,29 @@ def _faithful(
 
 def _has_adapters(hf_model: Any) -> bool:
     return any("lora_" in name for name, _ in hf_model.named_parameters())
+
+
+def _keep_limits(model: HookedModel, hf_model: Any) -> None:
+    """Keep what a hooked model does not say of itself: its positions, and what ends its texts."""
+    positions = most_positions(hf_model.config)
+    known = _KNOWN[model]
+    _KNOWN[model] = replace(known, positions=positions, ends=end_ids(hf_model))
+    native = HookedTransformer is not None and isinstance(model, HookedTransformer)
+    if native and positions and model.cfg.positional_embedding_type == "rotary":
+        # Its own cap is lower for some models; tables and masks grow with what is run.
+        model.cfg.n_ctx = positions
+
+
+def position_limit(model: HookedModel) -> int | None:
+    """How many tokens a text may have; None where there is no limit."""
+    known = _KNOWN.get(model)
+    return known.positions if known else None
+
+
+def model_end_tokens(model: HookedModel) -> frozenset[int]:
+    """The tokens at which the model's own configuration ends a text."""
+    known = _KNOWN.get(model)
+    return known.ends if known else frozenset()
 
 
 def tokenizer_of(model: HookedModel) -> Any:

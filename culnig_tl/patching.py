@@ -20,7 +20,7 @@ from culnig_tl.finite import check_finite
 from culnig_tl.instances import Instance, country_in_text
 from culnig_tl.models import HookedModel, tokenizer_of
 from culnig_tl.neurons import NeuronSet, hook_name
-from culnig_tl.prompts import Prompt, make_prompts, resolve_format
+from culnig_tl.prompts import Prompt, model_prompts, resolve_format
 
 ALIGN = ("end", "refuse")
 Key = tuple[int, str]
@@ -190,7 +190,7 @@ class _Pair:
 
         def prompts(instance: Instance) -> tuple[Prompt, Prompt]:
             both = [replace(instance, options=answers, answer=i, labels=("A", "B")) for i in (0, 1)]
-            first, second = make_prompts(tokenizer, both, answer_format)
+            first, second = model_prompts(model, both, answer_format)
             return first, second
 
         own, there = prompts(source), prompts(target)

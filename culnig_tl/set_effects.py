@@ -18,9 +18,9 @@ from culnig_tl.errors import CulnigError
 from culnig_tl.evaluation import evaluate
 from culnig_tl.frames import check_columns, numbers
 from culnig_tl.instances import Instance
-from culnig_tl.models import HookedModel, tokenizer_of
+from culnig_tl.models import HookedModel
 from culnig_tl.neurons import NeuronSet
-from culnig_tl.prompts import make_prompts
+from culnig_tl.prompts import model_prompts
 
 # The largest share of P that double precision tells from all of it: 36.7 nats.
 MOST_SHARE = 1 - 2.0**-53
@@ -78,7 +78,7 @@ def interaction(
     )
     joint = []
     with frozen(model), torch.no_grad(), ablate(model, neurons):
-        for prompt in make_prompts(tokenizer_of(model), instances, answer_format):
+        for prompt in model_prompts(model, instances, answer_format):
             joint.append(float(log_probability(model, prompt)))
     sums["joint"] = sums["probability"] - np.exp(joint)
     sums["joint_nats"] = np.log(sums["probability"]) - joint

@@ -3,15 +3,18 @@
 import logging
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
+from culnig_tl.chat import chat_text, without_reasoning
 from culnig_tl.comparison import compare
 from culnig_tl.errors import CulnigError
 from culnig_tl.frames import write_frame
 from culnig_tl.generation import generate
 from culnig_tl.models import HookedModel, tokenizer_of
 from culnig_tl.neurons import NeuronSet
+from culnig_tl.prompts import chat_tokens, check_text
 from culnig_tl.run_files import REPLIES
 from culnig_tl.runs import (
     check_arguments,
@@ -51,7 +54,7 @@ def answer_questions(
         raise CulnigError("no questions: load some first (load_short_questions)")
     tokenizer = tokenizer_of(model)
     chat = bool(getattr(tokenizer, "chat_template", None))
-    sequences = [_tokens(tokenizer, question.prompt, chat) for question in questions]
+    sequences = [_tokens(tokenizer, question, chat) for question in questions]
     stop = None if chat else _is_line
     names = [f"question {question.id}" for question in questions]
     written = generate(
@@ -59,7 +62,7 @@ def answer_questions(
     )
     rows = []
     for question, tokens in zip(questions, written, strict=True):
-        reply = tokenizer.decode(tokens, skip_special_tokens=True).strip()
+        reply = _reply(tokenizer, tokens)
         rows.append(
             {
                 "id": question.id,
@@ -130,17 +133,26 @@ def short_answers_run(
     return table
 
 
-def _tokens(tokenizer: object, prompt: str, chat: bool) -> list[int]:
+def _tokens(tokenizer: Any, question: ShortQuestion, chat: bool) -> list[int]:
+    where = f"question {question.id}"
+    check_text(tokenizer, question.prompt, where)
     if chat:
-        turns = [{"role": "user", "content": prompt}]
-        text = tokenizer.apply_chat_template(  # type: ignore[attr-defined]
-            turns, tokenize=False, add_generation_prompt=True, enable_thinking=False
-        )
-        return list(tokenizer(text, add_special_tokens=False)["input_ids"])  # type: ignore[operator]
+        return chat_tokens(tokenizer, chat_text(tokenizer, question.prompt, where=where))
     # Behind `Answer:` it goes on, behind a question it answers in the next line.
-    text = prompt.rstrip()
+    text = question.prompt.rstrip()
     text += "" if text.endswith((":", "：")) else "\n"
-    return list(tokenizer(text)["input_ids"])  # type: ignore[operator]
+    return list(tokenizer(text)["input_ids"])
+
+
+def _reply(tokenizer: Any, tokens: Sequence[int]) -> str:
+    """The text of an answer, without the reasoning that a model may write before it."""
+    whole = tokenizer.decode(tokens)
+    answer = without_reasoning(whole)
+    if answer == whole:
+        return tokenizer.decode(tokens, skip_special_tokens=True).strip()
+    for special in tokenizer.all_special_tokens:
+        answer = answer.replace(special, "")
+    return answer.strip()
 
 
 def _is_line(text: str) -> bool:

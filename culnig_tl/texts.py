@@ -26,10 +26,12 @@ from culnig_tl.models import (
     identity_of,
     kept_residuals,
     layout_of,
+    position_limit,
     tokenizer_of,
 )
 from culnig_tl.neurons import NeuronLayout, NeuronSet, hook_name
 from culnig_tl.processes import add_up, my_share
+from culnig_tl.prompts import check_lengths
 
 
 def activation_shares(
@@ -194,6 +196,8 @@ def _windows(model: HookedModel, texts: Mapping[str, Sequence[str]], context: in
         flat = [token for line in tokenised for token in line]
         if not flat:
             raise CulnigError(f"group {name!r} has no token: give it a text, or leave it out")
+        longest = min(context, len(flat)) + len(begin)
+        check_lengths(position_limit(model), {f"a window of context {context}": longest})
         windows += [
             _Window(group, f"group {name!r}, token {start}", begin, flat[start : start + context])
             for start in range(0, len(flat), context)

@@ -10,7 +10,7 @@ from culnig_tl.errors import CulnigError
 from culnig_tl.instances import Instance
 from culnig_tl.models import HookedModel, tokenizer_of
 from culnig_tl.neurons import NeuronSet
-from culnig_tl.prompts import make_prompts
+from culnig_tl.prompts import model_prompts
 
 
 class LocalHTML(str):
@@ -36,7 +36,7 @@ def token_attribution(
     if not len(neurons):
         raise CulnigError(f"the set {neurons.name!r} is empty: there is nothing to colour")
     tokenizer = tokenizer_of(model)
-    (prompt,) = make_prompts(tokenizer, [instance], answer_format)
+    (prompt,) = model_prompts(model, [instance], answer_format)
     shares, _ = position_shares(model, prompt, neurons)
     scores = torch.from_numpy(shares)
     layers = torch.tensor(neurons.frame()["layer"].to_list())
