@@ -17,7 +17,7 @@ from culnig_tl.batches import fitting_budget, flat_positions, pad_batch
 from culnig_tl.checkpoints import add_batches
 from culnig_tl.checks import check_choice
 from culnig_tl.errors import CulnigError
-from culnig_tl.files import package_versions, sha256_of
+from culnig_tl.files import package_versions
 from culnig_tl.finite import check_finite
 from culnig_tl.instances import Instance, content_hash
 from culnig_tl.models import (
@@ -142,7 +142,7 @@ def attribute(
             work,
             add,
             sums,
-            sha256_of([_MEANING, provenance | {"model": identity_of(model)}]),
+            {"meaning": _MEANING, **provenance, "model": identity_of(model)},
             "Attribution",
             checkpoint,
             checkpoint_seconds,

@@ -20,7 +20,7 @@ from culnig_tl.modules import CHOICES
 from culnig_tl.neurons import NeuronSet
 from culnig_tl.precision import precision_run
 from culnig_tl.report import table_rows
-from culnig_tl.runs import read_run
+from culnig_tl.runs import write_run_report
 from culnig_tl.short_answers import short_answers_run
 from culnig_tl.study import GENERAL
 from culnig_tl.verify import verify_run
@@ -35,7 +35,7 @@ def report(
     run_folder: RunFolder,
 ) -> None:
     """Write the report of a finished run again, from its files. No model needed."""
-    print_comparison(read_run(run_folder))
+    print_comparison(write_run_report(run_folder))
     _print_report(run_folder)
 
 

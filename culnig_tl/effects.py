@@ -78,8 +78,14 @@ def exact_effects(
     lengths = [len(prompt.sequence)] * len(cuts)
     if token_budget is None:
         token_budget = fitting_budget(model, lengths[0], gradients=False)
-    made_from = (identity_of(model), package_versions(), content_hash([instance]))
-    run = sha256_of([*made_from, answer_format, positions, neurons.ids.tolist()])
+    made_from = {
+        "model": identity_of(model),
+        "versions": package_versions(),
+        "instance": content_hash([instance]),
+        "answer_format": answer_format,
+        "positions": positions,
+        "neurons": sha256_of(neurons.ids.tolist()),
+    }
     values = torch.zeros(2, len(cuts), dtype=torch.float64)
 
     def work(rows: list[int]) -> np.ndarray:
@@ -95,7 +101,7 @@ def exact_effects(
             work,
             add,
             {"values": values},
-            run,
+            made_from,
             "Exact effects",
             checkpoint,
             SAVE_SECONDS,

@@ -3,7 +3,6 @@
 import hashlib
 import logging
 import shutil
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ import platformdirs
 from rich.console import Console
 
 from culnig_tl.errors import CulnigError
+from culnig_tl.files import clear_half_written, half_written_name
 
 EMBEDDED_NAME = "gemma-3-270m"
 EMBEDDED_HUB_NAME = "google/gemma-3-270m"
@@ -28,8 +28,8 @@ def embedded_folder() -> Path:
     Raises:
         CulnigError: the extra `demo` is not installed, or the file's SHA-256 is another.
     """
-    folder = Path(platformdirs.user_cache_dir("culnig_tl")) / f"{EMBEDDED_NAME}-{SHA256[:8]}"
-    if (folder / "model.safetensors").is_file():
+    folder = _folder()
+    if embedded_is_here():
         return folder
     try:
         import gguf  # noqa: F401  (transformers needs it to read the file)
@@ -41,7 +41,9 @@ def embedded_folder() -> Path:
         ) from error
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        work = Path(tempfile.mkdtemp(prefix=".converting-", dir=folder.parent))
+        clear_half_written(folder.parent)
+        work = folder.with_name(half_written_name())
+        work.mkdir()
     except OSError as error:
         raise CulnigError(
             f"cannot write the cache folder {folder.parent}: {error.strerror}; set XDG_CACHE_HOME"
@@ -57,11 +59,20 @@ def embedded_folder() -> Path:
         try:
             (work / "out").rename(folder)
         except OSError:  # another process was faster
-            if not (folder / "model.safetensors").is_file():
+            if not embedded_is_here():
                 raise
     finally:
         shutil.rmtree(work, ignore_errors=True)
     return folder
+
+
+def embedded_is_here() -> bool:
+    """Whether the checkpoint is converted already."""
+    return (_folder() / "model.safetensors").is_file()
+
+
+def _folder() -> Path:
+    return Path(platformdirs.user_cache_dir("culnig_tl")) / f"{EMBEDDED_NAME}-{SHA256[:8]}"
 
 
 def check_sha256(path: Path, expected: str) -> None:

@@ -9,12 +9,12 @@ from culnig_tl.checks import check_number
 from culnig_tl.configs import count_neurons
 from culnig_tl.errors import CulnigError
 from culnig_tl.files import package_versions, write_json
+from culnig_tl.folders import finished_study
 from culnig_tl.model_files import copy_processor_files
 from culnig_tl.models import save_hf_model
 from culnig_tl.modules import module_weights
 from culnig_tl.neurons import NeuronSet
-from culnig_tl.runs import check_finished, load_study_hf_model, run_sets
-from culnig_tl.study import study_of
+from culnig_tl.runs import load_study_hf_model, run_sets
 
 # Where a site's rows are: its own matrix, and in the joint one after those of these sites.
 _MATRICES = {
@@ -78,17 +78,18 @@ def export_run(
     """
     out, to = Path(out), Path(to)
     check_number("factor", factor)
-    check_finished(out)
+    run, study = finished_study(out, numbers=False)
     if to.exists():
         raise CulnigError(f"{to} is there already: choose another folder, or delete it")
-    study = study_of(out)
-    if neurons is None:
-        (neurons,) = run_sets(out, "general")
+    (own,) = run_sets(out, "general")
+    neurons = own if neurons is None else neurons
+    neurons.check_layout(own.layout)
     hf_model, tokenizer = load_study_hf_model(study)
     scale_weights(hf_model, neurons, factor)
     save_hf_model(hf_model, tokenizer, to)
     copy_processor_files(hf_model, to)
     neurons.save(to / "neurons.json")
     about = {"model": study.model, "revision": study.revision, "factor": factor}
+    about |= {"weights": run["model"].get("weights")}
     write_json(to / "export.json", about | {"versions": package_versions()})
     return neurons

@@ -8,12 +8,15 @@ import json
 import os
 import platform
 import re
-import tempfile
+import secrets
+import shutil
+import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
+import psutil
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -33,6 +36,14 @@ _LFS_POINTER = b"version https://git-lfs"
 # gzip, zip and spreadsheets, bzip2, xz, zstandard.
 _COMPRESSED = (b"\x1f\x8b", b"PK\x03\x04", b"BZh", b"\xfd7zXZ", b"\x28\xb5\x2f\xfd")
 _PACKAGES = ("culnig-tl", "transformer-lens", "torch", "transformers", "numpy", "pandas")
+# Raised when this package computes other numbers than before; no run goes on over such a change.
+NUMBERS = 1
+# What is half written has a name of this one form: a hash of the machine's name, the process, and
+# something random.
+_HALF_WRITTEN = re.compile(r"\.culnig-([0-9a-f]{8})-([1-9][0-9]*)-[0-9a-f]{8}(\.\w+)?")
+# The machine's boot time, from which a process's start is reckoned, is known to a second or so.
+_CLOCK = 2.0
+_DAY = 24 * 3600.0
 
 
 def process_count() -> int:
@@ -60,26 +71,79 @@ def write_atomically(
     if process_rank() and not every_process:
         return
     path = Path(path)
+    with half_written(path) as temporary:
+        try:
+            write(temporary)
+            os.chmod(temporary, 0o644)
+            os.replace(temporary, path)
+        except OSError as error:  # the disk is full, or `path` is a folder
+            raise CulnigError(
+                f"cannot write {path}: {error.strerror}; choose another name or make room"
+            ) from error
+
+
+@contextlib.contextmanager
+def half_written(path: Path) -> Iterator[Path]:
+    """A new empty file beside `path` to write to; it is gone at the end of the `with`, unless it
+    was renamed. A process that is killed leaves it: see `clear_half_written`.
+
+    Raises:
+        CulnigError: the folder cannot be written.
+    """
+    temporary = path.with_name(half_written_name(path.suffix))
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(
-            dir=path.parent, prefix=f".{path.name}-", suffix=path.suffix
-        )
+        temporary.touch(exist_ok=False)
     except OSError as error:
         raise CulnigError(
             f"cannot write {path}: {error.strerror}; choose a folder you may write to"
         ) from error
-    os.close(handle)
     try:
-        write(Path(temporary))
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except OSError as error:  # the disk is full, or `path` is a folder
-        raise CulnigError(
-            f"cannot write {path}: {error.strerror}; choose another name or make room"
-        ) from error
+        yield temporary
     finally:
-        Path(temporary).unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
+
+
+def half_written_name(suffix: str = "") -> str:
+    """A name for a file or folder that is being written, to be renamed when it is whole."""
+    suffix = suffix if re.fullmatch(r"\.\w+", suffix) else ""
+    return f".culnig-{_machine()}-{os.getpid()}-{secrets.token_hex(4)}{suffix}"
+
+
+def clear_half_written(folder: Path, deep: bool = False) -> None:
+    """Delete what killed processes left half written in `folder`; `deep`: below it too.
+
+    Only names of `half_written_name`, and never those of a process that still lives: on this
+    machine that is asked, on another one a day must have passed since the last change.
+    """
+    found = folder.rglob(".culnig-*") if deep else folder.glob(".culnig-*")
+    for path in list(found):
+        with contextlib.suppress(OSError):  # another process was faster, or we may not
+            if not _is_abandoned(path):
+                continue
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
+def _is_abandoned(path: Path) -> bool:
+    name = _HALF_WRITTEN.fullmatch(path.name)
+    if name is None or path.is_symlink():
+        return False
+    changed = path.stat().st_mtime
+    if name[1] != _machine():
+        return time.time() - changed > _DAY
+    try:
+        process = psutil.Process(int(name[2]))
+        dead = process.status() == psutil.STATUS_ZOMBIE
+        # One that began later only has the same number.
+        return dead or process.create_time() > changed + _CLOCK
+    except (psutil.NoSuchProcess, OverflowError):
+        return True
+    except psutil.Error:
+        return False
+
+
+def _machine() -> str:
+    return hashlib.sha256(platform.node().encode()).hexdigest()[:8]
 
 
 def write_json(path: Path, content: Any) -> None:
@@ -192,9 +256,21 @@ def sha256_of(content: Any) -> str:
     return hashlib.sha256(text.encode("utf-8")).hexdigest()
 
 
+def first_difference(before: Any, now: Any, where: str = "") -> tuple[str, Any, Any] | None:
+    """Where two contents of JSON first differ (`model.weights`), and both values there; or None."""
+    before, now = (json.loads(json.dumps(content)) for content in (before, now))
+    if isinstance(before, dict) and isinstance(now, dict):
+        for key in dict.fromkeys((*now, *before)):
+            found = first_difference(before.get(key), now.get(key), f"{where}.{key}".lstrip("."))
+            if found is not None:
+                return found
+        return None
+    return None if before == now else (where, before, now)
+
+
 def package_versions() -> dict[str, str]:
-    """The versions of Python and of the packages on which a result depends."""
-    versions = {"python": platform.python_version()}
+    """The versions of Python and of the packages on which a result depends, and `NUMBERS`."""
+    versions = {"numbers": str(NUMBERS), "python": platform.python_version()}
     for package in _PACKAGES:
         try:
             versions[package] = importlib.metadata.version(package)

@@ -15,23 +15,24 @@ import pandas as pd
 from culnig_tl.checks import check_choice, check_file_name
 from culnig_tl.configs import skeleton
 from culnig_tl.errors import CulnigError
-from culnig_tl.finetuning import divide, finetune
+from culnig_tl.files import clear_half_written, process_count
+from culnig_tl.finetuning import check_finetuning, divide, finetune
+from culnig_tl.folders import finished_study, note_arguments, set_hashes
 from culnig_tl.frames import numbers, write_frame
-from culnig_tl.instances import Instance
+from culnig_tl.instances import Instance, content_hash
 from culnig_tl.modules import CHOICES, ModuleSet, select_modules
 from culnig_tl.paper import PAPER_MODELS
+from culnig_tl.prompts import model_prompts
 from culnig_tl.run_files import TRAINING
 from culnig_tl.runs import (
-    check_arguments,
-    check_finished,
     evaluate_once,
     load_study_hf_model,
     load_study_model,
-    read_run,
     run_sets,
+    write_run_report,
 )
 from culnig_tl.schemas import read_frame, read_object
-from culnig_tl.study import Study, study_of
+from culnig_tl.study import Study
 from culnig_tl.tasks import TASKS, load_task
 
 CULTURAL = ("everyday", "blend", "culturalbench", "normad", "worldvaluesbench")
@@ -86,14 +87,17 @@ def finetune_run(
 
     Raises:
         CulnigError: not a finished run, unknown choices, the folder holds a comparison with
-            other arguments, or as `finetune`.
+            other arguments or data, or as `finetune`, before anything is evaluated.
     """
     out = Path(out)
-    check_finished(out)
+    if process_count() > 1:
+        raise CulnigError("fine-tuning runs in one process: start it without torchrun")
     for choice in which:
         check_choice("choice", choice, (*CHOICES, ALL))
     check_file_name("the task", task)
-    study, folder = study_of(out), out / "finetune" / task
+    _, study = finished_study(out)
+    folder = out / "finetune" / task
+    (neurons,) = run_sets(out, "general")
     train, tests = finetune_data(study, task, data, train_limit, test_limit, culture_limit)
     arguments = {
         "share": share,
@@ -103,21 +107,32 @@ def finetune_run(
         "lora": lora,
         "train": len(train),
         "tests": len(tests),
+        "train_hash": content_hash(train),
+        "tests_hash": content_hash(tests),
+        "sets": set_hashes([neurons]),
     }
-    check_arguments(folder / "comparison.json", arguments)
-    start = folder / "start.csv"
-    before = evaluate_once(
-        None if start.exists() else load_study_model(study), study, tests, None, start
-    )
+    check_finetuning(train, tests, steps, batch, accumulation, evaluate_every, lora)
+    chosen = {
+        (choice, seed): select_modules(neurons, study.model, share, choice, seed)
+        for choice, seed in product(which, seeds)
+        if choice != ALL
+    }
+    note_arguments(folder / "comparison.json", arguments)
+    clear_half_written(folder, deep=True)
+    start, model = folder / "start.csv", None
+    if not start.exists():
+        model = load_study_model(study)
+        model_prompts(model, [*train, *tests], study.answer_format)
+    before = evaluate_once(model, study, tests, None, start)
+    del model
     combinations = list(product(which, learning_rates, seeds))
     for number, (choice, rate, seed) in enumerate(combinations, start=1):
         place = folder / f"{choice}-{rate:g}-{seed}"
         if (place / "scores.csv").exists():
             continue
         _log.info("fine-tuning %s (%d of %d)", place.name, number, len(combinations))
-        modules = None
-        if choice != ALL:
-            modules = run_modules(out, share, choice, seed)
+        modules = chosen.get((choice, seed))
+        if modules is not None:
             modules.save(place / "modules.json")
         hf_model, tokenizer = load_study_hf_model(study)
         finetune(
@@ -148,7 +163,7 @@ def finetune_run(
     table = finetune_table(curves)
     write_frame(curves, folder / "curves.csv")
     write_frame(table, folder / "table.csv", index=True)
-    read_run(out)
+    write_run_report(out)
     return table
 
 
@@ -189,9 +204,9 @@ def run_modules(out: str | Path, share: float, which: str, seed: int) -> ModuleS
         CulnigError: not a finished run, or as `select_modules`.
     """
     out = Path(out)
-    check_finished(out)
+    _, study = finished_study(out, numbers=False)
     (neurons,) = run_sets(out, "general")
-    return select_modules(neurons, study_of(out).model, share, which, seed)
+    return select_modules(neurons, study.model, share, which, seed)
 
 
 def training_memory(share: float) -> pd.DataFrame:

@@ -25,14 +25,16 @@ from culnig_tl.configs import most_positions
 from culnig_tl.errors import CulnigError
 from culnig_tl.evaluation import evaluate
 from culnig_tl.files import package_versions, process_count, sha256_of, write_json
+from culnig_tl.folders import note_arguments
 from culnig_tl.frames import write_frame
+from culnig_tl.identity import weights_in
 from culnig_tl.instances import Instance, content_hash, stable_random
 from culnig_tl.model_files import copy_processor_files
 from culnig_tl.models import default_device, save_hf_model, wrap_model
 from culnig_tl.modules import ModuleSet, module_weights
 from culnig_tl.prompts import Prompt, check_lengths, make_prompts
 from culnig_tl.run_files import TRAINING
-from culnig_tl.runs import check_arguments, read_evaluation, write_evaluation
+from culnig_tl.runs import read_evaluation, write_evaluation
 from culnig_tl.schemas import read_frame
 
 IGNORED = -100  # a label that does not count in the loss
@@ -95,7 +97,7 @@ def finetune(
     """
     if process_count() > 1:
         raise CulnigError("fine-tuning runs in one process: start it without torchrun")
-    _check(train, tests, steps, batch, accumulation, evaluate_every)
+    check_finetuning(train, tests, steps, batch, accumulation, evaluate_every, lora)
     out = Path(out)
     kinds = {"modules": None if modules is None else [str(m) for m in modules.modules]}
     arguments = kinds | {
@@ -106,10 +108,11 @@ def finetune(
         "evaluate_every": evaluate_every,
         "answer_format": answer_format,
         "lora": lora,
+        "weights": weights_in(hf_model, tokenizer),
         "train": {"instances": len(train), "hash": content_hash(list(train))},
         "tests": {"instances": len(tests), "hash": content_hash(list(tests))},
     }
-    check_arguments(out / "finetune.json", arguments)
+    note_arguments(out / "finetune.json", arguments)
     if (out / "scores.csv").exists():
         return read_frame(out / "scores.csv", TRAINING).set_index(["step", "task"])
     began = time.monotonic()
@@ -312,11 +315,16 @@ def _trainable(hf_model: Any, modules: ModuleSet | None, lora: int) -> tuple[lis
     return names, hf_model
 
 
-def _with_adapters(hf_model: Any, matrices: Sequence[str], rank: int) -> Any:
+def _peft() -> Any:
     try:
         import peft
     except ImportError as error:
         raise CulnigError("lora needs the package peft: pip install 'culnig-tl[lora]'") from error
+    return peft
+
+
+def _with_adapters(hf_model: Any, matrices: Sequence[str], rank: int) -> Any:
+    peft = _peft()
     targets = [name.removesuffix(".weight") for name in matrices if name.endswith(".weight")]
     return peft.get_peft_model(
         hf_model,
@@ -396,14 +404,22 @@ def _place(instance: Instance) -> tuple[str, str, str]:
     return instance.task, instance.split, _item(instance)
 
 
-def _check(
+def check_finetuning(
     train: Sequence[Instance],
     tests: Sequence[Instance],
     steps: int,
     batch: int,
     accumulation: int,
     evaluate_every: int,
+    lora: int = 0,
 ) -> None:
+    """Refuse what `finetune` could not do with these; arguments as there.
+
+    Raises:
+        CulnigError: as `finetune`.
+    """
+    if lora:
+        _peft()
     if not train:
         raise CulnigError("no instances to train on: load some first")
     task = train[0].task

@@ -1,10 +1,11 @@
 """lm-evaluation-harness: any of its tasks with a run's neurons masked, through weights alone."""
 
 import contextlib
+import importlib.metadata
 import json
 import logging
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +15,20 @@ import pandas as pd
 from culnig_tl.checks import check_count, check_file_name
 from culnig_tl.errors import CulnigError
 from culnig_tl.export import scale_weights
-from culnig_tl.files import process_count, write_json
+from culnig_tl.files import (
+    clear_half_written,
+    process_count,
+    sha256_of,
+    write_json,
+)
+from culnig_tl.folders import finished_study, note_arguments, set_hashes
 from culnig_tl.frames import write_frame
+from culnig_tl.identity import files_hash
 from culnig_tl.models import default_device
 from culnig_tl.neurons import NeuronSet
-from culnig_tl.runs import check_arguments, check_finished, load_study_hf_model, run_sets
+from culnig_tl.runs import load_study_hf_model, run_sets
 from culnig_tl.schemas import read_object
-from culnig_tl.study import GENERAL, Study, study_of
+from culnig_tl.study import GENERAL, Study
 
 ORIGINAL = "original"
 # Resamples for the standard error of metrics that are no means; the harness takes ten times more.
@@ -70,15 +78,16 @@ def lm_eval_run(
             infinite.
     """
     out = Path(out)
-    check_finished(out)
     if process_count() > 1:
         raise CulnigError("lm-eval runs in one process: start it without torchrun")
     for what, value in (("seeds", seeds), ("batch_size", batch_size)):
         check_count(what, value, 1)
-    study = study_of(out)
-    random = (run_sets(out, "random") or run_sets(out, "matched"))[:seeds]
-    sets = {ORIGINAL: None, **{neurons.name: neurons for neurons in run_sets(out, "general")}}
-    sets |= {neurons.name: neurons for neurons in random}
+    _, study = finished_study(out)
+    random = run_sets(out, "random") or run_sets(out, "matched")
+    check_count("seeds", seeds, 1, len(random), unit="random sets, as many as the run has")
+    (culture,) = run_sets(out, "general")
+    sets = {ORIGINAL: None, culture.name: culture}
+    sets |= {neurons.name: neurons for neurons in random[:seeds]}
     if not tasks:
         raise CulnigError("no task: give names of lm-eval's tasks with --tasks")
     for task in tasks:
@@ -90,6 +99,8 @@ def lm_eval_run(
         "few_shot": few_shot,
         "apply_chat_template": apply_chat_template,
         "factor": study.factor,
+        "include": None if include_path is None else files_hash(Path(include_path)),
+        "sets": set_hashes([culture]),
     }
     left_of = {
         name: [task for task in tasks if not _file(out, task, name).exists()] for name in sets
@@ -102,8 +113,14 @@ def lm_eval_run(
                 f"lm-eval has no task {unknown[0]!r}: 'lm-eval ls tasks' lists them; for your "
                 "own, give their folder with --include-path"
             )
+        arguments["lm_eval"] = importlib.metadata.version("lm_eval")
+    left_tasks = {task for left in left_of.values() for task in left}
+    # Their data too are read before the first model is.
+    asked = {task: _documents(task, manager) for task in tasks if task in left_tasks}
     for task in tasks:
-        check_arguments(out / "lm-eval" / task / "arguments.json", arguments)
+        documents = {"documents": asked[task]} if task in asked else {}
+        note_arguments(out / "lm-eval" / task / "arguments.json", arguments | documents)
+    clear_half_written(out / "lm-eval", deep=True)
     for name, left in left_of.items():
         if not left:
             continue
@@ -149,6 +166,27 @@ def _harness_model(study: Study, neurons: NeuronSet | None, batch_size: int) -> 
     return wrap(pretrained=hf_model, tokenizer=tokenizer, batch_size=batch_size)
 
 
+def _documents(task: str, manager: Any) -> str:
+    """A hash of all that a task, or each task of a group, asks."""
+    with _one_line(task):
+        loaded = manager.load([task])["tasks"]
+        asked = {name: list(one.eval_docs) for name, one in loaded.items()}
+    return sha256_of(json.loads(json.dumps(asked, default=str)))
+
+
+@contextlib.contextmanager
+def _one_line(task: str) -> Iterator[None]:
+    """What the harness raises as one line; it prints to standard output, which is the table's."""
+    try:
+        with contextlib.redirect_stdout(sys.stderr):
+            yield
+    except (OSError, ValueError, KeyError, ImportError) as error:
+        reason = " ".join(str(error).split())[:160]
+        raise CulnigError(
+            f"lm-eval cannot run {task!r}: check its data and its file ({reason})"
+        ) from error
+
+
 def _evaluate(
     model: Any,
     task: str,
@@ -161,24 +199,17 @@ def _evaluate(
     from lm_eval import simple_evaluate
 
     evaluate: Any = simple_evaluate  # its decorator hides its arguments from type checkers
-    try:
-        # It prints to standard output, which is the table's.
-        with contextlib.redirect_stdout(sys.stderr):
-            found = evaluate(
-                model,
-                tasks=[task],
-                task_manager=manager,
-                limit=limit,
-                num_fewshot=few_shot,
-                apply_chat_template=apply_chat_template,
-                log_samples=False,
-                bootstrap_iters=BOOTSTRAP,
-            )
-    except (OSError, ValueError, KeyError, ImportError) as error:
-        reason = " ".join(str(error).split())[:160]
-        raise CulnigError(
-            f"lm-eval cannot run {task!r}: check its data and its file ({reason})"
-        ) from error
+    with _one_line(task):
+        found = evaluate(
+            model,
+            tasks=[task],
+            task_manager=manager,
+            limit=limit,
+            num_fewshot=few_shot,
+            apply_chat_template=apply_chat_template,
+            log_samples=False,
+            bootstrap_iters=BOOTSTRAP,
+        )
     assert found is not None
     kept = {key: found.get(key, {}) for key in ("results", "n-samples", "versions", "n-shot")}
     return json.loads(json.dumps(kept, default=str))

@@ -13,21 +13,21 @@ from culnig_tl.checkpoints import remove_checkpoint
 from culnig_tl.checks import SETS_MOST, check_count, check_share
 from culnig_tl.comparison import compare
 from culnig_tl.errors import CulnigError
+from culnig_tl.files import clear_half_written, sha256_of
+from culnig_tl.folders import check_data, finished_study, note_arguments, set_hashes
 from culnig_tl.frames import write_frame
 from culnig_tl.lape import Shares, select_cape, select_lape
 from culnig_tl.models import HookedModel
 from culnig_tl.processes import agreed
 from culnig_tl.runs import (
-    check_arguments,
-    check_finished,
     evaluate_once,
     load_study_model,
     read_evaluation,
-    read_run,
     run_sets,
+    write_run_report,
 )
 from culnig_tl.selection import overlap, select_random, union
-from culnig_tl.study import SCORED, study_data, study_of
+from culnig_tl.study import SCORED, study_data
 from culnig_tl.tasks.blend import LANGUAGES, load_questions
 from culnig_tl.texts import activation_shares, perplexity_increase
 
@@ -66,23 +66,35 @@ def compare_methods(
     check_share("quantile", quantile)
     check_share("top", top)
     check_count("seeds", seeds, 1, SETS_MOST)
-    check_finished(out)
-    study, folder = study_of(out), out / "methods"
+    run, study = finished_study(out)
+    folder = out / "methods"
     if study.task != "blend":
         raise CulnigError(
             f"{out} is a run of {study.task!r}, and the texts come from BLEnD's questions: make a "
             "run with --task blend"
         )
-    arguments = {"context": context, "quantile": quantile, "top": top, "seeds": seeds}
-    check_arguments(folder / "methods.json", arguments)
     texts = question_texts(load_questions(study.data.get("blend")))
+    for kind, (_, held_out) in texts.items():
+        few = [name for name, part in held_out.items() if not part]
+        if few:
+            raise CulnigError(
+                f"{few[0]!r}, of the {kind}, has fewer than {HELD_OUT} questions: perplexity needs "
+                f"every {HELD_OUT}th of them"
+            )
+    data = study_data(study)
+    check_data(out, run, data)
+    asked = [i for name, part in data.items() if name not in SCORED for i in part]
+    (culture,) = run_sets(out, "general")
+    arguments = {"context": context, "quantile": quantile, "top": top, "seeds": seeds}
+    arguments |= {"texts": sha256_of(texts), "sets": set_hashes([culture])}
+    note_arguments(folder / "methods.json", arguments)
+    clear_half_written(folder, deep=True)
     model = load_study_model(study)
     shares = {name: _shares(model, folder, name, texts[name][0], context) for name in texts}
     lape = select_lape(shares["languages"], quantile, top)
     cape = select_cape(shares["cultures"], lape, LANGUAGES, quantile, top)
     for neurons in (*lape.values(), *cape.values()):
         neurons.save(folder / "sets" / f"{neurons.name}.json")
-    (culture,) = run_sets(out, "general")
     together = [culture]
     for name, sets in (("LAPE", lape), ("CAPE", cape)):
         together.append(union(list(sets.values()), name))
@@ -104,8 +116,6 @@ def compare_methods(
             _log.info("perplexity of %s, %d sets", name, len(sets))
             matrix = perplexity_increase(model, texts[name][1], sets, context)
             write_frame(matrix, file, index=True)
-    data = study_data(study)
-    asked = [i for name, part in data.items() if name not in SCORED for i in part]
     evaluations = out / "evaluations"
     original = read_evaluation(evaluations / "original.csv")
     tables = {}
@@ -120,7 +130,7 @@ def compare_methods(
         tables[neurons.name] = compare(original, masked, controls)
     table = pd.concat(tables, names=["set"])
     write_frame(table, folder / "table.csv", index=True)
-    read_run(out)
+    write_run_report(out)
     return table
 
 

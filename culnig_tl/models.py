@@ -46,6 +46,7 @@ from culnig_tl.faithful import (
     probe,
 )
 from culnig_tl.files import Provenance, package_versions, process_count
+from culnig_tl.identity import weights_in, weights_of
 from culnig_tl.model_files import check_model_files
 from culnig_tl.neurons import NeuronLayout, hook_name
 
@@ -72,6 +73,7 @@ class _Known:
     revision: str
     tokenizer: Any
     comparison: Comparison
+    weights: str
     positions: int | None = None
     ends: frozenset[int] = frozenset()
 
@@ -122,6 +124,7 @@ def load_model(
         model_class=model_class,
         device=device,
         revision=SHA256 if name == EMBEDDED_NAME else None,
+        weights=weights_of(name, getattr(hf_model.config, "_commit_hash", None) or revision),
     )
 
 
@@ -240,12 +243,15 @@ def wrap_model(
     model_class: str = "auto",
     device: str | None = None,
     revision: str | None = None,
+    *,
+    weights: str | None = None,
 ) -> HookedModel:
     """Wrap a Hugging Face causal language model that is already in memory, peft's adapters too.
 
     `name` and `revision` go into the provenance of results; `name` also tells whether
     `HookedTransformer` knows the architecture. The model is put into eval mode on `device`; one
-    that was loaded with a `device_map` stays where it is.
+    that was loaded with a `device_map` stays where it is. `weights` is `weights_of` the files it
+    was loaded from; without it the tensors themselves are hashed (`weights_in`).
 
     The hooked model is compared with the Hugging Face model on one short prompt, and `auto` takes
     the class that agrees. It shares its weights, so that there is one copy of them, and a later
@@ -261,6 +267,7 @@ def wrap_model(
     count_neurons(hf_model.config, label)
     if hasattr(hf_model, "get_base_model"):  # adapters around it; they stay in its layers
         hf_model = hf_model.get_base_model()
+    weights = weights or weights_in(hf_model, tokenizer)
     on_device: Any = hf_model.eval()
     if len(getattr(hf_model, "hf_device_map", ())) > 1:
         if model_class == "HookedTransformer":
@@ -271,7 +278,7 @@ def wrap_model(
         on_device = on_device.to(device)
     model, comparison = _faithful(on_device, tokenizer, label, model_class, device)
     commit = getattr(hf_model.config, "_commit_hash", None)
-    _KNOWN[model] = _Known(label, revision or commit or "unknown", tokenizer, comparison)
+    _KNOWN[model] = _Known(label, revision or commit or "unknown", tokenizer, comparison, weights)
     _keep_limits(model, hf_model)
     return model.eval()
 
@@ -366,7 +373,8 @@ def tokenizer_of(model: HookedModel) -> Any:
 
 
 def describe_model(model: HookedModel) -> Provenance:
-    """Name, revision, class, dtype, weight processing and neurons of a model, for provenance.
+    """Name, revision, hash of the weights, class, dtype, weight processing and neurons of a
+    model, for provenance.
 
     `comparison`: how far it was from the Hugging Face model on a short prompt when it was wrapped.
     """
@@ -375,6 +383,7 @@ def describe_model(model: HookedModel) -> Provenance:
     return {
         "name": known.name if known else str(model.cfg.model_name),
         "revision": known.revision if known else "unknown",
+        "weights": known.weights if known else weights_in(model),
         "class": type(model).__name__,
         "dtype": str(model.cfg.dtype).removeprefix("torch."),
         "weight_processing": "none" if known else "unknown",

@@ -12,20 +12,16 @@ from scipy import stats
 
 from culnig_tl.checks import check_choice
 from culnig_tl.errors import CulnigError
+from culnig_tl.files import clear_half_written
+from culnig_tl.folders import check_data, finished_study, scores_file
 from culnig_tl.frames import write_frame
 from culnig_tl.models import DTYPES
 from culnig_tl.neurons import ATTENTION_SITES, SITES
 from culnig_tl.processes import agreed
-from culnig_tl.runs import (
-    check_finished,
-    load_study_model,
-    run_scores,
-    score_once,
-    select_sets,
-)
+from culnig_tl.runs import load_study_model, run_scores, score_once, select_sets
 from culnig_tl.scores import Scores
 from culnig_tl.selection import rank_values
-from culnig_tl.study import SCORED, Study, maskings, study_data, study_of
+from culnig_tl.study import SCORED, Study, maskings, study_data
 
 
 def precision_run(out: str | Path, dtypes: Sequence[str] = ("bfloat16", "float16")) -> pd.DataFrame:
@@ -46,8 +42,8 @@ def precision_run(out: str | Path, dtypes: Sequence[str] = ("bfloat16", "float16
             finite in that dtype, or no neurons.
     """
     out = Path(out)
-    check_finished(out)
-    study, own = study_of(out), run_scores(out)
+    run, study = finished_study(out)
+    own = run_scores(out, run)
     if not dtypes:
         raise CulnigError("no dtype: give some, as --dtypes bfloat16,float16")
     for dtype in dtypes:
@@ -55,15 +51,20 @@ def precision_run(out: str | Path, dtypes: Sequence[str] = ("bfloat16", "float16
     same = [dtype for dtype in dtypes if dtype == study.dtype]
     if same:
         raise CulnigError(f"{out} is a run in {same[0]} already: give other dtypes (--dtypes)")
+    for dtype in dtypes:
+        check_choice("dtype", dtype, DTYPES)
     data, rows = study_data(study), []
+    check_data(out, run, data)
     made = [m for m in maskings(study) if m.kind in ("general", "specific")]
     reference, ranks = select_sets(made, own), _ranks(own, study)
     for dtype in dict.fromkeys(dtypes):
         there = replace(study, dtype=dtype)
         folder = out / "precision" / dtype
-        try:
-            scores = run_scores(folder)
-        except CulnigError:  # not all of them are there
+        if agreed(all(scores_file(folder, name).exists() for name in SCORED)):
+            about = {**run["model"], "dtype": dtype}
+            scores = run_scores(folder, {**run, "model": about})
+        else:
+            clear_half_written(folder, deep=True)
             model = load_study_model(there)
             scores = {name: score_once(model, there, data[name], name, folder) for name in SCORED}
         found, moved = select_sets(made, scores), _ranks(scores, study)

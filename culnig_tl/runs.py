@@ -1,29 +1,59 @@
 """A whole run: score, select, ablate, evaluate, report, in a folder that can be resumed."""
 
-import json
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
+from culnig_tl import feasible
 from culnig_tl.attribution import attribute
 from culnig_tl.checkpoints import remove_checkpoint
 from culnig_tl.checks import shown
 from culnig_tl.errors import CulnigError, EmptySelection
 from culnig_tl.evaluation import evaluate
-from culnig_tl.files import package_versions, write_atomically, write_json
+from culnig_tl.files import (
+    clear_half_written,
+    half_written,
+    package_versions,
+    process_rank,
+    write_json,
+)
+from culnig_tl.folders import (
+    changed_arguments,
+    check_data,
+    check_model,
+    check_numbers,
+    check_same_study,
+    check_scores,
+    check_set,
+    dataset_hashes,
+    evaluation_file,
+    scores_file,
+    set_file,
+    study_arguments,
+    with_absolute_paths,
+)
 from culnig_tl.frames import write_frame
 from culnig_tl.instances import Instance, content_hash
-from culnig_tl.models import HookedModel, describe_model, layout_of, load_hf_model, load_model
+from culnig_tl.models import (
+    HookedModel,
+    describe_model,
+    layout_of,
+    load_hf_model,
+    load_model,
+    tokenizer_of,
+)
 from culnig_tl.neurons import NeuronSet
 from culnig_tl.processes import agreed
+from culnig_tl.prompts import model_prompts, resolve_format
 from culnig_tl.report import read_checks, read_finetunings, read_methods, write_report
 from culnig_tl.results import study_tables
 from culnig_tl.run_files import EVALUATION
-from culnig_tl.schemas import damaged, read_frame, read_object
+from culnig_tl.schemas import damaged, read_frame
 from culnig_tl.scores import Scores
 from culnig_tl.study import (
     GENERAL,
@@ -39,84 +69,84 @@ from culnig_tl.study import (
 )
 
 _log = logging.getLogger(__name__)
-WHERE_IT_RUNS = ("device", "devices", "token_budget")  # arguments that no result depends on
 
 
 def run_study(study: Study, out: str | Path) -> pd.DataFrame:
     """Run the study into the folder `out` and return `compare`'s table.
 
     What the folder holds already is not done again: scores go on from their checkpoint,
-    evaluations that are there are read. A set without neurons is left out, with a warning. The
-    tables (`study_tables`, CSV) and `report.html` come last.
+    evaluations that are there are read. Arguments may change until they have been used
+    (`folders`). A set without neurons is left out, with a warning. The tables (`study_tables`,
+    CSV) and `report.html` come last; of a run that has them only the table is read, and nothing
+    is written.
 
     Raises:
-        CulnigError: bad input of any kind, or the folder holds another study.
+        CulnigError: bad input of any kind, what can only fail in the end (`feasible`), or the
+            folder holds another study.
     """
-    out = Path(out)
+    out, study = Path(out), with_absolute_paths(study)
     made = maskings(study)
     data = study_data(study)
-    arguments = json.loads(json.dumps(asdict(study)))  # as they come back from the file
-    datasets = {
-        name: {"instances": len(instances), "hash": content_hash(instances)}
-        for name, instances in data.items()
-    }
+    feasible.check_data(study, made, data)
+    arguments, datasets = study_arguments(study), dataset_hashes(data)
+    run: dict[str, Any] = {}
     if agreed((out / "run.json").exists()):
-        _check_same(read_run_file(out), arguments, datasets, out)
-        whole = (out / "report.html").exists() and not _missing(out, made)
+        run = read_run_file(out)
+        check_same_study(out, run, study, datasets)
+        same = not changed_arguments(run, study) and run["datasets"] == datasets
+        whole = same and (out / "report.html").exists() and not _missing(out, made)
         if agreed(whole):  # the report comes last: everything is there, unless it was deleted
             return read_run(out)
-    else:
-        _check_writable(out)
+        check_numbers(out, run)
+    _try_to_write(out)
     model = load_study_model(study)
-    run = {
-        "arguments": arguments,
-        "datasets": datasets,
-        "versions": package_versions(),
-        "model": describe_model(model),
-    }
-    write_json(out / "run.json", run)
+    if run:
+        check_model(out, run, describe_model(model))
+    else:
+        run = {"versions": package_versions(), "model": describe_model(model)}
+    feasible.check_selection(study, layout_of(model))
+    model_prompts(model, list(chain(*data.values())), study.answer_format)
+    _begin(out, {**run, "arguments": arguments, "datasets": datasets})
     scores = {name: score_once(model, study, data[name], name, out) for name in SCORED}
     sets = select_sets(made, scores)
-    for neurons in sets.values():
-        neurons.save(_set_file(out, neurons.name))
-    agreed(None)  # the sets are there
+    _save_sets(out, made, sets)
     made = [masking for masking in made if masking.select is None or masking.name in sets]
     for number, masking in enumerate(made):
-        file = _evaluation_file(out, masking.name)
+        file = evaluation_file(out, masking.name)
         if not agreed(file.exists()):
             _log.info("evaluating %s (%d of %d)", masking.name, number + 1, len(made))
-            evaluate_once(model, study, asked(masking, data), sets.get(masking.name), file)
-    return read_run(out)
+        evaluate_once(model, study, asked(masking, data), sets.get(masking.name), file)
+    return write_run_report(out)
 
 
 def read_run(out: str | Path) -> pd.DataFrame:
+    """`compare`'s table of a finished run, from its files alone; nothing is written.
+
+    Raises:
+        CulnigError: the folder holds no finished run.
+    """
+    made, sets, _, frames = _finished(Path(out))
+    return study_tables(made, sets, frames)["table"]
+
+
+def write_run_report(out: str | Path) -> pd.DataFrame:
     """Write the tables and the report of a finished run again, from its files alone.
 
     Returns:
         `compare`'s table.
 
     Raises:
-        CulnigError: the folder holds no finished run.
+        CulnigError: the folder holds no finished run, or it cannot be written.
     """
     out = Path(out)
-    run, study = read_run_file(out), study_of(out)
-    scores = Scores.load(_scores_file(out, "neuron"))
-    missing = _missing(out, maskings(study))
-    if missing:
-        raise CulnigError(f"{out} holds no {missing[0]}: finish it with culnig run --out {out}")
-    # Others had no neurons.
-    made = [m for m in maskings(study) if _evaluation_file(out, m.name).exists()]
-    files = {m.name: _set_file(out, m.name) for m in made if m.select is not None}
-    sets = {name: _named(file, NeuronSet.load(file, scores.layout)) for name, file in files.items()}
-    frames = {m.name: read_evaluation(_evaluation_file(out, m.name)) for m in made}
-    _check_rows(out, run, made, frames)
+    made, sets, scores, frames = _finished(out)
     tables = study_tables(made, sets, frames)
     for name, table in tables.items():
         write_frame(table, out / f"{name}.csv", index=True)
     specific = [sets[m.name] for m in made if m.kind == "specific"]
     write_report(
         out / "report.html",
-        run,
+        read_run_file(out),
         sets[GENERAL],
         scores,
         tables,
@@ -126,6 +156,24 @@ def read_run(out: str | Path) -> pd.DataFrame:
         read_finetunings(out / "finetune"),
     )
     return tables["table"]
+
+
+def _finished(
+    out: Path,
+) -> tuple[list[Masking], dict[str, NeuronSet], Scores, dict[str, pd.DataFrame]]:
+    """The maskings, sets, cultural scores and evaluations of a finished run."""
+    run, study = read_run_file(out), study_of(out)
+    scores = Scores.load(scores_file(out, "neuron"))
+    missing = _missing(out, maskings(study))
+    if missing:
+        raise CulnigError(f"{out} holds no {missing[0]}: finish it with culnig run --out {out}")
+    # Others had no neurons.
+    made = [m for m in maskings(study) if evaluation_file(out, m.name).exists()]
+    files = {m.name: set_file(out, m.name) for m in made if m.select is not None}
+    sets = {name: _named(file, NeuronSet.load(file, scores.layout)) for name, file in files.items()}
+    frames = {m.name: read_evaluation(evaluation_file(out, m.name)) for m in made}
+    _check_rows(out, run, made, frames)
+    return made, sets, scores, frames
 
 
 def load_study_model(study: Study) -> HookedModel:
@@ -146,12 +194,6 @@ def load_study_hf_model(study: Study, devices: int = 1) -> tuple[Any, Any]:
     return load_hf_model(study.model, study.dtype, study.revision, study.trust_remote_code, devices)
 
 
-def run_sets(out: Path, kind: str) -> list[NeuronSet]:
-    """The sets of one kind of a finished run (`Masking.kind`)."""
-    files = [_set_file(out, m.name) for m in maskings(study_of(out)) if m.kind == kind]
-    return [_named(file, NeuronSet.load(file)) for file in files if file.exists()]
-
-
 def _named(file: Path, neurons: NeuronSet) -> NeuronSet:
     """The set, if it has the name of its file: other files are called by it."""
     if neurons.name != file.stem:
@@ -159,13 +201,40 @@ def _named(file: Path, neurons: NeuronSet) -> NeuronSet:
     return neurons
 
 
-def run_scores(out: Path) -> dict[str, Scores]:
-    """The scores of a run by name (`SCORED`).
+def check_own_data(out: Path, run: Mapping[str, Any], study: Study) -> None:
+    """Refuse when the data of the study's own task, or of CountryRC, are not those of the run.
 
     Raises:
-        CulnigError: it has not come as far.
+        CulnigError: they are not.
     """
-    return {name: Scores.load(_scores_file(out, name)) for name in SCORED}
+    known = {key: path for key, path in study.data.items() if key in (study.task, "countryrc")}
+    check_data(out, run, study_data(replace(study, tests=(), data=known)))
+
+
+def run_sets(out: Path, kind: str) -> list[NeuronSet]:
+    """The sets of one kind of a finished run (`Masking.kind`).
+
+    Raises:
+        CulnigError: one is of another model than the run.
+    """
+    run = read_run_file(out)
+    files = [set_file(out, m.name) for m in maskings(study_of(out)) if m.kind == kind]
+    sets = {file: _named(file, NeuronSet.load(file)) for file in files if file.exists()}
+    return [check_set(file, neurons, run) for file, neurons in sets.items()]
+
+
+def run_scores(out: Path, run: Mapping[str, Any] | None = None) -> dict[str, Scores]:
+    """The scores of a run by name (`SCORED`); with `run`, its run.json, refuse those of another.
+
+    Raises:
+        CulnigError: it has not come as far, or they are of another model or other data.
+    """
+    found = {name: Scores.load(scores_file(out, name)) for name in SCORED}
+    if run is not None:
+        for name, scores in found.items():
+            hashed = run["datasets"][name]["hash"]
+            check_scores(scores_file(out, name), scores, run["model"], hashed, {})
+    return found
 
 
 def select_sets(made: Sequence[Masking], scores: Mapping[str, Scores]) -> dict[str, NeuronSet]:
@@ -193,11 +262,12 @@ def score_once(
     model: HookedModel, study: Study, instances: Sequence[Instance], name: str, out: Path
 ) -> Scores:
     """The scores of `name` in the folder `out`, made as the study says if they are not there."""
-    file = _scores_file(out, name)
+    file = scores_file(out, name)
+    about, hashed = describe_model(model), content_hash(list(instances))
     if agreed(file.exists()):
-        return Scores.load(
-            file, layout_of(model), describe_model(model)["name"], content_hash(list(instances))
-        )
+        scores = Scores.load(file, layout_of(model), about["name"], hashed)
+        answer_format = resolve_format(tokenizer_of(model), study.answer_format)
+        return check_scores(file, scores, about, hashed, {"answer_format": answer_format})
     _log.info("scoring %d instances: %s", len(instances), name)
     checkpoint = file.with_suffix(".checkpoint")
     scores = attribute(
@@ -222,40 +292,19 @@ def evaluate_once(
     """The evaluation in `file`, made as the study says if it is not there.
 
     Read back also when it was just made, so that a resumed run sees the same numbers.
+
+    Raises:
+        CulnigError: the file is of other instances, or as `evaluate`.
     """
     if not agreed(file.exists()):
         budget = evaluation_budget(study)
         frame = evaluate(model, instances, neurons, study.factor, study.answer_format, budget)
         write_evaluation(frame, file)
         agreed(None)  # it is there
-    return read_evaluation(file)
-
-
-def check_finished(out: Path) -> None:
-    """Refuse a folder without a finished run.
-
-    Raises:
-        CulnigError: it holds none.
-    """
-    if not (out / "table.csv").exists():
-        raise CulnigError(f"{out} holds no finished run: finish it with culnig run --out {out}")
-
-
-def check_arguments(file: Path, arguments: Mapping[str, Any]) -> None:
-    """Refuse to go on where `file` notes other arguments, else note these in it.
-
-    Raises:
-        CulnigError: they differ; the message has both.
-    """
-    if file.exists():
-        before = read_object(file, {})
-        for key, value in arguments.items():
-            if before.get(key) != value:
-                raise CulnigError(
-                    f"{file.parent} was made with {key} = {before.get(key)}, this asks for "
-                    f"{value}: give the same, or delete that folder"
-                )
-    write_json(file, dict(arguments))
+    frame = read_evaluation(file)
+    if list(zip(frame["task"], frame["id"], strict=True)) != [(i.task, i.id) for i in instances]:
+        raise CulnigError(f"{file} is of other instances than are asked: delete it")
+    return frame
 
 
 def write_evaluation(frame: pd.DataFrame, path: Path) -> None:
@@ -279,9 +328,9 @@ def _missing(out: Path, made: Sequence[Masking]) -> list[str]:
     """
     missing = []
     for masking in made:
-        files = {f"evaluation of {masking.name!r}": _evaluation_file(out, masking.name)}
+        files = {f"evaluation of {masking.name!r}": evaluation_file(out, masking.name)}
         if masking.select is not None:
-            files[f"set {masking.name!r}"] = _set_file(out, masking.name)
+            files[f"set {masking.name!r}"] = set_file(out, masking.name)
         absent = [what for what, file in files.items() if not file.exists()]
         if masking.kind in ("original", "general") or len(absent) < len(files):
             missing += absent
@@ -302,7 +351,7 @@ def _check_rows(
         task = name.removesuffix(" test")
         if task != name and counts.get(task, 0) != about["instances"]:
             raise damaged(
-                _evaluation_file(out, "original"),
+                evaluation_file(out, "original"),
                 f"{counts.get(task, 0)} rows of {task}, expected {about['instances']}",
             )
     asked_of = {tuple(row) for row in original[key].to_numpy()}
@@ -313,47 +362,39 @@ def _check_rows(
         if strange or not (some or frame[key].equals(original[key])):
             what = f"asks {shown(strange[0])}" if strange else f"{len(frame)} rows"
             raise damaged(
-                _evaluation_file(out, masking.name),
+                evaluation_file(out, masking.name),
                 f"{what}, expected the {len(original)} questions of original.csv in their order",
             )
 
 
-def _check_writable(out: Path) -> None:
-    probe = out / ".writable"
-    write_atomically(probe, lambda name: name.write_text(""))
-    probe.unlink(missing_ok=True)
+def _try_to_write(out: Path) -> None:
+    """Refuse a folder that cannot be written, before anything is loaded."""
+    if not process_rank():
+        with half_written(out / "run.json"):
+            pass
 
 
-def _check_same(before: dict, arguments: dict, datasets: dict, out: Path) -> None:
-    """Refuse to go on in a folder that holds another study; a later argument has its default.
+def _begin(out: Path, run: dict[str, Any]) -> None:
+    """Note what is run, and clear away what killed processes left.
 
-    On another device, or with smaller batches, a run goes on.
+    Where an earlier run of the folder asked for less, its report and table go first: they come
+    last, and their presence says that everything is there.
     """
-    defaults = json.loads(json.dumps(asdict(Study())))
-    for key, value in arguments.items():
-        if key in WHERE_IT_RUNS:
-            continue
-        held = before["arguments"].get(key, defaults[key])
-        if held != value:
-            raise CulnigError(
-                f"{out} holds a run with {key} = {held!r}, this one has "
-                f"{value!r}: choose another folder with --out, or delete it"
-            )
-    for key, value in datasets.items():
-        if before["datasets"].get(key) != value:
-            raise CulnigError(
-                f"{out} holds a run on other data ({key}: {before['datasets'].get(key)}, now "
-                f"{value}): choose another folder with --out, or delete it"
-            )
+    if not process_rank():
+        clear_half_written(out, deep=True)
+        if not (out / "run.json").exists() or read_run_file(out) != run:
+            for name in ("report.html", "table.csv"):
+                (out / name).unlink(missing_ok=True)
+            write_json(out / "run.json", run)
+    agreed(None)  # it is there
 
 
-def _scores_file(out: Path, name: str) -> Path:
-    return out / "scores" / f"{name}.safetensors"
-
-
-def _set_file(out: Path, name: str) -> Path:
-    return out / "sets" / f"{name}.json"
-
-
-def _evaluation_file(out: Path, name: str) -> Path:
-    return out / "evaluations" / f"{name}.csv"
+def _save_sets(out: Path, made: Sequence[Masking], sets: Mapping[str, NeuronSet]) -> None:
+    """Write the sets; a file of one that has no neurons, by other arguments before, goes."""
+    for neurons in sets.values():
+        neurons.save(set_file(out, neurons.name))
+    if not process_rank():
+        for masking in made:
+            if masking.name not in sets:
+                set_file(out, masking.name).unlink(missing_ok=True)
+    agreed(None)  # the sets are there

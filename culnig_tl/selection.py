@@ -297,6 +297,10 @@ def top_share(
     ids: np.ndarray, rank: np.ndarray, share: float, what: str, ties: dict[str, int]
 ) -> np.ndarray:
     """The floor(ids x share) ids of the highest rank; ties as in `highest`."""
+    return ids[highest(rank[ids], share_count(len(ids), share), what, ties=ties)]
+
+
+def share_count(size: int, share: float) -> int:
+    """floor(size x share)."""
     # 0.29 * 100 is 28.999...: the tolerance keeps floor() from losing a neuron to that.
-    count = math.floor(len(ids) * share + 1e-9)
-    return ids[highest(rank[ids], count, what, ties=ties)]
+    return math.floor(size * share + 1e-9)

@@ -2,30 +2,32 @@
 
 import logging
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from culnig_tl.chat import chat_text, without_reasoning
+from culnig_tl.checks import check_count
 from culnig_tl.comparison import compare
 from culnig_tl.errors import CulnigError
+from culnig_tl.files import clear_half_written, sha256_of
+from culnig_tl.folders import finished_study, note_arguments, set_hashes
 from culnig_tl.frames import write_frame
 from culnig_tl.generation import generate
 from culnig_tl.models import HookedModel, tokenizer_of
 from culnig_tl.neurons import NeuronSet
 from culnig_tl.prompts import chat_tokens, check_text
 from culnig_tl.run_files import REPLIES
-from culnig_tl.runs import (
-    check_arguments,
-    check_finished,
-    load_study_model,
-    run_sets,
-    write_evaluation,
-)
+from culnig_tl.runs import load_study_model, run_sets, write_evaluation
 from culnig_tl.schemas import read_frame
-from culnig_tl.study import study_of
-from culnig_tl.tasks.short_answers import ShortQuestion, judge, load_short_questions
+from culnig_tl.tasks.short_answers import (
+    ShortQuestion,
+    basic_words,
+    judge,
+    load_short_questions,
+)
 
 _log = logging.getLogger(__name__)
 
@@ -52,6 +54,7 @@ def answer_questions(
     """
     if not questions:
         raise CulnigError("no questions: load some first (load_short_questions)")
+    _check_languages(questions)
     tokenizer = tokenizer_of(model)
     chat = bool(getattr(tokenizer, "chat_template", None))
     sequences = [_tokens(tokenizer, question, chat) for question in questions]
@@ -105,19 +108,26 @@ def short_answers_run(
             `load_short_questions`.
     """
     out = Path(out)
-    check_finished(out)
-    study, folder = study_of(out), out / "short-answers"
+    check_count("max_new_tokens", max_new_tokens, 1)
+    _, study = finished_study(out)
+    folder = out / "short-answers"
     data = data or study.data.get("blend")
     questions = load_short_questions(countries, limit, data, english)
+    if not questions:
+        raise CulnigError(f"no question was answered (limit {limit}): raise limit, or ask others")
+    _check_languages(questions)
+    (culture,) = run_sets(out, "general")
+    random = (run_sets(out, "random") or run_sets(out, "matched"))[0]
     arguments = {
         "countries": None if countries is None else list(countries),
         "limit": limit,
         "english": english,
         "max_new_tokens": max_new_tokens,
+        "questions": sha256_of([asdict(question) for question in questions]),
+        "sets": set_hashes([culture, random]),
     }
-    check_arguments(folder / "short-answers.json", arguments)
-    (culture,) = run_sets(out, "general")
-    random = (run_sets(out, "random") or run_sets(out, "matched"))[0]
+    note_arguments(folder / "short-answers.json", arguments)
+    clear_half_written(folder)
     model = load_study_model(study)
     frames = []
     for name, neurons in (("original", None), (culture.name, culture), (random.name, random)):
@@ -131,6 +141,16 @@ def short_answers_run(
     table = compare(frames[0], frames[1], frames[2:])
     write_frame(table, folder / "table.csv", index=True)
     return table
+
+
+def _check_languages(questions: Sequence[ShortQuestion]) -> None:
+    """Refuse, before anything is generated, a language that cannot be judged here.
+
+    Raises:
+        CulnigError: as `basic_words`.
+    """
+    for language in dict.fromkeys(question.language for question in questions):
+        basic_words("a", language)
 
 
 def _tokens(tokenizer: Any, question: ShortQuestion, chat: bool) -> list[int]:

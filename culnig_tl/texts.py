@@ -93,7 +93,7 @@ def activation_shares(
             work,
             add,
             {"active": active},
-            sha256_of(provenance | {"model": identity_of(model)}),
+            provenance | {"model": identity_of(model)},
             "Activation shares",
             checkpoint,
             checkpoint_seconds,

@@ -13,21 +13,18 @@ import pandas as pd
 from culnig_tl.agreement import agreement
 from culnig_tl.checks import check_count
 from culnig_tl.effects import taylor_check
-from culnig_tl.files import write_atomically
+from culnig_tl.errors import CulnigError
+from culnig_tl.files import clear_half_written, write_atomically
+from culnig_tl.folders import finished_study, note_arguments, set_hashes
 from culnig_tl.frames import write_frame
+from culnig_tl.instances import content_hash, country_name
 from culnig_tl.neurons import NeuronSet
-from culnig_tl.patching import patching_effects
+from culnig_tl.patching import country_pairs, patching_effects
 from culnig_tl.run_files import CHECKS
-from culnig_tl.runs import (
-    check_arguments,
-    check_finished,
-    load_study_model,
-    read_run,
-    run_sets,
-)
+from culnig_tl.runs import check_own_data, load_study_model, run_sets, write_run_report
 from culnig_tl.schemas import read_frame
 from culnig_tl.set_effects import dose_response, interaction
-from culnig_tl.study import cultural_instances, evaluation_budget, study_of
+from culnig_tl.study import cultural_instances, evaluation_budget
 from culnig_tl.tokens import token_attribution
 
 DOSES = (0.0, 0.5, 1.0, 1.5, 2.0)
@@ -58,23 +55,36 @@ def verify_run(
         `agreement` of the first-order estimate by site.
 
     Raises:
-        CulnigError: not a finished run, one of these below 1, or `out/verify` was made with
-            others.
+        CulnigError: not a finished run, one of these below 1, no two countries that are asked the
+            same question, or `out/verify` was made with others or from something else.
     """
     out = Path(out)
     for what, value in (("prompts", prompts), ("sample", sample), ("pairs", pairs)):
         check_count(what, value, 1)
     check_count("steps", steps)
-    check_finished(out)
-    study, folder = study_of(out), out / "verify"
-    arguments = {"prompts": prompts, "sample": sample, "steps": steps, "pairs": pairs}
-    check_arguments(folder / "verify.json", arguments)
+    run, study = finished_study(out)
+    folder = out / "verify"
     (culture,) = run_sets(out, "general")
     random = run_sets(out, "random") or run_sets(out, "matched")
     sets = [culture, *random[:RANDOM_SETS]]
-    model = load_study_model(study)
+    check_own_data(out, run, study)
     questions = cultural_instances(study, study.countries, prompts)
     many = cultural_instances(study, study.countries, min(8 * prompts, 64))
+    to_patch = cultural_instances(study, _patched_countries(study.countries), 0)
+    if not country_pairs(to_patch):
+        raise CulnigError(
+            f"{out} cannot be verified: patching puts neurons of one country's prompt into "
+            "another's, and its data hold no two countries with the same question and different "
+            "answers"
+        )
+    arguments = {"prompts": prompts, "sample": sample, "steps": steps, "pairs": pairs}
+    arguments |= {
+        "questions": content_hash([*questions, *many, *to_patch]),
+        "sets": set_hashes(sets),
+    }
+    note_arguments(folder / "verify.json", arguments)
+    clear_half_written(folder, deep=True)
+    model = load_study_model(study)
     others = np.setdiff1d(np.arange(culture.layout.total), culture.ids)
     drawn = np.random.default_rng(0).choice(others, min(sample, len(others)), replace=False)
     checked = NeuronSet(culture.layout, np.concatenate([culture.ids, drawn]), "checked")
@@ -106,9 +116,7 @@ def verify_run(
         return pd.concat(parts, ignore_index=True)
 
     def patching() -> pd.DataFrame:
-        # Few countries, so that every pair of them is asked several questions.
-        few = (study.countries or FEW_COUNTRIES)[: len(FEW_COUNTRIES)]
-        return patching_effects(model, cultural_instances(study, few, 0), culture, limit=pairs)
+        return patching_effects(model, to_patch, culture, limit=pairs)
 
     steps_to_do: dict[str, Callable[[], pd.DataFrame]] = {
         "effects": effects,
@@ -126,5 +134,14 @@ def verify_run(
             _log.info("verifying: %s", name)
             frame = make()
             write_frame(frame, file)
-    read_run(out)
+    write_run_report(out)
     return agreement(read_frame(folder / "effects.csv", CHECKS["effects"]))
+
+
+def _patched_countries(countries: tuple[str, ...] | None) -> tuple[str, ...]:
+    """Few of the run's, so that every pair of them is asked several questions; beside a single one
+    others, as it takes two."""
+    own = tuple(map(country_name, countries or FEW_COUNTRIES))
+    if len(own) < 2:
+        own += tuple(country for country in FEW_COUNTRIES if country not in own)
+    return own[: len(FEW_COUNTRIES)]

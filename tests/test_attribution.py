@@ -16,6 +16,7 @@ import torch
 
 from culnig_tl import CulnigError, attribute, attribution, load_model, load_task, wrap_model
 from culnig_tl.attribution import reduce_positions
+from culnig_tl.files import half_written_name
 from culnig_tl.models import HookedTransformer, layout_of, projection_biases, tokenizer_of
 from culnig_tl.prompts import make_prompts
 from culnig_tl.scores import TARGETS, VARIANTS
@@ -306,7 +307,9 @@ def test_killed_run_resumes_bit_for_bit(tmp_path):
 
     tensors, _ = read_tensors(path, "culnig_tl checkpoint, version 4")
     assert 0 < len(tensors["done"]) < 40
-    (tmp_path / f".{path.name}-abc.safetensors").write_bytes(b"killed while it was written")
+    (tmp_path / half_written_name().replace(f"-{os.getpid()}-", f"-{process.pid}-")).write_bytes(
+        b"half written"
+    )
     model, instances = tiny.bridge("llama"), tiny.instances(40)
     whole = attribute(model, instances, token_budget=1)
     resumed = attribute(model, instances, token_budget=1, checkpoint=path)

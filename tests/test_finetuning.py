@@ -253,7 +253,9 @@ def test_errors(tmp_path):
     with pytest.raises(CulnigError, match="instance tiny-3 of 'tiny' is to be trained on and test"):
         finetune(hf, tokenizer, train, [*tests, other], tmp_path)
     # Another split may number its items from 0 too.
-    module._check(train, [dataclasses.replace(tests[0], id="tiny-3", split="test")], 1, 1, 1, 1)
+    module.check_finetuning(
+        train, [dataclasses.replace(tests[0], id="tiny-3", split="test")], 1, 1, 1, 1
+    )
     foreign = [dataclasses.replace(i, task="other") for i in tests]
     with pytest.raises(CulnigError, match="no test is of the trained task 'tiny': add some"):
         finetune(hf, tokenizer, train, foreign, tmp_path)

@@ -12,7 +12,9 @@ from command import byte_run, culnig
 
 from culnig_tl import ablate, harness, load_model
 from culnig_tl.models import tokenizer_of
+from culnig_tl.neurons import NeuronLayout, NeuronSet
 from culnig_tl.runs import run_sets
+from culnig_tl.study import Study
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")
 TASK = """
@@ -102,7 +104,9 @@ def test_without_the_extra(monkeypatch, capsys, tmp_path):
     (tmp_path / "table.csv").write_text("")
     (tmp_path / "run.json").write_text('{"arguments": {}}')
     monkeypatch.setitem(sys.modules, "lm_eval.tasks", None)
-    monkeypatch.setattr("culnig_tl.harness.run_sets", lambda out, kind: [])
+    neurons = NeuronSet(NeuronLayout(1, 4, 1, 1, 1), np.array([1]))
+    monkeypatch.setattr("culnig_tl.harness.finished_study", lambda out: ({}, Study()))
+    monkeypatch.setattr("culnig_tl.harness.run_sets", lambda out, kind: [neurons])
     code, _, error = culnig(monkeypatch, capsys, "lm-eval", "--run", tmp_path, "--tasks", "x")
     assert code == 1
     assert "pip install 'culnig-tl[lm-eval]'" in error

@@ -22,7 +22,7 @@ from culnig_tl.harness import _SCHEMA, _table
 from culnig_tl.neurons import NeuronLayout, NeuronSet
 from culnig_tl.plots import plain, plot_countries, plot_distribution, plot_layers, plot_matrix
 from culnig_tl.precision import precision_run
-from culnig_tl.runs import read_run, run_scores, run_sets, run_study
+from culnig_tl.runs import run_scores, run_sets, run_study, write_run_report
 from culnig_tl.schemas import read_object
 from culnig_tl.scores import read_tensors, write_tensors
 from culnig_tl.study import Study, study_of
@@ -173,7 +173,7 @@ def test_a_damaged_file(out, name, change, line):
     else:
         edit_json(path, change[:-1], change[-1])
     with pytest.raises(CulnigError, match=re.escape(line)) as caught:
-        read_run(out)
+        write_run_report(out)
     message = str(caught.value)
     assert path.name in message
     assert "\n" not in message
@@ -184,12 +184,12 @@ def test_a_damaged_file(out, name, change, line):
 def test_files_that_are_nothing(out, content):
     """Each file that is read, in turn; what was read as before is not in the way."""
     reads = {
-        "run.json": read_run,
+        "run.json": write_run_report,
         "scores/neuron.safetensors": run_scores,
-        "sets/random-0.json": read_run,
-        "evaluations/culture-general.csv": read_run,
-        "verify/doses.csv": read_run,
-        "methods/sizes.csv": read_run,
+        "sets/random-0.json": write_run_report,
+        "evaluations/culture-general.csv": write_run_report,
+        "verify/doses.csv": write_run_report,
+        "methods/sizes.csv": write_run_report,
         "finetune/paraphrase/top-0.01-0/scores.csv": lambda o: read_curves(o / "finetune/paraphrase"),
         "finetune/paraphrase/top-0.01-0/finetune.json": lambda o: read_curves(
             o / "finetune/paraphrase"
@@ -229,7 +229,7 @@ def test_damaged_scores(out, change, line):
         change = {}
     write_tensors(path, tensors, about | change)
     with pytest.raises(CulnigError, match="|".join(map(re.escape, line.split("|")))):
-        read_run(out)
+        write_run_report(out)
 
 
 @pytest.mark.parametrize(
@@ -246,7 +246,7 @@ def test_what_was_deleted_is_made_again(out, name, what):
     before = (out / name).read_bytes()
     (out / name).unlink()
     with pytest.raises(CulnigError, match=f"holds no {what}: finish it with culnig run --out"):
-        read_run(out)
+        write_run_report(out)
     run_study(study_of(out), out)
     assert (out / name).read_bytes() == before
 
@@ -305,7 +305,7 @@ def test_nothing_of_a_file_is_markup_in_the_report(out):
         frame.to_csv(path, index=False)
     edit_json(out / "run.json", ("model", "name"), EVIL)
     edit_json(out / "run.json", ("arguments", "revision"), EVIL)
-    read_run(out)
+    write_run_report(out)
     page = (out / "report.html").read_text()
     assert "<script" not in page
     assert "<img src=x" not in page
