@@ -151,7 +151,8 @@ def load_hf_model(
     with hub_errors(name, "config.json or tokenizer"):
         tokenizer = AutoTokenizer.from_pretrained(source, **options)
     with hub_errors(name, "config.json or weights"):
-        hf_model, found = AutoModelForCausalLM.from_pretrained(
+        load: Any = AutoModelForCausalLM.from_pretrained
+        hf_model, found = load(
             source,
             dtype=_DTYPES[dtype],
             attn_implementation="eager",
