@@ -1,7 +1,7 @@
 # pyright: reportArgumentType=false, reportAttributeAccessIssue=false, reportCallIssue=false
 # pyright: reportGeneralTypeIssues=false, reportOperatorIssue=false, reportReturnType=false
 # (pandas types most results as unions of everything it can return)
-"""Frames: written and read without loss, of numbers, and of the same instances. Needs no model."""
+"""Frames: written without loss, of numbers, and of the same instances. Needs no model."""
 
 import csv
 from collections.abc import Iterable, Mapping, Sequence
@@ -15,71 +15,15 @@ from culnig_tl.errors import CulnigError
 from culnig_tl.files import write_atomically
 
 KEY = ("task", "id")  # what an instance is known by
-# Columns that are text whatever they hold: an id may be 007, True or nan.
-TEXT = (
-    *("id", "task", "country", "language", "answer", "predicted", "reply", "metric", "trained"),
-    *("set", "site", "token", "which", "dtype"),
-    *("source", "target", "source_id", "target_id", "source_answer", "target_answer"),
-)
-_INTEGER = r"-?(?:0|[1-9]\d*)"
-_NUMBER = rf"|{_INTEGER}(?:\.\d+)?(?:[eE][-+]?\d+)?|-?inf|nan"  # nothing is NaN
 
 
 def write_frame(frame: pd.DataFrame, path: str | Path, index: bool = False) -> None:
-    """Save as CSV, atomically, so that `read_frame` gives back the same values and types."""
+    """Save as CSV, atomically; `schemas.read_frame` gives back the same values and types."""
     columns = (frame.reset_index() if index else frame).select_dtypes(exclude=["number", "bool"])
     # Python's csv does not quote a carriage return by itself, and takes it for a line's end.
     returns = any("\r" in str(value) for name in columns for value in columns[name])
     quoting = csv.QUOTE_NONNUMERIC if returns else csv.QUOTE_MINIMAL
     write_atomically(Path(path), lambda name: frame.to_csv(name, index=index, quoting=quoting))
-
-
-def read_frame(path: str | Path, text: Iterable[str] = (), index: int = 0) -> pd.DataFrame:
-    """Read what `write_frame` wrote.
-
-    Columns of whole numbers, numbers (where nothing stands for NaN) and of True and False have
-    these types; all others are text, and so are those in `TEXT` and `text` whatever they hold.
-
-    Args:
-        text: further columns that are text.
-        index: so many of the first columns are the frame's index.
-
-    Raises:
-        CulnigError: no such file, or it is no CSV; the message has the row.
-    """
-    try:
-        with Path(path).open(encoding="utf-8-sig", newline="") as file:
-            names, *rows = list(csv.reader(file, strict=True)) or [[]]
-    except (OSError, ValueError, csv.Error) as error:
-        raise CulnigError(f"cannot read {path}: {error}; delete it and make it again") from error
-    wrong = [number for number, row in enumerate(rows, start=2) if len(row) != len(names)]
-    if wrong or not names or len(set(names)) < len(names):
-        row = wrong[0] if wrong else 1
-        raise CulnigError(
-            f"cannot read {path}: row {row} has {len(rows[row - 2]) if wrong else len(names)} "
-            f"values for {len(set(names))} columns; delete it and make it again"
-        )
-    columns = zip(*rows, strict=True) if rows else [() for _ in names]
-    known = {*TEXT, *text}
-    frame = pd.DataFrame(
-        {
-            name: pd.Series(values, dtype=str) if name in known else _typed(values)
-            for name, values in zip(names, columns, strict=True)
-        }
-    )
-    return frame.set_index(names[:index]) if index else frame
-
-
-def _typed(values: Sequence[str]) -> pd.Series:
-    """A column of the type that its texts have."""
-    texts = pd.Series(values, dtype=str)
-    if len(texts) and texts.isin(["True", "False"]).all():
-        return texts == "True"
-    if len(texts) and texts.str.fullmatch(_INTEGER).all() and texts.str.len().max() < 19:
-        return pd.Series([int(value) for value in values], dtype=np.int64)
-    if texts.str.fullmatch(_NUMBER).all():
-        return pd.Series([float(value or "nan") for value in values], dtype=float)
-    return texts
 
 
 def numbers(frame: pd.DataFrame, column: str, what: str, key: Sequence[str] = KEY) -> np.ndarray:

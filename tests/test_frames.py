@@ -15,10 +15,12 @@ from culnig_tl.comparison import (
 )
 from culnig_tl.errors import CulnigError
 from culnig_tl.finetune_runs import finetune_table
-from culnig_tl.frames import read_frame, rows_of, same_instances, write_frame
+from culnig_tl.frames import rows_of, same_instances, write_frame
 from culnig_tl.neurons import NeuronLayout, NeuronSet
 from culnig_tl.results import study_tables
+from culnig_tl.run_files import CHECKS, FINETUNINGS, REPLIES
 from culnig_tl.runs import read_evaluation, write_evaluation
+from culnig_tl.schemas import read_frame
 from culnig_tl.study import Masking
 
 TEXTS = (
@@ -41,10 +43,11 @@ TEXTS = (
 
 
 def evaluation(text: str, correct, probability=(0.1, 1 / 3, 5e-324, 1e-300)) -> pd.DataFrame:
+    name = text if text.strip() else "x"  # an id or a task has one
     return pd.DataFrame(
         {
-            "id": [text, "b", "c", "d"],
-            "task": ["t", text, "t", "t"],
+            "id": [name, "b", "c", "d"],
+            "task": ["t", name, "t", "t"],
             "country": [text, "", "", "Spain"],
             "template": [0, 0, 1, 2],
             "answer": text,
@@ -63,7 +66,7 @@ def test_an_evaluation_is_read_back(text, tmp_path):
         write_evaluation(written, tmp_path / f"{number}.csv")
         pd.testing.assert_frame_equal(read_evaluation(tmp_path / f"{number}.csv"), written)
     # As if all were such: nothing else in the column says that it is text.
-    alike = written.assign(id=text, task=text, country=text, predicted=text, probability=1.0)
+    alike = written.assign(country=text, predicted=text, probability=1.0).iloc[:1]
     write_evaluation(alike, tmp_path / "alike.csv")
     pd.testing.assert_frame_equal(read_evaluation(tmp_path / "alike.csv"), alike)
 
@@ -77,34 +80,44 @@ def test_short_answers_are_read_back(text, tmp_path):
         }
     )  # fmt: skip
     write_evaluation(written, tmp_path / "replies.csv")
-    pd.testing.assert_frame_equal(read_evaluation(tmp_path / "replies.csv"), written)
+    pd.testing.assert_frame_equal(read_frame(tmp_path / "replies.csv", REPLIES), written)
 
 
 OTHERS = {
     "effects": pd.DataFrame(
         {
             "layer": [0, 1], "site": ["gate", "q"], "index": [3, 4], "position": [-1, -1],
-            "token": ["", ""], "instance": ["007", "True"], "country": ["", ""],
+            "token": ["", "\r"], "instance": ["007", "True"], "country": ["", ""],
             "probability": [0.1, 1e-300], "first_order": [0.0, -1.0],
             "integrated": [np.nan, np.nan], "exact": [1 / 3, 2e-9],
         }
     ),
     "interactions": pd.DataFrame(
-        {"instance": ["1", "2"], "country": "", "joint": [0.1, 0.2], "set": "1", "neurons": 3}
+        {
+            "instance": ["1", "2"], "country": "", "probability": [0.5, 1.0],
+            "first_order": [0.0, 1.0], "singles": 0.25, "singles_nats": [np.nan, 0.5],
+            "joint": [0.1, 0.2], "joint_nats": [1.0, np.nan], "set": "1", "neurons": 3,
+        }
     ),
-    "doses": pd.DataFrame({"set": "1", "factor": [0.0, 1.0], "items": [4, 4], "accuracy": 1.0}),
+    "doses": pd.DataFrame(
+        {
+            "set": "1", "factor": [0.0, 1.0], "items": [4, 4], "accuracy": 1.0,
+            "probability": [0.25, 1.0],
+        }
+    ),
     "patching": pd.DataFrame(
         {
             "source": "1", "target": "2", "source_id": "01", "target_id": "nan",
-            "source_answer": "4", "target_answer": "5\r", "positions": 7, "before": [0.0, 1.0],
-            "share": [np.nan, 0.5], "question": [0, 1], "set": "1", "instance": [0, 1],
+            "source_answer": "4", "target_answer": "5\r", "before": [0.0, 1.0], "after": 0.5,
+            "in_source": 0.75, "moved": [0.5, -0.5], "share": [np.nan, 0.5], "estimated": 0.1,
+            "question": [0, 1], "set": "1", "instance": [0, 1], "probability": 1.0,
         }
     ),
     "curves": pd.DataFrame(
         {
             "which": ["top", "all"], "learning_rate": [1e-5, 3e-5], "seed": 0, "step": [0, 10],
-            "task": "1", "items": 4, "accuracy": [25.0, 50.0], "kept": [False, True],
-            "neurons": 0, "trained": "1",
+            "task": "1", "items": 4, "accuracy": [25.0, 50.0], "probability": [1.0, 2.0],
+            "nats": [-1.0, -2.0], "kept": [False, True], "neurons": 0, "trained": "1",
         }
     ),
 }  # fmt: skip
@@ -112,12 +125,12 @@ OTHERS = {
 
 @pytest.mark.parametrize("name", OTHERS)
 def test_the_other_files_of_a_run_are_read_back(name, tmp_path):
-    text = ("instance",) if name in ("effects", "interactions") else ()
+    schema = {**CHECKS, **FINETUNINGS}[name]
     write_frame(OTHERS[name], tmp_path / "x.csv")
-    pd.testing.assert_frame_equal(read_frame(tmp_path / "x.csv", text), OTHERS[name])
+    pd.testing.assert_frame_equal(read_frame(tmp_path / "x.csv", schema), OTHERS[name])
     indexed = OTHERS[name].set_index(list(OTHERS[name].columns[:2]))
     write_frame(indexed, tmp_path / "x.csv", index=True)
-    pd.testing.assert_frame_equal(read_frame(tmp_path / "x.csv", text, 2), indexed)
+    pd.testing.assert_frame_equal(read_frame(tmp_path / "x.csv", schema), OTHERS[name])
 
 
 def test_a_file_of_before_is_read(tmp_path):
@@ -133,21 +146,19 @@ def test_a_file_of_before_is_read(tmp_path):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("id,task\n1\n", "row 2 has 1 values for 2 columns"),
-        ("id,task\n1,2\n1,2,3\n", "row 3 has 3 values for 2 columns"),
-        ("id,id\n1,2\n", "row 1 has 2 values for 1 columns"),
-        ("", "row 1 has 0 values for 0 columns"),
-        ('id,task\n"1,2\n', "unexpected end of data"),
-        ("id,task\na\rb,2\n", "row 2 has 1 values for 2 columns"),
+        ("1\n", "row 1 has 1 cells, expected 9"),
+        ("1,2,3,4,5,6,7,8,9\n1,2\n", "row 2 has 2 cells, expected 9"),
+        ('"1,2\n', "no CSV in UTF-8 .unexpected end of data"),
+        ("a\rb,2,3,4,5,6,7,8,9\n", "row 1 has 1 cells, expected 9"),
+        ("", "no rows"),
     ],
 )
 def test_a_file_that_is_no_table(content, message, tmp_path):
-    (tmp_path / "x.csv").write_bytes(content.encode())
-    with pytest.raises(
-        CulnigError, match=rf"cannot read .*x\.csv: {message}.*; delete it and make"
-    ):
+    header = ",".join(evaluation("x", [True] * 4).columns) + "\n"
+    (tmp_path / "x.csv").write_bytes((header + content).encode())
+    with pytest.raises(CulnigError, match=rf"x\.csv is damaged \({message}.*: delete it and give"):
         read_evaluation(tmp_path / "x.csv")
-    with pytest.raises(CulnigError, match=r"cannot read .*no\.csv: .*; delete it"):
+    with pytest.raises(CulnigError, match=r"no file .*no\.csv: check the path"):
         read_evaluation(tmp_path / "no.csv")
 
 
