@@ -21,6 +21,7 @@ from culnig_tl.files import (
     sha256_of,
     write_atomically,
 )
+from culnig_tl.interrupts import uninterrupted
 from culnig_tl.processes import add_up, agreed, my_share
 from culnig_tl.scores import read_tensors, write_tensors
 
@@ -43,8 +44,8 @@ def add_batches(
     """Call `work` with the rows of each batch, and `add` with what it gave, which adds to `sums`.
 
     Several processes share the rows, and all have the whole sums afterwards. The sums are kept in
-    `checkpoint` every `seconds`, those of another process than the first in a file beside it; a
-    run that died goes on from there, with as many processes and tokens as it then has.
+    `checkpoint` every `seconds` and on Ctrl-C, those of another process than the first in a file
+    beside it; a run that died goes on from there, with as many processes and tokens as it then has.
 
     Args:
         lengths: of each row, in tokens.
@@ -67,13 +68,19 @@ def add_batches(
     if process_rank():
         done = []
     saved, ours = time.monotonic(), len(done) + len(mine)
-    for rows, found in in_batches(mine, lengths, token_budget, work, what, plan):
-        add(rows, found)
-        done += rows
-        due = len(done) == ours or time.monotonic() - saved >= seconds
-        if path is not None and due:
+    try:
+        for rows, found in in_batches(mine, lengths, token_budget, work, what, plan):
+            with uninterrupted():  # half of an addition would be neither done nor not done
+                add(rows, found)
+                done += rows
+            due = len(done) == ours or time.monotonic() - saved >= seconds
+            if path is not None and due:
+                _save(_part(path, process_rank()), made_from, sums, done)
+                saved = time.monotonic()
+    except KeyboardInterrupt:
+        if path is not None and done:
             _save(_part(path, process_rank()), made_from, sums, done)
-            saved = time.monotonic()
+        raise
     for tensor in sums.values():
         add_up(tensor)
 

@@ -2,87 +2,96 @@
 
 import dataclasses
 import inspect
-import logging
 import os
 import sys
-import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
-import click
-import transformers
 import typer
-from rich.console import Console
-from rich.logging import RichHandler
 from rich.table import Table
 
 from culnig_tl.attribution import attribute
 from culnig_tl.checkpoints import remove_checkpoint
+from culnig_tl.checks import check_choice, check_count, check_number
 from culnig_tl.commands import app as commands
-from culnig_tl.commands import console, country_list, names, print_comparison, whole
+from culnig_tl.commands import (
+    console,
+    country_list,
+    names,
+    print_comparison,
+    print_place,
+    print_text,
+    whole,
+)
 from culnig_tl.configs import count_neurons
 from culnig_tl.errors import CulnigError
+from culnig_tl.evaluation import COLUMNS
 from culnig_tl.evaluation import evaluate as evaluate_instances
-from culnig_tl.files import process_rank
+from culnig_tl.files import check_inputs_kept, check_writable
 from culnig_tl.instances import country_name
 from culnig_tl.models import load_model
 from culnig_tl.neurons import SITES, NeuronSet
+from culnig_tl.options import (
+    BUDGET_HELP,
+    CLASS_HELP,
+    DEVICES_HELP,
+    DTYPE_HELP,
+    FACTOR_HELP,
+    FORMAT_HELP,
+    MODEL_HELP,
+    REMOVE_HELP,
+    TARGET_HELP,
+    TASK_HELP,
+    TOP_ATTENTION_HELP,
+    TOP_MLP_HELP,
+    TRUST_HELP,
+    VARIANT_HELP,
+    Budget,
+    Countries,
+    Data,
+    Device,
+    Devices,
+    Dtype,
+    Factor,
+    Format,
+    Limit,
+    Model,
+    ModelClass,
+    Out,
+    Remove,
+    Target,
+    TaskName,
+    Templates,
+    TopAttention,
+    TopMlp,
+    Trust,
+    Variant,
+    path_option,
+)
 from culnig_tl.paper import PAPER_MODELS
 from culnig_tl.plan import plan_study
+from culnig_tl.prompts import FORMATS
 from culnig_tl.runs import run_study, write_evaluation
-from culnig_tl.scores import TARGETS, Scores
-from culnig_tl.selection import select_general, select_random, select_specific
+from culnig_tl.scores import Scores
+from culnig_tl.selection import (
+    check_least_z,
+    check_shares,
+    select_general,
+    select_random,
+    select_specific,
+)
 from culnig_tl.study import PRESETS, Study
 from culnig_tl.tasks import TASKS, load_task
+from culnig_tl.terminal import exit_code, texts
 
 app = typer.Typer(
     help="Find the neurons of a language model that carry cultural knowledge (CULNIG).",
-    no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
 )
 app.add_typer(commands)
 _D = Study()
-
-_MODEL_HELP = "gemma-3-270m (embedded), a name on the Hugging Face Hub, or a folder."
-_CLASS_HELP = "auto, HookedTransformer or TransformerBridge (TransformerLens)."
-_DTYPE_HELP = "float32, bfloat16, float16 or float64."
-_TASK_HELP = f"One of {', '.join(TASKS)}."
-_FORMAT_HELP = "cloze, letter, or auto: letter with a chat template."
-_DEVICES_HELP = "Over how many GPUs the model is spread."
-_BUDGET_HELP = "Tokens in a batch; default: what fits into the free memory."
-_TOP_MLP_HELP = "Share of gate neurons to keep (t_MLP)."
-_TOP_ATTENTION_HELP = "Share of q, k, v neurons to keep (t_attn)."
-_REMOVE_HELP = "Share removed by CountryRC score (r)."
-_VARIANT_HELP = "Reduction over positions: max, mean or norm."
-_TARGET_HELP = f"What is differentiated: {', '.join(TARGETS)}; by default the scores' first."
-_FACTOR_HELP = "Multiply the neurons' activations: 0 masks."
-_TRUST_HELP = "Run code that comes with the model."
-
-Model = Annotated[str, typer.Option(help=_MODEL_HELP)]
-ModelClass = Annotated[str, typer.Option(help=_CLASS_HELP)]
-Dtype = Annotated[str, typer.Option(help=_DTYPE_HELP)]
-Device = Annotated[str | None, typer.Option(help="cpu, cuda, ...; default: what there is.")]
-Devices = Annotated[int, typer.Option(help=_DEVICES_HELP)]
-TaskName = Annotated[str, typer.Option(help=_TASK_HELP)]
-Data = Annotated[
-    Path | None, typer.Option(help="Local file or folder of the task; default: bundled or the Hub.")
-]
-Countries = Annotated[
-    str | None, typer.Option(help="Comma-separated, such as 'China,Iran,US'; default: all.")
-]
-Format = Annotated[str, typer.Option("--format", help=_FORMAT_HELP)]
-Limit = Annotated[int, typer.Option(min=0, help="At most so many instances; 0: all.")]
-Budget = Annotated[int | None, typer.Option(help=_BUDGET_HELP)]
-Out = Annotated[Path, typer.Option(help="Where the result goes.")]
-Templates = Annotated[Path | None, typer.Option(help="JSON file of prompt templates.")]
-TopMlp = Annotated[float, typer.Option(help=_TOP_MLP_HELP)]
-TopAttention = Annotated[float, typer.Option(help=_TOP_ATTENTION_HELP)]
-Remove = Annotated[float, typer.Option(help=_REMOVE_HELP)]
-Variant = Annotated[str, typer.Option(help=_VARIANT_HELP)]
-Target = Annotated[str | None, typer.Option(help=_TARGET_HELP)]
-Factor = Annotated[float, typer.Option(help=_FACTOR_HELP)]
-Trust = Annotated[bool, typer.Option(help=_TRUST_HELP)]
 
 
 def _preset(name: str, help: str, *declarations: str) -> Any:
@@ -100,8 +109,8 @@ def run(
         str, typer.Option(help="quick: a demonstration; paper: the whole study of the paper.")
     ] = "quick",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and stop.")] = False,
-    model: Annotated[str | None, _preset("model", _MODEL_HELP)] = None,
-    task: Annotated[str | None, _preset("task", _TASK_HELP)] = None,
+    model: Annotated[str | None, _preset("model", MODEL_HELP)] = None,
+    task: Annotated[str | None, _preset("task", TASK_HELP)] = None,
     tests: Annotated[
         str | None, _preset("tests", "Other tasks to test on, comma-separated; '' for none.")
     ] = None,
@@ -117,7 +126,7 @@ def run(
         int | None, _preset("template_count", "How many of its templates each test is asked with.")
     ] = None,
     countries: Countries = None,
-    answer_format: Annotated[str | None, _preset("answer_format", _FORMAT_HELP, "--format")] = None,
+    answer_format: Annotated[str | None, _preset("answer_format", FORMAT_HELP, "--format")] = None,
     limit: Annotated[int | None, _preset("limit", "Neuron instances at most; 0: all.")] = None,
     test_limit: Annotated[
         int | None, _preset("test_limit", "Items of the task's test at most; 0: all.")
@@ -132,11 +141,11 @@ def run(
     other_limit: Annotated[
         int | None, _preset("other_limit", "Items of each other test at most; 0: all.")
     ] = None,
-    variant: Annotated[str | None, _preset("variant", _VARIANT_HELP)] = None,
-    target: Annotated[str | None, _preset("target", _TARGET_HELP)] = None,
-    top_mlp: Annotated[float | None, _preset("top_mlp", _TOP_MLP_HELP)] = None,
-    top_attention: Annotated[float | None, _preset("top_attention", _TOP_ATTENTION_HELP)] = None,
-    remove: Annotated[float | None, _preset("remove", _REMOVE_HELP)] = None,
+    variant: Annotated[str | None, _preset("variant", VARIANT_HELP)] = None,
+    target: Annotated[str | None, _preset("target", TARGET_HELP)] = None,
+    top_mlp: Annotated[float | None, _preset("top_mlp", TOP_MLP_HELP)] = None,
+    top_attention: Annotated[float | None, _preset("top_attention", TOP_ATTENTION_HELP)] = None,
+    remove: Annotated[float | None, _preset("remove", REMOVE_HELP)] = None,
     control: Annotated[
         bool | None,
         _preset("control", "Subtract the control's scores.", "--control/--no-control"),
@@ -149,7 +158,7 @@ def run(
     least_z: Annotated[
         float | None, _preset("least_z", "Least z over countries in a country's set.")
     ] = None,
-    factor: Annotated[float | None, _preset("factor", _FACTOR_HELP)] = None,
+    factor: Annotated[float | None, _preset("factor", FACTOR_HELP)] = None,
     seeds: Annotated[int | None, _preset("seeds", "Random sets to compare with.")] = None,
     matched_seeds: Annotated[
         int | None,
@@ -166,16 +175,16 @@ def run(
     sweep: Annotated[
         bool | None, _preset("sweep", "Other shares t and r too.", "--sweep/--no-sweep")
     ] = None,
-    model_class: Annotated[str | None, _preset("model_class", _CLASS_HELP)] = None,
-    dtype: Annotated[str | None, _preset("dtype", _DTYPE_HELP)] = None,
+    model_class: Annotated[str | None, _preset("model_class", CLASS_HELP)] = None,
+    dtype: Annotated[str | None, _preset("dtype", DTYPE_HELP)] = None,
     device: Device = None,
-    devices: Annotated[int | None, _preset("devices", _DEVICES_HELP)] = None,
+    devices: Annotated[int | None, _preset("devices", DEVICES_HELP)] = None,
     revision: Annotated[str | None, typer.Option(help="Branch, tag or commit.")] = None,
     trust_remote_code: Annotated[
         bool | None,
-        _preset("trust_remote_code", _TRUST_HELP, "--trust-remote-code/--no-trust-remote-code"),
+        _preset("trust_remote_code", TRUST_HELP, "--trust-remote-code/--no-trust-remote-code"),
     ] = None,
-    token_budget: Annotated[int | None, _preset("token_budget", _BUDGET_HELP)] = None,
+    token_budget: Annotated[int | None, _preset("token_budget", BUDGET_HELP)] = None,
 ) -> None:
     """Everything: score the neurons, select, mask them, compare with random ones, report.
 
@@ -187,7 +196,7 @@ def run(
         _print_plan(study)
         return
     print_comparison(run_study(study, out))
-    console.print(f"Report: {(out / 'report.html').resolve()}", soft_wrap=True)
+    print_place("Report", out / "report.html")
 
 
 def plan(**options: Any) -> None:
@@ -225,24 +234,28 @@ def score(
     token_budget: Budget = None,
 ) -> None:
     """Score every neuron on one task and split; writes a .safetensors file that `select` reads."""
+    model = os.path.expanduser(model)
+    check_choice("answer format", answer_format, FORMATS)
+    _check_budget(token_budget)
+    _check_out(out, {"data": data, "templates": templates, "model": model}, Scores.load)
     instances = load_task(task, split, country_list(countries), limit or None, data, templates)
     hooked = load_model(model, model_class, dtype, device, None, trust_remote_code, devices)
-    checkpoint = out.with_suffix(".checkpoint")
+    checkpoint = out.with_name(f"{out.name}.checkpoint")
     scores = attribute(
         hooked, instances, answer_format, token_budget=token_budget, checkpoint=checkpoint
     )
     scores.save(out)
     remove_checkpoint(checkpoint)
-    console.print(repr(scores))
-    console.print(f"Saved: {out}")
+    print_text(repr(scores))
+    print_text(f"Saved: {out}")
 
 
 @app.command()
 def select(
-    scores: Annotated[Path, typer.Option(help="Scores of the cultural instances.")],
+    scores: Annotated[Path, path_option("Scores of the cultural instances.")],
     out: Out,
-    control: Annotated[Path | None, typer.Option(help="Scores of the control.")] = None,
-    countryrc: Annotated[Path | None, typer.Option(help="Scores of CountryRC.")] = None,
+    control: Annotated[Path | None, path_option("Scores of the control.")] = None,
+    countryrc: Annotated[Path | None, path_option("Scores of CountryRC.")] = None,
     country: Annotated[
         str | None, typer.Option(help="Select the neurons specific to this country instead.")
     ] = None,
@@ -258,6 +271,11 @@ def select(
 
     Culture-general ones, or with --country those specific to it.
     """
+    read = {"scores": scores, "control": control, "countryrc": countryrc}
+    _check_out(out, read, NeuronSet.load)
+    shares = {"top_mlp": top_mlp, "top_attention": top_attention, "remove": remove, "top": top}
+    check_shares(shares)
+    check_least_z(least_z)
     cultural = Scores.load(scores)
     of_control = None if control is None else Scores.load(control, cultural.layout)
     of_names = None if countryrc is None else Scores.load(countryrc, cultural.layout)
@@ -271,8 +289,8 @@ def select(
             cultural, of_control, of_names, name, variant, top, remove, least_z, target=target
         )
     neurons.save(out)
-    console.print(repr(neurons))
-    console.print(f"Saved: {out}")
+    print_text(repr(neurons))
+    print_text(f"Saved: {out}")
 
 
 @app.command()
@@ -280,7 +298,7 @@ def evaluate(
     model: Model = _D.model,
     task: TaskName = _D.task,
     split: Annotated[str, typer.Option(help="test, usually.")] = "test",
-    neurons: Annotated[Path | None, typer.Option(help="Neurons to mask (from select).")] = None,
+    neurons: Annotated[Path | None, path_option("Neurons to mask (from select).")] = None,
     random_seed: Annotated[
         int | None, typer.Option(help="Mask as many random neurons instead.")
     ] = None,
@@ -290,7 +308,7 @@ def evaluate(
     countries: Countries = None,
     answer_format: Format = "auto",
     limit: Limit = 0,
-    out: Annotated[Path | None, typer.Option(help="CSV file, one row an instance.")] = None,
+    out: Annotated[Path | None, path_option("CSV file, one row an instance.")] = None,
     model_class: ModelClass = "auto",
     dtype: Dtype = "float32",
     device: Device = None,
@@ -299,6 +317,13 @@ def evaluate(
     token_budget: Budget = None,
 ) -> None:
     """Let the model answer a task, with or without masked neurons."""
+    model = os.path.expanduser(model)
+    check_choice("answer format", answer_format, FORMATS)
+    check_number("factor", factor)
+    _check_budget(token_budget)
+    if out is not None:
+        read = {"data": data, "templates": templates, "model": model, "neurons": neurons}
+        _check_out(out, read, _evaluation_header)
     chosen = None if neurons is None else NeuronSet.load(neurons)
     if random_seed is not None:
         if chosen is None:
@@ -309,67 +334,78 @@ def evaluate(
     frame = evaluate_instances(hooked, instances, chosen, factor, answer_format, token_budget)
     if out is not None:
         write_evaluation(frame, out)
-        console.print(f"Saved: {out}")
+        print_text(f"Saved: {out}")
     table = Table(whole("task"), "items", "accuracy %", "vocabulary %", "mean P(answer) %")
     for name, part in frame.groupby("task", sort=False):
         means = 100 * part[["correct", "correct_vocabulary", "probability"]].mean()
-        table.add_row(str(name), str(len(part)), *(f"{value:.2f}" for value in means))
+        table.add_row(*texts(name, len(part), *(f"{value:.2f}" for value in means)))
     console.print(table)
 
 
 @app.command()
 def models(
     name: Annotated[str | None, typer.Argument(help="A model to count instead.")] = None,
+    trust_remote_code: Trust = False,
 ) -> None:
     """How many neurons models have (the paper's Table 12), from configurations alone."""
     table = Table(whole("model"), "layers", *SITES, "all")
-    for label, config in {name: name}.items() if name else PAPER_MODELS.items():
-        layout = count_neurons(config, str(label))
+    name = None if name is None else os.path.expanduser(name)
+    for label, config in PAPER_MODELS.items() if name is None else {name: name}.items():
+        layout = count_neurons(config, str(label), trust_remote_code=trust_remote_code)
         counts = [f"{count:,}" for count in layout.counts().values()]
-        table.add_row(str(label), str(layout.n_layers), *counts, f"{layout.total:,}")
+        table.add_row(*texts(label, layout.n_layers, *counts, f"{layout.total:,}"))
     console.print(table)
 
 
 def main() -> None:
-    """Entry point: errors of the user's input are one line on standard error, exit code 1."""
-    logging.basicConfig(
-        level=logging.WARNING,
-        format="%(message)s",
-        handlers=[RichHandler(console=Console(stderr=True), show_path=False, show_time=False)],
-    )
-    logging.getLogger("culnig_tl").setLevel(logging.ERROR if process_rank() else logging.INFO)
-    for noisy in ("huggingface_hub", "transformers", "httpx"):
-        logging.getLogger(noisy).setLevel(logging.ERROR)
-    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
-    transformers.utils.logging.disable_progress_bar()  # of reading weights: a second or two
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    warnings.filterwarnings("ignore", module="(transformer_lens|transformers|torch).*")
-    try:
-        app(standalone_mode=False)
-    except CulnigError as error:
-        Console(stderr=True).print(
-            f"culnig: {error}", style="red", soft_wrap=True, markup=False, highlight=False
-        )
-        sys.exit(1)
-    except click.exceptions.Abort:
-        sys.exit(130)
-    except click.ClickException as error:
-        error.show()
-        sys.exit(error.exit_code)
+    """Entry point: a mistake of the user's is one line on standard error (`exit_code`)."""
+    code = exit_code(app)
+    if code:
+        sys.exit(code)
+
+
+def _check_budget(token_budget: int | None) -> None:
+    if token_budget is not None:
+        check_count("token budget", token_budget, 1, unit="(1024 is usual)")
+
+
+def _check_out(out: Path, inputs: dict[str, Any], load: Callable[[Path], object]) -> None:
+    """Refuse to write onto what is read, or onto a file of another kind; before anything is run.
+
+    Args:
+        load: reads a file of the kind that is written, or raises CulnigError.
+    """
+    check_inputs_kept(out, inputs)
+    if os.path.isfile(out) and os.path.getsize(out):
+        try:
+            load(out)
+        except CulnigError as error:
+            raise CulnigError(
+                f"{out} is there already and is no file that this command writes: choose another "
+                "name, or delete it"
+            ) from error
+    check_writable(out)
+
+
+def _evaluation_header(file: Path) -> None:
+    with file.open(encoding="utf-8", errors="replace") as lines:
+        if tuple(next(lines).strip().split(",")) != COLUMNS:
+            raise CulnigError(f"{file} is no evaluation")
 
 
 def _study(options: dict[str, Any]) -> Study:
     """The preset with the fields that were given among `run`'s options."""
     preset = options["preset"]
-    if preset not in PRESETS:
-        raise CulnigError(f"unknown preset {preset!r}: choose from {', '.join(PRESETS)}")
+    check_choice("preset", preset, PRESETS)
     fields = {field.name for field in dataclasses.fields(Study)}
     given = {k: v for k, v in options.items() if k in fields and v not in (None, [], ())}
     for name in ("tests", "countries"):
         if name in given:
             given[name] = names(given[name])
     if given.get("templates") is not None:
-        given["templates"] = str(given["templates"].resolve())
+        given["templates"] = os.path.realpath(given["templates"])
+    if "model" in given:
+        given["model"] = os.path.expanduser(given["model"])
     study = dataclasses.replace(PRESETS[preset], **given | {"data": {}})
     return dataclasses.replace(study, data=_task_paths(options["data"] or [], study.task))
 
@@ -386,7 +422,7 @@ def _task_paths(given: list[str], task: str) -> dict[str, str]:
             name, path = task, text
         if name in paths:
             raise CulnigError(f"--data is given twice for {name!r}: {paths[name]} and {path}")
-        paths[name] = str(Path(path).resolve())
+        paths[name] = os.path.realpath(os.path.expanduser(path))
     return paths
 
 
@@ -394,11 +430,11 @@ def _print_plan(study: Study) -> None:
     planned = plan_study(study)
     table = Table(whole("step"), "passes", "instances each", "tokens each")
     for name, steps in planned.by_name().items():
-        table.add_row(name, str(len(steps)), f"{steps[0].instances:,}", f"{steps[0].tokens:,}")
+        table.add_row(*texts(name, len(steps), f"{steps[0].instances:,}", f"{steps[0].tokens:,}"))
     console.print(table)
     costs = Table(whole("model"), "parameters", "GiB", "PFLOP", "here", "H100")
     for cost in planned.costs:
-        costs.add_row(
+        row = (
             cost.model,
             f"{cost.parameters / 1e9:.1f} B",
             f"{cost.memory / 2**30:.1f}",
@@ -406,8 +442,9 @@ def _print_plan(study: Study) -> None:
             _duration(cost.seconds_here),
             _duration(cost.seconds_h100),
         )
+        costs.add_row(*texts(*row))
     console.print(costs)
-    console.print(planned.note, soft_wrap=True)
+    print_text(planned.note)
 
 
 def _duration(seconds: float) -> str:

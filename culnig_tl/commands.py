@@ -1,6 +1,7 @@
 """Commands on the folder of a finished run: what `culnig` offers beside `run` and its steps."""
 
 import math
+import os
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -8,6 +9,7 @@ import pandas as pd
 import typer
 from rich.console import Console
 from rich.table import Column, Table
+from rich.text import Text
 
 from culnig_tl.agreement import STATISTICS
 from culnig_tl.errors import CulnigError
@@ -18,16 +20,17 @@ from culnig_tl.harness import lm_eval_run
 from culnig_tl.methods import compare_methods
 from culnig_tl.modules import CHOICES
 from culnig_tl.neurons import NeuronSet
+from culnig_tl.options import RunFolder, Trust, path_option
 from culnig_tl.precision import precision_run
 from culnig_tl.report import table_rows
 from culnig_tl.runs import write_run_report
 from culnig_tl.short_answers import short_answers_run
 from culnig_tl.study import GENERAL
+from culnig_tl.terminal import texts
 from culnig_tl.verify import verify_run
 
 app = typer.Typer()
 console = Console(quiet=process_rank() > 0)
-RunFolder = Annotated[Path, typer.Option("--run", help="The folder of a finished run.")]
 
 
 @app.command()
@@ -46,35 +49,41 @@ def verify(
     sample: Annotated[int, typer.Option(help="Random neurons beside the selected ones.")] = 200,
     steps: Annotated[int, typer.Option(help="Nodes of the integrated gradient; 0: none.")] = 2,
     pairs: Annotated[int, typer.Option(help="Pairs of prompts for activation patching.")] = 24,
+    trust_remote_code: Trust = False,
 ) -> None:
     """Check the gradient of a finished run against true ablation and activation patching.
 
     Ablates every selected neuron by itself, the whole set at once, and patches the set from one
     country's prompt into another's; adds a section to the run's report.
     """
-    summary = verify_run(run_folder, prompts, sample, steps, pairs)
+    summary = verify_run(
+        run_folder, prompts, sample, steps, pairs, trust_remote_code=trust_remote_code
+    )
     heads = ("effects", "Pearson", "Spearman", "sign right", "top 100", "slope")
     table = Table("first order, by site", *heads)
     for row in table_rows(summary):
         values = (f"{row[name]:.2f}" for name in STATISTICS)
-        table.add_row(row["site"], str(row["effects"]), *values)
+        table.add_row(*texts(row["site"], row["effects"], *values))
     console.print(table)
     _print_report(run_folder)
 
 
 @app.command("compare-methods")
 def methods(
-    run_folder: Annotated[Path, typer.Option("--run", help="A finished run with --task blend.")],
+    run_folder: Annotated[Path, path_option("A finished run with --task blend.", "--run")],
     context: Annotated[int, typer.Option(help="Tokens of text in a window.")] = 128,
     quantile: Annotated[float, typer.Option(help="Above which a neuron is active.")] = 0.95,
     top: Annotated[float, typer.Option(help="Share of the gate neurons to keep.")] = 0.01,
     seeds: Annotated[int, typer.Option(help="Random sets beside each method's.")] = 1,
+    trust_remote_code: Trust = False,
 ) -> None:
     """Find the neurons of LAPE and CAPE beside a run's own, and mask them as the run did.
 
     Counts on BLEnD's questions, by language and by culture; adds a section to the run's report.
     """
-    table = compare_methods(run_folder, context, quantile, top, seeds)
+    table = compare_methods(
+        run_folder, context, quantile, top, seeds, trust_remote_code=trust_remote_code
+    )
     for name, part in table.groupby(level="set", sort=False):
         print_comparison(part.droplevel("set"), str(name))
     _print_report(run_folder)
@@ -85,15 +94,24 @@ def short_answers(
     run_folder: RunFolder,
     countries: Annotated[str | None, typer.Option(help="Comma-separated; all 16.")] = None,
     limit: Annotated[int, typer.Option(help="Questions a country.")] = 40,
-    data: Annotated[Path | None, typer.Option(help="BLEnD's folder; that of the run.")] = None,
+    data: Annotated[Path | None, path_option("BLEnD's folder; that of the run.")] = None,
     english: Annotated[bool, typer.Option("--english", help="Ask in English.")] = False,
     max_new_tokens: Annotated[int, typer.Option(help="At which an answer ends.")] = 512,
+    trust_remote_code: Trust = False,
 ) -> None:
     """Ask BLEnD's short questions in each country's language, with a run's neurons masked."""
     where = country_list(countries)
-    table = short_answers_run(run_folder, where, limit, data, english, max_new_tokens)
+    table = short_answers_run(
+        run_folder,
+        where,
+        limit,
+        data,
+        english,
+        max_new_tokens,
+        trust_remote_code=trust_remote_code,
+    )
     print_comparison(table)
-    console.print(f"Replies: {(run_folder / 'short-answers').resolve()}", soft_wrap=True)
+    print_place("Replies", run_folder / "short-answers")
 
 
 @app.command()
@@ -101,22 +119,23 @@ def modules(
     run_folder: RunFolder,
     share: Annotated[float, typer.Option(help="Of all parameters.")] = 0.10,
     seed: Annotated[int, typer.Option(help="Of the random choices.")] = 0,
+    trust_remote_code: Trust = False,
 ) -> None:
     """Which modules to train: attention and MLPs by the run's culture-general neurons in them."""
     for choice in CHOICES:
-        chosen = run_modules(run_folder, share, choice, seed)
+        chosen = run_modules(run_folder, share, choice, seed, trust_remote_code=trust_remote_code)
         table = Table(whole(f"{choice}: module"), "neurons", "parameters")
         for module in chosen.modules:
-            table.add_row(str(module), f"{module.neurons:,}", f"{module.parameters:,}")
+            table.add_row(*texts(module, f"{module.neurons:,}", f"{module.parameters:,}"))
         console.print(table)
-        console.print(f"{100 * chosen.parameters / chosen.total:.1f}% of {chosen.total:,}")
+        print_text(f"{100 * chosen.parameters / chosen.total:.1f}% of {chosen.total:,}")
     table = Table(whole("memory to train"), "weights", f"{share:.0%} of them", "all")
     for name, row in training_memory(share).iterrows():
         values = (
             f"{row['parameters'] / 1e9:.1f} B",
             *(f"{row[k]:.0f} GiB" for k in ("share", "all")),
         )
-        table.add_row(str(name), *values)
+        table.add_row(*texts(name, *values))
     console.print(table)
     console.print(
         "Weights in bfloat16, trained ones in float32 with gradient and AdamW's two moments, one "
@@ -128,7 +147,7 @@ def modules(
 def finetune(
     run_folder: RunFolder,
     task: Annotated[str, typer.Option(help="To train on: qnli, mrpc, or any other task.")],
-    data: Annotated[Path | None, typer.Option(help="Its file; that of the run.")] = None,
+    data: Annotated[Path | None, path_option("Its file; that of the run.")] = None,
     which: Annotated[
         str, typer.Option(help="Modules: top, bottom, random, or all for all parameters.")
     ] = ",".join(CHOICES),
@@ -148,6 +167,7 @@ def finetune(
     ] = False,
     report_to: Annotated[str, typer.Option(help="As the Trainer knows it.")] = "none",
     keep_models: Annotated[bool, typer.Option(help="Keep each trained model.")] = True,
+    trust_remote_code: Trust = False,
 ) -> None:
     """Train the modules with a run's neurons, or without, on a task, and watch culture.
 
@@ -172,10 +192,11 @@ def finetune(
         gradient_checkpointing,
         report_to,
         keep_models,
+        trust_remote_code=trust_remote_code,
     )
     shown = Table("modules", "rate", "neurons", task, "culture", "nats")
     for (choice, rate), row in table.iterrows():  # type: ignore[misc]
-        shown.add_row(
+        values = (
             choice,
             f"{rate:g}",
             f"{row['neurons']:.0f}",
@@ -183,6 +204,7 @@ def finetune(
             f"{row['culture_start']:.1f} → {row['culture']:.1f}±{row['culture_sd']:.1f}",
             f"{row['culture_nats']:+.2f}",
         )
+        shown.add_row(*texts(*values))
     console.print(shown)
     console.print("accuracy % before and after (mean ± sd over seeds); nats: rise of ln P(answer)")
     _print_report(run_folder)
@@ -191,33 +213,38 @@ def finetune(
 @app.command()
 def export(
     run_folder: RunFolder,
-    to: Annotated[Path, typer.Option(help="A new folder.")],
+    to: Annotated[Path, path_option("A new folder.")],
     neurons: Annotated[
-        Path | None, typer.Option(help="Neurons to scale; the run's culture-general ones.")
+        Path | None, path_option("Neurons to scale; the run's culture-general ones.")
     ] = None,
     factor: Annotated[float, typer.Option(help="Of their activations: 0 masks.")] = 0.0,
+    trust_remote_code: Trust = False,
 ) -> None:
     """Write a run's model with its neurons masked as a Hugging Face folder; no hook is needed."""
     chosen = None if neurons is None else NeuronSet.load(neurons)
-    console.print(repr(export_run(run_folder, to, chosen, factor)))
-    console.print(f"Saved: {to.resolve()}", soft_wrap=True)
+    neurons_written = export_run(
+        run_folder, to, chosen, factor, trust_remote_code=trust_remote_code
+    )
+    print_text(repr(neurons_written))
+    print_place("Saved", to)
 
 
 @app.command()
 def precision(
     run_folder: RunFolder,
     dtypes: Annotated[str, typer.Option(help="Comma-separated.")] = "bfloat16,float16",
+    trust_remote_code: Trust = False,
 ) -> None:
     """How far a run's neurons move when its model is loaded in other dtypes.
 
     Scores the run's instances again in each and selects again.
     """
-    table = precision_run(run_folder, names(dtypes))
+    table = precision_run(run_folder, names(dtypes), trust_remote_code=trust_remote_code)
     shown = Table(
         "dtype", whole("set"), "neurons", "shared", "overlap %", "Spearman, MLP", "attention"
     )
     for (dtype, name), row in table.iterrows():  # type: ignore[misc]
-        shown.add_row(
+        values = (
             dtype,
             name,
             f"{row['neurons']:.0f}",
@@ -226,6 +253,7 @@ def precision(
             f"{row['spearman_mlp']:.4f}",
             f"{row['spearman_attention']:.4f}",
         )
+        shown.add_row(*texts(*values))
     console.print(shown)
     console.print("overlap: of the run's own set; Spearman: of all neurons' rank values")
 
@@ -234,9 +262,7 @@ def precision(
 def lm_eval(
     run_folder: RunFolder,
     tasks: Annotated[str, typer.Option(help="Names of tasks or groups, comma-separated.")],
-    include_path: Annotated[
-        Path | None, typer.Option(help="A folder of task files of your own.")
-    ] = None,
+    include_path: Annotated[Path | None, path_option("A folder of task files of your own.")] = None,
     limit: Annotated[int, typer.Option(help="Documents a task at most; 0: all.")] = 0,
     few_shot: Annotated[
         int | None, typer.Option(help="Examples before each question; default: the task's.")
@@ -246,6 +272,7 @@ def lm_eval(
     apply_chat_template: Annotated[
         bool, typer.Option("--apply-chat-template", help="Ask as a chat.")
     ] = False,
+    trust_remote_code: Trust = False,
 ) -> None:
     """Any task of lm-evaluation-harness, with a run's neurons masked (extra lm-eval)."""
     table = lm_eval_run(
@@ -257,11 +284,12 @@ def lm_eval(
         batch_size,
         seeds,
         apply_chat_template,
+        trust_remote_code=trust_remote_code,
     )
     shown = Table(whole("task"), "metric", "items", "original", "masked", "random")
     for (task, metric), row in table.iterrows():  # type: ignore[misc]
         of: dict[str, float] = row.to_dict()
-        shown.add_row(
+        values = (
             task,
             metric,
             "" if math.isnan(of["items"]) else f"{of['items']:.0f}",
@@ -270,6 +298,7 @@ def lm_eval(
             f"{of['masked']:.4f}",
             f"{of['random']:.4f}",
         )
+        shown.add_row(*texts(*values))
     console.print(shown)
     console.print(
         f"masked: {GENERAL} neurons; random: as many random ones, the mean of {seeds}; ±: the "
@@ -278,7 +307,7 @@ def lm_eval(
 
 
 def _print_report(run_folder: Path) -> None:
-    console.print(f"Report: {(run_folder / 'report.html').resolve()}", soft_wrap=True)
+    print_place("Report", run_folder / "report.html")
 
 
 def _number(text: str, kind: type, option: str) -> Any:
@@ -295,12 +324,21 @@ def whole(header: str) -> Column:
     return Column(header, no_wrap=True, min_width=max(12, len(header)))
 
 
+def print_text(text: str) -> None:
+    """A line as it is: nothing in it is rich's markup."""
+    console.print(Text(text), soft_wrap=True)
+
+
+def print_place(what: str, path: Path) -> None:
+    print_text(f"{what}: {os.path.realpath(path)}")
+
+
 def print_comparison(frame: pd.DataFrame, name: str = GENERAL) -> None:
     table = Table(whole("accuracy %"), "items", "original", "masked", "random", "p", "p one", "")
     for row in table_rows(frame):
-        table.add_row(
+        values = (
             row["task"],
-            str(row["items"]),
+            row["items"],
             f"{row['original']:.1f}",
             f"{row['masked']:.1f}",
             f"{row['random']:.1f} ± {row['random_sd']:.1f}",
@@ -308,11 +346,10 @@ def print_comparison(frame: pd.DataFrame, name: str = GENERAL) -> None:
             f"{row['p_one']:.3f}",
             "*" if row["significant"] else "",
         )
+        table.add_row(*texts(*values))
     console.print(table)
-    console.print(
-        f"masked: {name} neurons; random: as many random ones (mean ± sd)\n"
-        "p, p one: bootstrap against the random sets' mean, against one; *: both < 0.05"
-    )
+    print_text(f"masked: {name} neurons; random: as many random ones (mean ± sd)")
+    print_text("p, p one: bootstrap against the random sets' mean, against one; *: both < 0.05")
 
 
 def names(text: str) -> tuple[str, ...]:

@@ -18,18 +18,28 @@ from culnig_tl.neurons import NeuronLayout
 _EXPERTS = ("num_experts", "num_local_experts", "n_routed_experts", "num_routed_experts")
 
 
-def count_neurons(config: Any, name: str | None = None) -> NeuronLayout:
+def count_neurons(
+    config: Any,
+    name: str | None = None,
+    *,
+    hf_model: Any = None,
+    trust_remote_code: bool = False,
+) -> NeuronLayout:
     """How many neurons each site has, from a Hugging Face configuration alone: no weights.
 
     `config` is a configuration, or the name or folder of a model whose configuration is read.
     The counts of the paper's six models are in Table 12.
+
+    Args:
+        hf_model: the model, where it is at hand: its modules are looked at.
+        trust_remote_code: as `load_model`.
 
     Raises:
         CulnigError: the MLP is not gated or is a mixture of experts; the message names the model.
     """
     if isinstance(config, str | Path):
         name = str(config)
-    config = read_config(config)
+    config = read_config(config, trust_remote_code)
     name = name or config.name_or_path or type(config).__name__
     experts = [key for key in _EXPERTS if (getattr(config, key, None) or 0) > 1]
     if experts:
@@ -38,9 +48,17 @@ def count_neurons(config: Any, name: str | None = None) -> NeuronLayout:
     absent = [key for key in needed if getattr(config, key, None) is None]
     if absent:
         raise no_gate(name, f"its configuration has no {absent[0]}")
-    modules = {path.rsplit(".", 1)[-1] for path, _ in skeleton(config).named_modules()}
+    if hf_model is None:
+        with hub_errors(str(name)):
+            hf_model = skeleton(config, trust_remote_code)
+    modules = {path.rsplit(".", 1)[-1] for path, _ in hf_model.named_modules()}
     if not modules & {"gate_proj", "gate_up_proj"}:
         raise no_gate(name, "no gate_proj or gate_up_proj among its modules")
+    return config_layout(config)
+
+
+def config_layout(config: Any) -> NeuronLayout:
+    """`count_neurons` of a language model's configuration that is known to have all sites."""
     heads = config.num_attention_heads
     key_heads = getattr(config, "num_key_value_heads", None) or heads
     d_head = getattr(config, "head_dim", None) or config.hidden_size // heads
@@ -53,7 +71,7 @@ def count_neurons(config: Any, name: str | None = None) -> NeuronLayout:
     )
 
 
-def read_config(config: Any) -> Any:
+def read_config(config: Any, trust_remote_code: bool = False) -> Any:
     """The language model's configuration: of a configuration, or a model's name or folder.
 
     Raises:
@@ -65,7 +83,7 @@ def read_config(config: Any) -> Any:
         with hub_errors(name, "config.json"):
             if os.path.isdir(source):
                 check_model_files(Path(source), weights=False)
-            config = AutoConfig.from_pretrained(source)
+            config = AutoConfig.from_pretrained(source, trust_remote_code=trust_remote_code)
     return config.get_text_config()
 
 
@@ -103,10 +121,10 @@ def first_layers(config: Any, layers: int) -> Any:
     return part
 
 
-def skeleton(config: Any) -> Any:
+def skeleton(config: Any, trust_remote_code: bool = False) -> Any:
     """The Hugging Face language model of a configuration, without memory for its weights."""
     with torch.device("meta"):
-        return AutoModelForCausalLM.from_config(config)
+        return AutoModelForCausalLM.from_config(config, trust_remote_code=trust_remote_code)
 
 
 def text_model(hf_model: Any) -> Any:

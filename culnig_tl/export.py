@@ -6,12 +6,11 @@ from typing import Any
 import torch
 
 from culnig_tl.checks import check_number
-from culnig_tl.configs import count_neurons
+from culnig_tl.configs import config_layout
 from culnig_tl.errors import CulnigError
-from culnig_tl.files import package_versions, write_json
+from culnig_tl.files import new_folder, package_versions, write_json
 from culnig_tl.folders import finished_study
 from culnig_tl.model_files import copy_processor_files
-from culnig_tl.models import save_hf_model
 from culnig_tl.modules import module_weights
 from culnig_tl.neurons import NeuronSet
 from culnig_tl.runs import load_study_hf_model, run_sets
@@ -35,7 +34,7 @@ def scale_weights(hf_model: Any, neurons: NeuronSet, factor: float = 0.0) -> Non
         CulnigError: a set of another model, or a model without such matrices.
     """
     check_number("factor", factor)
-    layout = count_neurons(hf_model.config)
+    layout = config_layout(hf_model.config.get_text_config())
     neurons.check_layout(layout)
     weights = module_weights(hf_model)
     with torch.no_grad():
@@ -57,7 +56,12 @@ def scale_weights(hf_model: Any, neurons: NeuronSet, factor: float = 0.0) -> Non
 
 
 def export_run(
-    out: str | Path, to: str | Path, neurons: NeuronSet | None = None, factor: float = 0.0
+    out: str | Path,
+    to: str | Path,
+    neurons: NeuronSet | None = None,
+    factor: float = 0.0,
+    *,
+    trust_remote_code: bool = False,
 ) -> NeuronSet:
     """Write a finished run's model with `neurons` scaled into the folder `to`.
 
@@ -69,6 +73,7 @@ def export_run(
         to: a folder that is not there yet.
         neurons: None takes the run's culture-general set.
         factor: 0 masks.
+        trust_remote_code: as `load_model`; a run's own file gives no trust.
 
     Returns:
         The set that was scaled.
@@ -78,18 +83,18 @@ def export_run(
     """
     out, to = Path(out), Path(to)
     check_number("factor", factor)
-    run, study = finished_study(out, numbers=False)
-    if to.exists():
-        raise CulnigError(f"{to} is there already: choose another folder, or delete it")
+    run, study = finished_study(out, numbers=False, trust_remote_code=trust_remote_code)
     (own,) = run_sets(out, "general")
     neurons = own if neurons is None else neurons
     neurons.check_layout(own.layout)
-    hf_model, tokenizer = load_study_hf_model(study)
-    scale_weights(hf_model, neurons, factor)
-    save_hf_model(hf_model, tokenizer, to)
-    copy_processor_files(hf_model, to)
-    neurons.save(to / "neurons.json")
-    about = {"model": study.model, "revision": study.revision, "factor": factor}
-    about |= {"weights": run["model"].get("weights")}
-    write_json(to / "export.json", about | {"versions": package_versions()})
+    with new_folder(to) as half:
+        hf_model, tokenizer = load_study_hf_model(study)
+        scale_weights(hf_model, neurons, factor)
+        hf_model.save_pretrained(half)
+        tokenizer.save_pretrained(half)
+        copy_processor_files(hf_model, half)
+        neurons.save(half / "neurons.json")
+        about = {"model": study.model, "revision": study.revision, "factor": factor}
+        about |= {"weights": run["model"].get("weights")}
+        write_json(half / "export.json", about | {"versions": package_versions()})
     return neurons

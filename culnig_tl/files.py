@@ -12,15 +12,17 @@ import secrets
 import shutil
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
 import psutil
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from safetensors import SafetensorError
 
 from culnig_tl.errors import CulnigError
+from culnig_tl.interrupts import uninterrupted
 
 T = TypeVar("T")
 Provenance = dict[str, Any]
@@ -35,6 +37,12 @@ _BYTE_ORDER_MARKS = {
 _LFS_POINTER = b"version https://git-lfs"
 # gzip, zip and spreadsheets, bzip2, xz, zstandard.
 _COMPRESSED = (b"\x1f\x8b", b"PK\x03\x04", b"BZh", b"\xfd7zXZ", b"\x28\xb5\x2f\xfd")
+# What else than an OSError may say that a disk is full or cannot be written, and in which words:
+# safetensors, pyarrow and torch have errors of their own.
+_DISK_WORDS = (
+    *("no space left", "disk quota exceeded", "read-only file system", "file too large"),
+    *("input/output error", "i/o error", "os error", "file write failed", "unexpected pos"),
+)
 _PACKAGES = ("culnig-tl", "transformer-lens", "torch", "transformers", "numpy", "pandas")
 # Raised when this package computes other numbers than before; no run goes on over such a change.
 NUMBERS = 1
@@ -71,15 +79,14 @@ def write_atomically(
     if process_rank() and not every_process:
         return
     path = Path(path)
-    with half_written(path) as temporary:
-        try:
-            write(temporary)
-            os.chmod(temporary, 0o644)
-            os.replace(temporary, path)
-        except OSError as error:  # the disk is full, or `path` is a folder
-            raise CulnigError(
-                f"cannot write {path}: {error.strerror}; choose another name or make room"
-            ) from error
+    if os.path.exists(path) and not os.path.isdir(path) and not os.path.isfile(path):
+        raise CulnigError(f"cannot write {path}: it is a device or a pipe; choose another name")
+    # The disk may be full, or `path` a folder.
+    remedy = "choose another name or make room"
+    with half_written(path) as temporary, disk_errors(path, remedy):
+        write(temporary)
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
 
 
 @contextlib.contextmanager
@@ -91,13 +98,9 @@ def half_written(path: Path) -> Iterator[Path]:
         CulnigError: the folder cannot be written.
     """
     temporary = path.with_name(half_written_name(path.suffix))
-    try:
+    with disk_errors(path, "choose a folder you may write to"):
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary.touch(exist_ok=False)
-    except OSError as error:
-        raise CulnigError(
-            f"cannot write {path}: {error.strerror}; choose a folder you may write to"
-        ) from error
     try:
         yield temporary
     finally:
@@ -144,6 +147,149 @@ def _is_abandoned(path: Path) -> bool:
 
 def _machine() -> str:
     return hashlib.sha256(platform.node().encode()).hexdigest()[:8]
+
+
+@contextlib.contextmanager
+def disk_errors(path: Path, remedy: str) -> Iterator[None]:
+    """Turn what goes wrong with a disk into one line with the remedy, whoever raises it.
+
+    Raises:
+        CulnigError: `path` cannot be written.
+    """
+    try:
+        yield
+    except Exception as error:
+        reason = disk_trouble(error)
+        if reason is None:
+            raise
+        raise CulnigError(f"cannot write {path}: {reason}; {remedy}") from error
+
+
+def disk_trouble(error: BaseException) -> str | None:
+    """What an error says of a disk or a file name; None if it is about something else."""
+    text = " ".join(str(error).split())
+    if isinstance(error, OSError):
+        return error.strerror or text or type(error).__name__
+    if isinstance(error, UnicodeEncodeError):
+        return "its name or its text is not UTF-8"
+    if isinstance(error, ValueError) and "null byte" in text:
+        return "there is a null byte in its name"
+    known = isinstance(error, SafetensorError | RuntimeError) or "Arrow" in type(error).__name__
+    if known and any(words in text.lower() for words in _DISK_WORDS):
+        return text[:160]
+    return None
+
+
+@contextlib.contextmanager
+def new_folder(folder: Path, replace: bool = False) -> Iterator[Path]:
+    """A folder to fill, which gets its name at the end: half of one is never there under it.
+
+    It is filled beside `folder` (`half_written_name`).
+
+    Args:
+        replace: what is there under the name goes; it must be ours.
+
+    Raises:
+        CulnigError: it cannot be written, or is there already.
+    """
+    folder = Path(folder)
+    with disk_errors(folder, "choose another folder or make room"):
+        if not replace and os.path.lexists(folder):
+            raise CulnigError(f"{folder} is there already: choose another folder, or delete it")
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        work = folder.with_name(half_written_name())
+        work.mkdir()
+        try:
+            half, old = work / "new", work / "old"
+            half.mkdir()
+            yield half
+            with uninterrupted():
+                if replace and os.path.lexists(folder):
+                    folder.rename(old)
+                half.rename(folder)
+        finally:
+            shutil.rmtree(work, ignore_errors=True)
+
+
+def check_writable(file: Path) -> None:
+    """Refuse a file that could not be written, before what is written is worked out.
+
+    Raises:
+        CulnigError: it is a folder or no ordinary file, or its folder cannot be written.
+    """
+    file = Path(file)
+    if os.path.lexists(file) and not os.path.isfile(file) and not os.path.islink(file):
+        what = "a folder" if os.path.isdir(file) else "a device or a pipe"
+        raise CulnigError(f"cannot write {file}: it is {what}; choose another name")
+    with disk_errors(file, "choose a folder you may write to"):
+        if os.path.islink(file):
+            with contextlib.suppress(FileNotFoundError):
+                file.stat()  # a loop of links is an error
+        with half_written(file):
+            pass
+
+
+def check_inputs_kept(out: Path, inputs: Mapping[str, Any]) -> None:
+    """Refuse to write the file `out` onto something that is read.
+
+    Args:
+        inputs: files and folders by what they are; None and what is not there are left out.
+
+    Raises:
+        CulnigError: `out` is one of them, or a file in one of these folders.
+    """
+    there = _real(out)
+    for what, given in inputs.items():
+        if given is None or not os.path.exists(given):
+            continue
+        same = os.path.exists(there) and os.path.samefile(there, given)
+        inside = os.path.isfile(there) and there.is_relative_to(_real(given))
+        if same or inside:
+            raise CulnigError(
+                f"{out} is {'read' if same else 'part of what is read'} as the {what}: choose "
+                "another name for what is written"
+            )
+
+
+def check_inputs_outside(out: Path, inputs: Mapping[str, Any]) -> None:
+    """Refuse to read what lies in the folder `out`, whose files are written.
+
+    Raises:
+        CulnigError: one of `inputs` is in it, or is it.
+    """
+    for what, given in inputs.items():
+        if given is not None and os.path.exists(given) and _real(given).is_relative_to(_real(out)):
+            raise CulnigError(
+                f"the {what} {given} is in {out}, whose files are written: keep it elsewhere"
+            )
+
+
+def check_own_folder(folder: Path, mark: str, besides: Iterable[str] = ()) -> None:
+    """Refuse to write into a folder that holds files of others.
+
+    Args:
+        mark: the file that tells that a folder is ours.
+        besides: files of ours that may be there before it.
+
+    Raises:
+        CulnigError: files are there, and `mark` is not.
+    """
+    folder = Path(folder)
+    with disk_errors(folder, "choose another folder"):
+        if os.path.lexists(folder / mark) or not os.path.lexists(folder):
+            return
+        names = sorted(entry.name for entry in folder.iterdir())
+    strange = [n for n in names if n not in set(besides) and not _HALF_WRITTEN.fullmatch(n)]
+    if strange:
+        raise CulnigError(
+            f"{folder} holds other files ({strange[0]}) and no {mark}: choose a new or an empty "
+            "folder"
+        )
+
+
+def _real(path: Any) -> Path:
+    """Absolute and without symbolic links; a loop of them stays as it is."""
+    return Path(os.path.realpath(path))
 
 
 def write_json(path: Path, content: Any) -> None:
@@ -283,7 +429,7 @@ def package_versions() -> dict[str, str]:
 def progress_bar(description: str, total: int) -> Iterator[Callable[[int], None]]:
     """A progress bar with the time left, on standard error; call what it gives with each step."""
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         TimeRemainingColumn(elapsed_when_finished=True),

@@ -12,11 +12,17 @@ from pathlib import Path
 
 import pandas as pd
 
-from culnig_tl.checks import check_choice, check_file_name
+from culnig_tl.checks import SEED_MOST, check_choice, check_count, check_share
 from culnig_tl.configs import skeleton
 from culnig_tl.errors import CulnigError
-from culnig_tl.files import clear_half_written, process_count
-from culnig_tl.finetuning import check_finetuning, divide, finetune
+from culnig_tl.files import check_inputs_outside, clear_half_written
+from culnig_tl.finetuning import (
+    check_finetuning,
+    check_learning_rate,
+    check_settings,
+    divide,
+    finetune,
+)
 from culnig_tl.folders import finished_study, note_arguments, set_hashes
 from culnig_tl.frames import numbers, write_frame
 from culnig_tl.instances import Instance, content_hash
@@ -60,6 +66,8 @@ def finetune_run(
     gradient_checkpointing: bool = False,
     report_to: str = "none",
     keep_models: bool = True,
+    *,
+    trust_remote_code: bool = False,
 ) -> pd.DataFrame:
     """Train modules of a finished run's model on `task`, chosen by the run's culture-general
     neurons, and watch the task and the run's cultural tests.
@@ -81,6 +89,7 @@ def finetune_run(
         steps, batch, evaluate_every, lora, accumulation, gradient_checkpointing, report_to: as
             `finetune`.
         keep_models: False deletes each trained model when it has been evaluated.
+        trust_remote_code: as `load_model`; a run's own file gives no trust.
 
     Returns:
         table.csv: `finetune_table`.
@@ -90,12 +99,15 @@ def finetune_run(
             other arguments or data, or as `finetune`, before anything is evaluated.
     """
     out = Path(out)
-    if process_count() > 1:
-        raise CulnigError("fine-tuning runs in one process: start it without torchrun")
-    for choice in which:
-        check_choice("choice", choice, (*CHOICES, ALL))
-    check_file_name("the task", task)
-    _, study = finished_study(out)
+    _check_lists(which, learning_rates, seeds)
+    check_share("share", share)
+    for what, value in (("train_limit", train_limit), ("culture_limit", culture_limit)):
+        check_count(what, value)
+    check_settings(steps, batch, evaluate_every, lora, accumulation, report_to)
+    check_choice("task", task, TASKS)
+    if data is not None:
+        check_inputs_outside(out, {"data": data})
+    _, study = finished_study(out, trust_remote_code=trust_remote_code)
     folder = out / "finetune" / task
     (neurons,) = run_sets(out, "general")
     train, tests = finetune_data(study, task, data, train_limit, test_limit, culture_limit)
@@ -111,9 +123,10 @@ def finetune_run(
         "tests_hash": content_hash(tests),
         "sets": set_hashes([neurons]),
     }
-    check_finetuning(train, tests, steps, batch, accumulation, evaluate_every, lora)
+    check_finetuning(train, tests, lora)
+    trust = {"trust_remote_code": trust_remote_code}
     chosen = {
-        (choice, seed): select_modules(neurons, study.model, share, choice, seed)
+        (choice, seed): select_modules(neurons, study.model, share, choice, seed, **trust)
         for choice, seed in product(which, seeds)
         if choice != ALL
     }
@@ -167,6 +180,25 @@ def finetune_run(
     return table
 
 
+def _check_lists(
+    which: Sequence[str], learning_rates: Sequence[float], seeds: Sequence[int]
+) -> None:
+    """Refuse lists that are empty, and what may not be in them."""
+    for what, values, example in (
+        ("which", which, "top,bottom"),
+        ("learning_rates", learning_rates, "1e-5,3e-5"),
+        ("seeds", seeds, "0,1"),
+    ):
+        if not len(values):
+            raise CulnigError(f"no {what}: give some, as {example}")
+    for choice in which:
+        check_choice("choice", choice, (*CHOICES, ALL))
+    for rate in learning_rates:
+        check_learning_rate(rate)
+    for seed in seeds:
+        check_count("seed", seed, most=SEED_MOST)
+
+
 def finetune_data(
     study: Study,
     task: str,
@@ -197,7 +229,9 @@ def finetune_data(
     return train, own
 
 
-def run_modules(out: str | Path, share: float, which: str, seed: int) -> ModuleSet:
+def run_modules(
+    out: str | Path, share: float, which: str, seed: int, *, trust_remote_code: bool = False
+) -> ModuleSet:
     """`select_modules` of a finished run's model and its culture-general neurons.
 
     Raises:
@@ -206,7 +240,8 @@ def run_modules(out: str | Path, share: float, which: str, seed: int) -> ModuleS
     out = Path(out)
     _, study = finished_study(out, numbers=False)
     (neurons,) = run_sets(out, "general")
-    return select_modules(neurons, study.model, share, which, seed)
+    model = study.model
+    return select_modules(neurons, model, share, which, seed, trust_remote_code=trust_remote_code)
 
 
 def training_memory(share: float) -> pd.DataFrame:

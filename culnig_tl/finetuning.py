@@ -15,11 +15,11 @@ import pandas as pd
 import torch
 import transformers
 from datasets import Dataset
-from transformers import Trainer, TrainingArguments
+from transformers import Trainer, TrainingArguments, integrations
 from transformers.trainer_utils import get_last_checkpoint
 
 from culnig_tl.batches import pad_batch
-from culnig_tl.checks import check_count
+from culnig_tl.checks import SEED_MOST, check_choice, check_count, check_number
 from culnig_tl.comparison import metric_values
 from culnig_tl.configs import most_positions
 from culnig_tl.errors import CulnigError
@@ -30,7 +30,7 @@ from culnig_tl.frames import write_frame
 from culnig_tl.identity import weights_in
 from culnig_tl.instances import Instance, content_hash, stable_random
 from culnig_tl.model_files import copy_processor_files
-from culnig_tl.models import default_device, save_hf_model, wrap_model
+from culnig_tl.models import check_device, default_device, save_hf_model, wrap_model
 from culnig_tl.modules import ModuleSet, module_weights
 from culnig_tl.prompts import Prompt, check_lengths, make_prompts
 from culnig_tl.run_files import TRAINING
@@ -95,9 +95,11 @@ def finetune(
             holds another fine-tuning, peft is missing, frozen weights changed, or a loss or
             log-probability that is NaN or infinite.
     """
-    if process_count() > 1:
-        raise CulnigError("fine-tuning runs in one process: start it without torchrun")
-    check_finetuning(train, tests, steps, batch, accumulation, evaluate_every, lora)
+    check_learning_rate(learning_rate)
+    check_count("seed", seed, most=SEED_MOST)
+    check_settings(steps, batch, evaluate_every, lora, accumulation, report_to)
+    check_device(device)
+    check_finetuning(train, tests, lora)
     out = Path(out)
     kinds = {"modules": None if modules is None else [str(m) for m in modules.modules]}
     arguments = kinds | {
@@ -112,7 +114,7 @@ def finetune(
         "train": {"instances": len(train), "hash": content_hash(list(train))},
         "tests": {"instances": len(tests), "hash": content_hash(list(tests))},
     }
-    note_arguments(out / "finetune.json", arguments)
+    note_arguments(out / "finetune.json", arguments, besides=("modules.json",))
     if (out / "scores.csv").exists():
         return read_frame(out / "scores.csv", TRAINING).set_index(["step", "task"])
     began = time.monotonic()
@@ -168,7 +170,7 @@ def finetune(
     changed = [n for n in before if n not in trained and before[n] != after[n]]
     if changed:
         raise CulnigError(f"frozen weights changed, {changed[0]} first: this must not happen")
-    save_hf_model(final, tokenizer, out / "model")
+    save_hf_model(final, tokenizer, out / "model", replace=True)
     copy_processor_files(hf_model, out / "model")
     scores = _scores(out, best)
     result = {
@@ -404,16 +406,51 @@ def _place(instance: Instance) -> tuple[str, str, str]:
     return instance.task, instance.split, _item(instance)
 
 
-def check_finetuning(
-    train: Sequence[Instance],
-    tests: Sequence[Instance],
-    steps: int,
-    batch: int,
-    accumulation: int,
-    evaluate_every: int,
-    lora: int = 0,
+def check_learning_rate(rate: float) -> None:
+    """Refuse a learning rate that is no number above 0 and up to 1.
+
+    Raises:
+        CulnigError: it is none.
+    """
+    check_number("learning rate", rate, 0, 1)
+    if not rate:
+        raise CulnigError("learning rate is 0, which trains nothing: give one such as 3e-5")
+
+
+def check_settings(
+    steps: int, batch: int, evaluate_every: int, lora: int, accumulation: int, report_to: str
 ) -> None:
-    """Refuse what `finetune` could not do with these; arguments as there.
+    """Refuse settings of `finetune` that cannot be, before a model is loaded.
+
+    Raises:
+        CulnigError: one is out of its range or does not go with another, a package is missing, or
+            there are several processes.
+    """
+    for what, value in (
+        ("steps", steps), ("batch", batch), ("accumulation", accumulation),
+        ("evaluate_every", evaluate_every),
+    ):  # fmt: skip
+        check_count(what, value, 1)
+    check_count("lora", lora)
+    if batch % accumulation:
+        raise CulnigError(
+            f"batch {batch} is no multiple of accumulation {accumulation}: make it so"
+        )
+    if steps % evaluate_every:
+        raise CulnigError(
+            f"steps {steps} is no multiple of evaluate_every {evaluate_every}: make it so, or the "
+            "last steps are not evaluated"
+        )
+    known = ("none", "all", *integrations.integration_utils.INTEGRATION_TO_CALLBACK)
+    check_choice("report_to", report_to, known)
+    if report_to not in ("none", "all", *integrations.get_available_reporting_integrations()):
+        raise CulnigError(f"report_to {report_to!r} needs a package: pip install {report_to}")
+    if process_count() > 1:
+        raise CulnigError("fine-tuning runs in one process: start it without torchrun")
+
+
+def check_finetuning(train: Sequence[Instance], tests: Sequence[Instance], lora: int = 0) -> None:
+    """Refuse instances that `finetune` could not do with; arguments as there.
 
     Raises:
         CulnigError: as `finetune`.
@@ -432,17 +469,3 @@ def check_finetuning(
             )
     if task not in {i.task for i in tests}:
         raise CulnigError(f"no test is of the trained task {task!r}: add some, to keep the best")
-    for what, value in (
-        ("steps", steps), ("batch", batch), ("accumulation", accumulation),
-        ("evaluate_every", evaluate_every),
-    ):  # fmt: skip
-        check_count(what, value, 1)
-    if batch % accumulation:
-        raise CulnigError(
-            f"batch {batch} is no multiple of accumulation {accumulation}: make it so"
-        )
-    if steps % evaluate_every:
-        raise CulnigError(
-            f"steps {steps} is no multiple of evaluate_every {evaluate_every}: make it so, or the "
-            "last steps are not evaluated"
-        )

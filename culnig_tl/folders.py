@@ -29,6 +29,7 @@ from culnig_tl.errors import CulnigError
 from culnig_tl.files import (
     NUMBERS,
     Provenance,
+    check_own_folder,
     first_difference,
     sha256_of,
     write_json,
@@ -41,7 +42,7 @@ from culnig_tl.scores import Scores
 from culnig_tl.study import Study, maskings, passage_countries, read_run_file, study_of
 
 STEPS = ("verify", "methods", "short-answers", "finetune", "precision", "lm-eval")
-_WHERE_IT_RUNS = ("device", "devices", "token_budget")
+_WHERE_IT_RUNS = ("device", "devices", "token_budget", "trust_remote_code")
 _BY_CONTENT = ("data", "templates")
 _TESTS = ("tests", "template_count", "test_limit", "focus_limit", "other_limit")
 _SELECTION = (
@@ -199,17 +200,19 @@ def check_finished(out: Path) -> None:
         raise CulnigError(f"{out} holds no finished run: finish it with culnig run --out {out}")
 
 
-def finished_study(out: Path, numbers: bool = True) -> tuple[dict[str, Any], Study]:
+def finished_study(
+    out: Path, numbers: bool = True, *, trust_remote_code: bool = False
+) -> tuple[dict[str, Any], Study]:
     """run.json and the study of a finished run whose model is what it was.
 
     A model of the Hub is asked for by the commit that the run used. Without `numbers` the version
-    of the numbers may be another, for steps that compute none.
+    of the numbers may be another, for steps that compute none. Trust is the caller's (`study_of`).
 
     Raises:
         CulnigError: not a finished run, or its model or the numbers have changed.
     """
     check_finished(out)
-    run, study = read_run_file(out), study_of(out)
+    run, study = read_run_file(out), study_of(out, trust_remote_code)
     if numbers:
         check_numbers(out, run)
     revision = str(run["model"].get("revision"))
@@ -238,14 +241,20 @@ def check_arguments(file: Path, arguments: Mapping[str, Any]) -> None:
             )
 
 
-def note_arguments(file: Path, arguments: Mapping[str, Any]) -> None:
+def note_arguments(
+    file: Path, arguments: Mapping[str, Any], *, besides: Sequence[str] = ()
+) -> None:
     """`check_arguments`, and note them in `file` if it is not there.
 
     Also the version of this package's numbers.
 
+    Args:
+        besides: as `check_own_folder`.
+
     Raises:
-        CulnigError: as `check_arguments`.
+        CulnigError: as `check_arguments`, or its folder holds other files and not this one.
     """
+    check_own_folder(file.parent, file.name, besides)
     noted = {**arguments, "numbers": NUMBERS}
     check_arguments(file, noted)
     if not file.exists():

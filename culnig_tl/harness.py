@@ -49,6 +49,8 @@ def lm_eval_run(
     batch_size: int = 8,
     seeds: int = 1,
     apply_chat_template: bool = False,
+    *,
+    trust_remote_code: bool = False,
 ) -> pd.DataFrame:
     """Evaluate tasks of lm-evaluation-harness on a finished run's model, with and without neurons.
 
@@ -62,11 +64,12 @@ def lm_eval_run(
         out: the folder of `run_study`.
         tasks: names of tasks or groups, the harness's own or those in `include_path`.
         include_path: a folder of task files (YAML) of one's own.
-        limit: at most so many documents a task; None takes all.
+        limit: at most so many documents a task; None or 0 takes all.
         few_shot: examples before each question; None takes what the task says.
         batch_size: sequences in a batch.
         seeds: random sets.
         apply_chat_template: as the harness's option of that name.
+        trust_remote_code: as `load_model`; a run's own file gives no trust.
 
     Returns:
         By task and metric: items, original, masked, random (mean over the sets), random_sd
@@ -82,7 +85,11 @@ def lm_eval_run(
         raise CulnigError("lm-eval runs in one process: start it without torchrun")
     for what, value in (("seeds", seeds), ("batch_size", batch_size)):
         check_count(what, value, 1)
-    _, study = finished_study(out)
+    for what, value in (("limit", limit), ("few_shot", few_shot)):
+        if value is not None:
+            check_count(what, value)
+    limit = limit or None
+    _, study = finished_study(out, trust_remote_code=trust_remote_code)
     random = run_sets(out, "random") or run_sets(out, "matched")
     check_count("seeds", seeds, 1, len(random), unit="random sets, as many as the run has")
     (culture,) = run_sets(out, "general")
@@ -107,7 +114,7 @@ def lm_eval_run(
     }
     if any(left_of.values()):
         manager = _task_manager(include_path)  # reads thousands of files: some seconds
-        unknown = [task for task in tasks if not manager.match_tasks([task])]
+        unknown = [task for task in tasks if task not in manager.match_tasks([task])]
         if unknown:
             raise CulnigError(
                 f"lm-eval has no task {unknown[0]!r}: 'lm-eval ls tasks' lists them; for your "

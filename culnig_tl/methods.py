@@ -37,7 +37,13 @@ _log = logging.getLogger(__name__)
 
 
 def compare_methods(
-    out: str | Path, context: int = 128, quantile: float = 0.95, top: float = 0.01, seeds: int = 1
+    out: str | Path,
+    context: int = 128,
+    quantile: float = 0.95,
+    top: float = 0.01,
+    seeds: int = 1,
+    *,
+    trust_remote_code: bool = False,
 ) -> pd.DataFrame:
     """Find LAPE and CAPE neurons of a finished run's model and mask them as the run did its own.
 
@@ -53,6 +59,7 @@ def compare_methods(
         context: as `activation_shares`.
         quantile, top: as `select_lape`.
         seeds: random sets for each method.
+        trust_remote_code: as `load_model`; a run's own file gives no trust.
 
     Returns:
         table.csv: set, test, and `compare`'s columns.
@@ -66,7 +73,7 @@ def compare_methods(
     check_share("quantile", quantile)
     check_share("top", top)
     check_count("seeds", seeds, 1, SETS_MOST)
-    run, study = finished_study(out)
+    run, study = finished_study(out, trust_remote_code=trust_remote_code)
     folder = out / "methods"
     if study.task != "blend":
         raise CulnigError(

@@ -9,7 +9,6 @@ import copy
 import logging
 import math
 import os
-import shutil
 import warnings
 import weakref
 from collections.abc import Iterator, Mapping
@@ -45,7 +44,7 @@ from culnig_tl.faithful import (
     own_logits,
     probe,
 )
-from culnig_tl.files import Provenance, package_versions, process_count
+from culnig_tl.files import Provenance, new_folder, package_versions, process_count
 from culnig_tl.identity import weights_in, weights_of
 from culnig_tl.model_files import check_model_files
 from culnig_tl.neurons import NeuronLayout, hook_name
@@ -116,6 +115,7 @@ def load_model(
         )
     if devices > 1 and model_class == "HookedTransformer":
         raise _not_spread()
+    check_device(device)
     hf_model, tokenizer = load_hf_model(name, dtype, revision, trust_remote_code, devices)
     return wrap_model(
         hf_model,
@@ -191,6 +191,27 @@ def check_complete(name: str, found: Mapping[str, Any]) -> None:
             )
 
 
+def check_device(device: str | None) -> None:
+    """Refuse a device that this machine or this torch does not have.
+
+    Raises:
+        CulnigError: it is not there, or no device at all; the message lists what there is.
+    """
+    if device is None:
+        return
+    there = ["cpu"]
+    if torch.cuda.is_available():
+        there += ["cuda", *(f"cuda:{number}" for number in range(torch.cuda.device_count()))]
+    if torch.backends.mps.is_available():
+        there.append("mps")
+    try:
+        usable = torch.device(device).type != "meta" and torch.empty(1, device=device) is not None
+    except Exception:  # each backend has its own
+        usable = False
+    if not usable:
+        raise CulnigError(f"no device {device!r} here: choose from {', '.join(there)} (--device)")
+
+
 def default_device() -> str:
     """The accelerator if there is one; of several processes each has its own."""
     if not torch.cuda.is_available():
@@ -218,23 +239,24 @@ def _balanced(devices: int) -> dict[str, Any]:
     }
 
 
-def save_hf_model(hf_model: transformers.PreTrainedModel, tokenizer: Any, folder: Path) -> None:
+def save_hf_model(
+    hf_model: transformers.PreTrainedModel,
+    tokenizer: Any,
+    folder: Path,
+    *,
+    replace: bool = False,
+) -> None:
     """Write a Hugging Face folder; half of one is never there under its name.
 
+    Args:
+        replace: a folder of that name goes; it must be ours.
+
     Raises:
-        CulnigError: the folder cannot be written.
+        CulnigError: the folder cannot be written, or is there already.
     """
-    half = folder.with_name(f".{folder.name}")
-    try:
-        shutil.rmtree(half, ignore_errors=True)
+    with new_folder(folder, replace) as half:
         hf_model.save_pretrained(half)
         tokenizer.save_pretrained(half)
-        shutil.rmtree(folder, ignore_errors=True)
-        half.rename(folder)
-    except OSError as error:
-        raise CulnigError(
-            f"cannot write {folder}: {error.strerror}; choose another folder or make room"
-        ) from error
 
 
 def wrap_model(
@@ -265,7 +287,8 @@ def wrap_model(
     """
     check_choice("model class", model_class, MODEL_CLASSES)
     label: str = name or hf_model.config.name_or_path or type(hf_model).__name__
-    count_neurons(hf_model.config, label)
+    check_device(device)
+    count_neurons(hf_model.config, label, hf_model=hf_model)
     if hasattr(hf_model, "get_base_model"):  # adapters around it; they stay in its layers
         hf_model = hf_model.get_base_model()
     weights = weights or weights_in(hf_model, tokenizer)

@@ -121,7 +121,13 @@ class ModuleSet:
 
 
 def select_modules(
-    neurons: NeuronSet, config: Any, share: float = 0.10, which: str = "top", seed: int = 0
+    neurons: NeuronSet,
+    config: Any,
+    share: float = 0.10,
+    which: str = "top",
+    seed: int = 0,
+    *,
+    trust_remote_code: bool = False,
 ) -> ModuleSet:
     """Modules by the number of neurons in them, until they hold `share` of all parameters.
 
@@ -137,6 +143,7 @@ def select_modules(
         share: of all parameters, embeddings included; the last module taken reaches or passes it.
         which: one of `CHOICES`.
         seed: of the random order.
+        trust_remote_code: as `load_model`.
 
     Raises:
         CulnigError: an unknown choice, a share outside 0 to 1 or above what all modules hold
@@ -145,14 +152,14 @@ def select_modules(
     check_share("share", share)
     check_choice("choice", which, CHOICES)
     check_count("seed", seed, most=SEED_MOST)
-    config = read_config(config)
-    layout = count_neurons(config)
+    config = read_config(config, trust_remote_code)
+    layout = count_neurons(config, trust_remote_code=trust_remote_code)
     if layout != neurons.layout:
         raise CulnigError(
             f"{neurons.name!r} is of a model with {neurons.layout}, the configuration of one with "
             f"{layout}: give the configuration of the same model"
         )
-    model = skeleton(config)
+    model = skeleton(config, trust_remote_code)
     total = sum(weight.numel() for weight in model.parameters())
     counts = neurons.counts()
     held = {"attention": counts[list(ATTENTION_SITES)].sum(axis=1), "MLP": counts["gate"]}

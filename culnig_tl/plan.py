@@ -17,7 +17,7 @@ from culnig_tl.configs import count_neurons, first_layers, read_config, skeleton
 from culnig_tl.embedded import EMBEDDED_NAME, embedded_folder
 from culnig_tl.evaluation import answer_log_probabilities
 from culnig_tl.instances import Instance
-from culnig_tl.models import default_device, wrap_model
+from culnig_tl.models import check_device, default_device, wrap_model
 from culnig_tl.paper import PAPER_MODELS
 from culnig_tl.prompts import Prompt, make_prompts
 from culnig_tl.scores import TARGETS, VARIANTS
@@ -88,9 +88,11 @@ def plan_study(study: Study) -> Plan:
     Raises:
         CulnigError: as `study_data`, or as `wrap_model`.
     """
+    check_device(study.device)
     data = study_data(study)
-    config = PAPER_MODELS.get(study.model) or read_config(study.model)
-    tokenizer = _tokenizer(study.model)
+    trust = study.trust_remote_code
+    config = PAPER_MODELS.get(study.model) or read_config(study.model, trust)
+    tokenizer = _tokenizer(study.model, trust)
     prompts = {name: _prompts(tokenizer, data[name], study) for name in SCORED}
     steps = [make_step(f"score {name}", prompts[name], True) for name in SCORED]
     same: dict[str, Step] = {}
@@ -102,7 +104,7 @@ def plan_study(study: Study) -> Plan:
         steps.append(replace(same[key], name=f"evaluate {masking.kind}"))
     countries = len({instance.country for instance in data["neuron"]})
     longest = max(len(prompt.sequence) for part in prompts.values() for prompt in part)
-    measured = _measured_part(config)
+    measured = _measured_part(config, trust)
     speeds = _speeds(measured, study, prompts["neuron"], prompts["all"])
     models = {study.model: config} | PAPER_MODELS
     costs = [
@@ -125,9 +127,10 @@ def plan_study(study: Study) -> Plan:
     return Plan(tuple(steps), tuple(costs), speeds, note)
 
 
-def _tokenizer(model: str) -> Any:
+def _tokenizer(model: str, trust: bool) -> Any:
     try:
-        return AutoTokenizer.from_pretrained(embedded_folder() if model == EMBEDDED_NAME else model)
+        source = embedded_folder() if model == EMBEDDED_NAME else model
+        return AutoTokenizer.from_pretrained(source, trust_remote_code=trust)
     except Exception:  # not at hand, or one of a dozen faults in it: the plan estimates
         return None
 
@@ -163,9 +166,10 @@ def _tokens(study: Study) -> int:
     return study.token_budget or MOST_TOKENS["cpu"]
 
 
-def model_sizes(config: Any) -> tuple[int, int, int]:
+def model_sizes(config: Any, trust_remote_code: bool = False) -> tuple[int, int, int]:
     """Parameters: all, those outside the blocks, and those of the unembedding."""
-    parameters = sum(weight.numel() for weight in skeleton(config).parameters())
+    model = skeleton(config, trust_remote_code)
+    parameters = sum(weight.numel() for weight in model.parameters())
     unembedding = config.vocab_size * config.hidden_size
     return parameters, unembedding * (1 if config.tie_word_embeddings else 2), unembedding
 
@@ -186,11 +190,13 @@ def _cost(
     longest: int,
     speeds: dict[bool, float],
 ) -> Cost:
-    sizes = model_sizes(config)
+    trust = study.trust_remote_code
+    sizes = model_sizes(config, trust)
     flops = [step_flops(sizes, step) for step in steps]
     here = sum(f / speeds[step.backward] for f, step in zip(flops, steps, strict=True))
     width = getattr(torch, study.dtype).itemsize
-    sums = len(TARGETS) * len(VARIANTS) * countries * count_neurons(config, name).total * 8
+    neurons = count_neurons(config, name, trust_remote_code=trust).total
+    sums = len(TARGETS) * len(VARIANTS) * countries * neurons * 8
     each = token_bytes(
         config.num_hidden_layers,
         config.hidden_size,
@@ -204,9 +210,9 @@ def _cost(
     return Cost(name, sizes[0], memory / study.devices, sum(flops), here, sum(flops) / H100_FLOPS)
 
 
-def _measured_part(config: Any) -> Any:
+def _measured_part(config: Any, trust: bool) -> Any:
     """The configuration with fewer layers and words, where it has too many parameters."""
-    parameters, outside, _ = model_sizes(config)
+    parameters, outside, _ = model_sizes(config, trust)
     layer = (parameters - outside) / config.num_hidden_layers
     words = min(config.vocab_size, max(1024, int(MEASURED_PARAMETERS / 2 / config.hidden_size)))
     if parameters <= MEASURED_PARAMETERS:
@@ -224,13 +230,16 @@ def _speeds(
 ) -> dict[bool, float]:
     """FLOP/s of scoring (True) and of answering (False) with random weights."""
     hf_model = AutoModelForCausalLM.from_config(
-        config, dtype=getattr(torch, study.dtype), attn_implementation="eager"
+        config,
+        dtype=getattr(torch, study.dtype),
+        attn_implementation="eager",
+        trust_remote_code=study.trust_remote_code,
     )
     words = Tokenizer(WordLevel({"x": 0}, unk_token="x"))
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=words, unk_token="x", pad_token="x")
     name = f"{study.model} with random weights"
     model = wrap_model(hf_model, tokenizer, name, "TransformerBridge", study.device)
-    sizes, speeds = model_sizes(config), {}
+    sizes, speeds = model_sizes(config, study.trust_remote_code), {}
     _log.info("measuring the speed of this machine: up to a minute")
 
     def fitting(prompt: Prompt) -> Prompt:

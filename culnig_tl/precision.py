@@ -24,12 +24,20 @@ from culnig_tl.selection import rank_values
 from culnig_tl.study import SCORED, Study, maskings, study_data
 
 
-def precision_run(out: str | Path, dtypes: Sequence[str] = ("bfloat16", "float16")) -> pd.DataFrame:
+def precision_run(
+    out: str | Path,
+    dtypes: Sequence[str] = ("bfloat16", "float16"),
+    *,
+    trust_remote_code: bool = False,
+) -> pd.DataFrame:
     """Score a finished run's instances again with the model in other dtypes, and select again.
 
     Products and sums are float32 or better in all of them (`attribute`). The scores go into
     `out/precision/DTYPE`, the table into `out/precision/table.csv`; what is there is not done
     again.
+
+    Args:
+        trust_remote_code: as `load_model`; a run's own file gives no trust.
 
     Returns:
         By dtype and set (the culture-general one, and the specific ones of the run): neurons (of
@@ -42,7 +50,7 @@ def precision_run(out: str | Path, dtypes: Sequence[str] = ("bfloat16", "float16
             finite in that dtype, or no neurons.
     """
     out = Path(out)
-    run, study = finished_study(out)
+    run, study = finished_study(out, trust_remote_code=trust_remote_code)
     own = run_scores(out, run)
     if not dtypes:
         raise CulnigError("no dtype: give some, as --dtypes bfloat16,float16")

@@ -3,13 +3,15 @@
 With one process every function here does nothing.
 """
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 from datetime import timedelta
 from typing import Any, TypeVar
 
 import torch.distributed as dist
 from torch import Tensor
 
+from culnig_tl.errors import CulnigError
 from culnig_tl.files import process_count, process_rank
 
 T = TypeVar("T")
@@ -24,7 +26,8 @@ def add_up(tensor: Tensor) -> None:
     """
     if _together():
         total = tensor.cpu()
-        dist.all_reduce(total)
+        with _all_alive():
+            dist.all_reduce(total)
         tensor.copy_(total)
 
 
@@ -33,7 +36,8 @@ def agreed(value: T) -> T:
     if not _together():
         return value
     box = [value]
-    dist.broadcast_object_list(box, src=0)
+    with _all_alive():
+        dist.broadcast_object_list(box, src=0)
     return box[0]
 
 
@@ -42,7 +46,8 @@ def gathered(value: T) -> list[T]:
     if not _together():
         return [value]
     found: list[Any] = [None] * process_count()
-    dist.all_gather_object(found, value)
+    with _all_alive():
+        dist.all_gather_object(found, value)
     return found
 
 
@@ -66,5 +71,17 @@ def _together() -> bool:
     if process_count() < 2:
         return False
     if not dist.is_initialized():
-        dist.init_process_group("gloo", timeout=PATIENCE)
+        with _all_alive():
+            dist.init_process_group("gloo", timeout=PATIENCE)
     return True
+
+
+@contextlib.contextmanager
+def _all_alive() -> Iterator[None]:
+    """Say in one line that another process has gone: it has said itself why."""
+    try:
+        yield
+    except (RuntimeError, ValueError) as error:
+        raise CulnigError(
+            "another process of this run has ended: see what it said, and start them all again"
+        ) from error

@@ -16,6 +16,8 @@ from culnig_tl.checks import shown
 from culnig_tl.errors import CulnigError, EmptySelection
 from culnig_tl.evaluation import evaluate
 from culnig_tl.files import (
+    check_inputs_outside,
+    check_own_folder,
     clear_half_written,
     half_written,
     package_versions,
@@ -86,6 +88,10 @@ def run_study(study: Study, out: str | Path) -> pd.DataFrame:
     """
     out, study = Path(out), with_absolute_paths(study)
     made = maskings(study)
+    inputs = {f"data of {task}": path for task, path in study.data.items()}
+    inputs |= {"templates": study.templates, "model": study.model}
+    check_inputs_outside(out, inputs)
+    check_own_folder(out, "run.json")
     data = study_data(study)
     feasible.check_data(study, made, data)
     arguments, datasets = study_arguments(study), dataset_hashes(data)

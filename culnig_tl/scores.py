@@ -3,6 +3,7 @@
 import html
 import json
 import logging
+import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -294,7 +295,7 @@ def read_tensors(path: Path, file_format: str) -> tuple[dict[str, np.ndarray], d
     Raises:
         CulnigError: no such file, damaged, or another format.
     """
-    if not path.is_file():
+    if not os.path.isfile(path):
         raise CulnigError(f"no file {path}: check the path")
     try:
         with safe_open(path, framework="numpy") as file:

@@ -12,7 +12,7 @@ from culnig_tl.chat import chat_text, without_reasoning
 from culnig_tl.checks import check_count
 from culnig_tl.comparison import compare
 from culnig_tl.errors import CulnigError
-from culnig_tl.files import clear_half_written, sha256_of
+from culnig_tl.files import check_inputs_outside, clear_half_written, sha256_of
 from culnig_tl.folders import finished_study, note_arguments, set_hashes
 from culnig_tl.frames import write_frame
 from culnig_tl.generation import generate
@@ -87,6 +87,8 @@ def short_answers_run(
     data: str | Path | None = None,
     english: bool = False,
     max_new_tokens: int = 512,
+    *,
+    trust_remote_code: bool = False,
 ) -> pd.DataFrame:
     """Ask short questions with nothing masked, with a run's culture-general set, and with a random
     set of it masked (the counterpart of Table 13).
@@ -99,6 +101,7 @@ def short_answers_run(
         countries, limit, data, english: as `load_short_questions`; without `data`, that of the
             run's task `blend`.
         max_new_tokens: as `generate`.
+        trust_remote_code: as `load_model`; a run's own file gives no trust.
 
     Returns:
         `compare`'s table, a row a country and language.
@@ -108,10 +111,15 @@ def short_answers_run(
             `load_short_questions`.
     """
     out = Path(out)
+    check_count("limit", limit, 1)
     check_count("max_new_tokens", max_new_tokens, 1)
-    _, study = finished_study(out)
+    _, study = finished_study(out, trust_remote_code=trust_remote_code)
     folder = out / "short-answers"
     data = data or study.data.get("blend")
+    if data is not None:
+        check_inputs_outside(out, {"data": data})
+    if countries is not None and not countries:
+        raise CulnigError("no countries: give some, as China,Iran, or leave them out for all")
     questions = load_short_questions(countries, limit, data, english)
     if not questions:
         raise CulnigError(f"no question was answered (limit {limit}): raise limit, or ask others")

@@ -406,9 +406,12 @@ def read_run_file(out: Path) -> dict[str, Any]:
     return read_object(Path(out) / "run.json", _RUN, _MEND)
 
 
-def study_of(out: Path) -> Study:
+def study_of(out: Path, trust_remote_code: bool = False) -> Study:
     """The arguments of a run, from its folder; what an earlier version did not have is as it is
     by default.
+
+    All but one: code that comes with a model is run if the caller trusts it, whatever was said
+    when the run was made, or is written in its file.
 
     Raises:
         CulnigError: the folder holds no run, one with arguments of a later version, or arguments
@@ -422,7 +425,7 @@ def study_of(out: Path) -> Study:
             f"{file} has an argument {shown(later[0])}, which this version does not know: use the "
             "version that made the run, or make it again in another folder"
         )
-    arguments = defaults | given
+    arguments = defaults | given | {"trust_remote_code": trust_remote_code}
     try:
         check_study(arguments)
     except CulnigError as error:

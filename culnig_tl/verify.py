@@ -34,7 +34,13 @@ _log = logging.getLogger(__name__)
 
 
 def verify_run(
-    out: str | Path, prompts: int = 6, sample: int = 200, steps: int = 2, pairs: int = 24
+    out: str | Path,
+    prompts: int = 6,
+    sample: int = 200,
+    steps: int = 2,
+    pairs: int = 24,
+    *,
+    trust_remote_code: bool = False,
 ) -> pd.DataFrame:
     """Check the gradient of a finished run against true interventions, on its test questions.
 
@@ -50,6 +56,7 @@ def verify_run(
         sample: random neurons beside the set's.
         steps: nodes of the integrated gradient; 0 leaves it out.
         pairs: at most so many pairs of prompts are patched.
+        trust_remote_code: as `load_model`; a run's own file gives no trust.
 
     Returns:
         `agreement` of the first-order estimate by site.
@@ -62,7 +69,7 @@ def verify_run(
     for what, value in (("prompts", prompts), ("sample", sample), ("pairs", pairs)):
         check_count(what, value, 1)
     check_count("steps", steps)
-    run, study = finished_study(out)
+    run, study = finished_study(out, trust_remote_code=trust_remote_code)
     folder = out / "verify"
     (culture,) = run_sets(out, "general")
     random = run_sets(out, "random") or run_sets(out, "matched")

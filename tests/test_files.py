@@ -1,12 +1,19 @@
+import errno
 import hashlib
 import json
+import os
 import stat
 import sys
+from pathlib import Path
 
+import pyarrow
 import pytest
+from safetensors import SafetensorError
 
 from culnig_tl.errors import CulnigError
 from culnig_tl.files import (
+    check_writable,
+    new_folder,
     package_versions,
     progress,
     read_json,
@@ -143,3 +150,71 @@ def test_progress_yields_everything_and_writes_nothing_to_standard_output(capsys
     assert list(progress(["a", "b", "c"], "counting", 3)) == ["a", "b", "c"]
     assert list(progress(iter([7]), "counting", 1)) == [7]
     assert capsys.readouterr().out == ""
+
+
+FULL = [
+    OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)),
+    OSError("Write out failed: No space left on device"),  # pyarrow, without a number
+    pyarrow.ArrowException("IOError: [Errno 28] Error writing bytes: No space left on device"),
+    SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)"),
+    RuntimeError("[enforce fail at inline_container.cc:664] . unexpected pos 64 vs 0"),
+    RuntimeError("PytorchStreamWriter failed writing file data/0: file write failed"),
+    OSError(errno.EDQUOT, os.strerror(errno.EDQUOT)),
+    OSError(errno.EROFS, os.strerror(errno.EROFS)),
+]
+
+
+@pytest.mark.parametrize("error", FULL, ids=range(len(FULL)))
+def test_a_full_disk_is_one_line(tmp_path, error):
+    def write(temporary):
+        temporary.write_text("half of it")
+        raise error
+
+    def fill():
+        with new_folder(tmp_path / "model") as half:
+            write(half / "model.safetensors")
+
+    (tmp_path / "a").write_text("old")
+    for make in (lambda: write_atomically(tmp_path / "a", write), fill):
+        with pytest.raises(CulnigError, match=r"cannot write .*; choose another .* make room") as e:
+            make()
+        assert "\n" not in str(e.value)
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]
+    assert (tmp_path / "a").read_text() == "old"
+
+
+@pytest.mark.parametrize("error", [SafetensorError("no such dtype"), RuntimeError("a bug")])
+def test_other_errors_are_not_the_disks(tmp_path, error):
+    def write(temporary):
+        raise error
+
+    with pytest.raises(type(error), match=str(error)):
+        write_atomically(tmp_path / "a", write)
+
+
+def test_devices_and_pipes_are_not_replaced(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path / "pipe", Path("/dev/null")):
+        with pytest.raises(CulnigError, match="it is a device or a pipe; choose another name"):
+            write_json(path, {})
+        with pytest.raises(CulnigError, match="it is a device or a pipe"):
+            check_writable(path)
+
+
+def test_a_new_folder_is_whole_or_not_there(tmp_path):
+    folder = tmp_path / "deep" / "git"
+    (tmp_path / "deep" / ".git").mkdir(parents=True)
+    (tmp_path / "deep" / ".git" / "HEAD").write_text("mine")
+    with pytest.raises(KeyboardInterrupt), new_folder(folder) as half:  # noqa: PT012
+        (half / "a").write_text("x")
+        raise KeyboardInterrupt
+    assert [path.name for path in folder.parent.iterdir()] == [".git"]
+    with new_folder(folder) as half:
+        (half / "a").write_text("1")
+    assert stat.S_IMODE(folder.stat().st_mode) & stat.S_IXUSR
+    with pytest.raises(CulnigError, match="git is there already"), new_folder(folder):
+        pass
+    with new_folder(folder, replace=True) as half:
+        (half / "b").write_text("2")
+    assert [path.name for path in folder.iterdir()] == ["b"]
+    assert sorted(path.name for path in folder.parent.iterdir()) == [".git", "git"]

@@ -7,11 +7,11 @@ import pytest
 
 PACKAGE = Path(__file__).resolve().parents[1] / "culnig_tl"
 ORDER = (
-    "errors checks files schemas frames processes instances tasks neurons run_files embedded model_files configs identity "
+    "errors checks interrupts files schemas frames processes instances tasks neurons run_files embedded model_files configs identity "
     "faithful models chat finite prompts batches scores checkpoints attribution "
     "selection modules lape ablation evaluation generation texts effects set_effects "
     "patching tokens agreement comparison study feasible results published plots report folders runs verify precision "
-    "short_answers methods paper plan finetuning finetune_runs export harness commands cli __main__"
+    "short_answers methods paper plan finetuning finetune_runs export harness terminal options commands cli __main__"
 ).split()
 DATA = "data"  # the folder of bundled data: a package without code
 MAY_BE_ABSENT = {"__main__"}
