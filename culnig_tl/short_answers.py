@@ -117,7 +117,7 @@ def short_answers_run(
     folder = out / "short-answers"
     data = data or study.data.get("blend")
     if data is not None:
-        check_inputs_outside(out, {"data": data})
+        check_inputs_outside(folder, {"data": data})
     if countries is not None and not countries:
         raise CulnigError("no countries: give some, as China,Iran, or leave them out for all")
     questions = load_short_questions(countries, limit, data, english)

@@ -450,9 +450,12 @@ LATE = {
         lambda out: finetune_run(out, "paraphrase", steps=3, evaluate_every=2),
         "steps 3 is no multiple of evaluate_every 2",
     ),
-    "finetune share": (lambda out: finetune_run(out, "paraphrase", share=1.0), "share is 1.0, and"),
+    "finetune share": (
+        lambda out: finetune_run(out, "paraphrase", share=1.0, test_limit=20),
+        "share is 1.0, and",
+    ),
     "finetune lora": (
-        lambda out: finetune_run(out, "paraphrase", lora=2),
+        lambda out: finetune_run(out, "paraphrase", lora=2, test_limit=20),
         "lora needs the package peft",
     ),
     "finetune items": (

@@ -9,7 +9,7 @@ import tiny
 from command import SMALL_RUN, culnig
 
 from culnig_tl import commands
-from culnig_tl.files import check_own_folder, write_json
+from culnig_tl.files import check_own_folder, half_written_name, write_json
 
 LONG = "x" * 300
 STEPS = ("report", "verify", "compare-methods", "short-answers", "modules", "finetune", "export")
@@ -164,7 +164,7 @@ VALUES = [
     (("lm-eval", "--run", "run", "--tasks", "../../x"), "cannot be a file's name"),
     (("lm-eval", "--run", "run", "--tasks", "x", "--limit", -1), "limit is -1"),
     (("lm-eval", "--run", "run", "--tasks", "x", "--few-shot", -1), "few_shot is -1"),
-    (("lm-eval", "--run", "run", "--tasks", "x", "--seeds", 2), "the run has no more random sets"),
+    (("lm-eval", "--run", "run", "--tasks", "x", "--seeds", 2), "as many as the run has"),
     (("models", "[/blue]"), "cannot load model '[/blue]'"),
 ]
 
@@ -216,7 +216,6 @@ def test_outputs_onto_what_is_there(refused, command, out, words):
         ((*SELECT, "--countryrc", "n.json", "--out", "n.json"), "is read as the countryrc"),
         ((*RUN, "--out", "run", "--data", "run/table.csv"), "whose files are written"),
         ((*FINETUNE, "--data", "run/table.csv"), "whose files are written"),
-        (("short-answers", "--run", "run", "--data", "run"), "whose files are written"),
         ((*RUN, "--out", "."), "is in ."),
         ((*RUN, "--out", "tiny"), "is in tiny"),
         ((*RUN, "--out", "others"), "others holds other files (thesis.tex) and no run.json"),
@@ -239,7 +238,7 @@ def test_export_beside_a_checkout(monkeypatch, capsys, finished):
     assert code == 0, error
     assert (finished / ".git/HEAD").read_text() == "ref: refs/heads/main\n"
     assert (finished / "git/export.json").is_file()
-    assert not list(finished.glob(".culnig-new-*"))
+    assert not list(finished.glob(".culnig-*"))
 
 
 def test_scores_under_any_name(monkeypatch, capsys, finished):
@@ -272,7 +271,7 @@ def test_markup_in_a_run(monkeypatch, capsys, finished):
 def test_folders_of_ours_and_of_others(tmp_path):
     check_own_folder(tmp_path / "new", "run.json")
     check_own_folder(tmp_path, "run.json")
-    (tmp_path / ".run.json-x1").write_text("")  # of a write that was killed
+    (tmp_path / half_written_name()).write_text("")  # of a write that was killed
     (tmp_path / "modules.json").write_text("")
     check_own_folder(tmp_path, "run.json", ("modules.json",))
     with pytest.raises(ValueError, match=r"holds other files \(modules.json\) and no run.json"):
