@@ -275,6 +275,8 @@ def test_a_corrected_argument_after_scoring(made, monkeypatch, tmp_path, capsys)
     out = shutil.copytree(home / "original", tmp_path / "out")
     monkeypatch.setattr(runs, "write_report", no_figures)
     monkeypatch.setattr(runs, "attribute", None)  # what was scored is kept
+    model = load_model(study.model, study.model_class)
+    monkeypatch.setattr(runs, "load_study_model", lambda study: model)
     run = read_json(out / "run.json")
     run["arguments"] |= {"variant": "mean", "top_mlp": 1e-4, "specific": True, "top": 0.9}
     write_json(out / "run.json", run)
@@ -447,7 +449,7 @@ LATE = {
     ),
     "short answers": (lambda out: short_answers_run(out, data=out / "blend"), "install .*saq"),
     "finetune steps": (
-        lambda out: finetune_run(out, "paraphrase", steps=3, evaluate_every=2),
+        lambda out: finetune_run(out, "paraphrase", test_limit=4, steps=3, evaluate_every=2),
         "steps 3 is no multiple of evaluate_every 2",
     ),
     "finetune share": (
