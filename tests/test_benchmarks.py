@@ -18,7 +18,7 @@ from benchmark_rows import (
 )
 
 from culnig_tl.errors import CulnigError
-from culnig_tl.runs import _check_same
+from culnig_tl.folders import changed_arguments
 from culnig_tl.study import Study, study_data
 from culnig_tl.tasks import TASKS, Item, Task, Template, load_task
 
@@ -99,12 +99,10 @@ def test_the_study_asks_with_as_many_templates_as_it_is_told():
 
 
 def test_a_run_from_before_the_template_count_goes_on():
-    before = {"arguments": {"seeds": 2}, "datasets": {}}
-    _check_same(before, {"seeds": 2, "template_count": 1}, {}, Path("out"))
-    with pytest.raises(
-        CulnigError, match="out holds a run with template_count = 1, this one has 4"
-    ):
-        _check_same(before, {"seeds": 2, "template_count": 4}, {}, Path("out"))
+    before = {"arguments": {"seeds": 2}, "datasets": {}, "model": {}}
+    assert changed_arguments(before, Study(seeds=2, template_count=1)) == {}
+    changed = changed_arguments(before, Study(seeds=2, template_count=4))
+    assert changed == {"template_count": (1, 4)}
 
 
 # One task after another

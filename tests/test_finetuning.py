@@ -345,7 +345,10 @@ def test_what_is_trained_and_tested(monkeypatch, tmp_path):
     # A file of one's own is divided, also the one that the run has.
     file = tmp_path / "qnli.jsonl"
     load_dataset("", split="validation").to_json(file)
-    for own, given in ((study, file), (dataclasses.replace(study, data={"qnli": str(file)}), None)):
+    for own, given in (
+        (study, file),
+        (dataclasses.replace(study, tests=(*study.tests, "qnli"), data={"qnli": str(file)}), None),
+    ):
         train, tests = finetune_data(own, "qnli", given, 0, 4, 0)
         ids = [{i.id for i in part if i.task == "qnli"} for part in (train, tests)]
         assert [len(part) for part in ids] == [5, 4]

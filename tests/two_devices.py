@@ -94,6 +94,7 @@ def main():
             place(hf.get_submodule(name), device)
         accelerate.dispatch_model(hf, where, force_hooks=True)
         tokenizer = tiny.tokenizer()
+        models.weights_in = lambda *held: "none"  # a hash wants numbers
         model = models.wrap_model(hf, tokenizer, f"tiny-{sys.argv[1]}")
         prompts = make_prompts(tokenizer, tiny.instances(4), "cloze")
         with attribution.frozen(model):
