@@ -264,22 +264,22 @@ def check_inputs_outside(out: Path, inputs: Mapping[str, Any]) -> None:
             )
 
 
-def check_own_folder(folder: Path, mark: str, besides: Iterable[str] = ()) -> None:
+def check_own_folder(folder: Path, mark: str, ours: Iterable[str] | None = None) -> None:
     """Refuse to write into a folder that holds files of others.
 
     Args:
         mark: the file that tells that a folder is ours.
-        besides: files of ours that may be there before it.
+        ours: the names that are written; None for any.
 
     Raises:
-        CulnigError: files are there, and `mark` is not.
+        CulnigError: such files are there, and `mark` is not.
     """
     folder = Path(folder)
     with disk_errors(folder, "choose another folder"):
         if os.path.lexists(folder / mark) or not os.path.lexists(folder):
             return
         names = sorted(entry.name for entry in folder.iterdir())
-    strange = [n for n in names if n not in set(besides) and not _HALF_WRITTEN.fullmatch(n)]
+    strange = [n for n in names if not _HALF_WRITTEN.fullmatch(n) and (ours is None or n in ours)]
     if strange:
         raise CulnigError(
             f"{folder} holds other files ({strange[0]}) and no {mark}: choose a new or an empty "

@@ -123,7 +123,7 @@ def finetune_run(
         "tests_hash": content_hash(tests),
         "sets": set_hashes([neurons]),
     }
-    check_finetuning(train, tests, lora)
+    check_finetuning(train, tests, steps, batch, accumulation, evaluate_every, lora)
     trust = {"trust_remote_code": trust_remote_code}
     chosen = {
         (choice, seed): select_modules(neurons, study.model, share, choice, seed, **trust)

@@ -24,7 +24,7 @@ from culnig_tl.comparison import metric_values
 from culnig_tl.configs import most_positions
 from culnig_tl.errors import CulnigError
 from culnig_tl.evaluation import evaluate
-from culnig_tl.files import package_versions, process_count, sha256_of, write_json
+from culnig_tl.files import check_own_folder, package_versions, process_count, sha256_of, write_json
 from culnig_tl.folders import note_arguments
 from culnig_tl.frames import write_frame
 from culnig_tl.identity import weights_in
@@ -37,6 +37,7 @@ from culnig_tl.run_files import TRAINING
 from culnig_tl.runs import read_evaluation, write_evaluation
 from culnig_tl.schemas import read_frame
 
+_WRITTEN = ("model", "checkpoints", "evaluations", "result.json", "scores.csv")
 IGNORED = -100  # a label that does not count in the loss
 _log = logging.getLogger(__name__)
 
@@ -99,7 +100,7 @@ def finetune(
     check_count("seed", seed, most=SEED_MOST)
     check_settings(steps, batch, evaluate_every, lora, accumulation, report_to)
     check_device(device)
-    check_finetuning(train, tests, lora)
+    check_finetuning(train, tests, steps, batch, accumulation, evaluate_every, lora)
     out = Path(out)
     kinds = {"modules": None if modules is None else [str(m) for m in modules.modules]}
     arguments = kinds | {
@@ -114,7 +115,8 @@ def finetune(
         "train": {"instances": len(train), "hash": content_hash(list(train))},
         "tests": {"instances": len(tests), "hash": content_hash(list(tests))},
     }
-    note_arguments(out / "finetune.json", arguments, besides=("modules.json",))
+    check_own_folder(out, "finetune.json", _WRITTEN)
+    note_arguments(out / "finetune.json", arguments)
     if (out / "scores.csv").exists():
         return read_frame(out / "scores.csv", TRAINING).set_index(["step", "task"])
     began = time.monotonic()
@@ -418,7 +420,12 @@ def check_learning_rate(rate: float) -> None:
 
 
 def check_settings(
-    steps: int, batch: int, evaluate_every: int, lora: int, accumulation: int, report_to: str
+    steps: int,
+    batch: int,
+    evaluate_every: int,
+    lora: int,
+    accumulation: int,
+    report_to: str = "none",
 ) -> None:
     """Refuse settings of `finetune` that cannot be, before a model is loaded.
 
@@ -449,12 +456,21 @@ def check_settings(
         raise CulnigError("fine-tuning runs in one process: start it without torchrun")
 
 
-def check_finetuning(train: Sequence[Instance], tests: Sequence[Instance], lora: int = 0) -> None:
-    """Refuse instances that `finetune` could not do with; arguments as there.
+def check_finetuning(
+    train: Sequence[Instance],
+    tests: Sequence[Instance],
+    steps: int,
+    batch: int,
+    accumulation: int,
+    evaluate_every: int,
+    lora: int = 0,
+) -> None:
+    """Refuse what `finetune` could not do with these; arguments as there.
 
     Raises:
         CulnigError: as `finetune`.
     """
+    check_settings(steps, batch, evaluate_every, lora, accumulation)
     if lora:
         _peft()
     if not train:

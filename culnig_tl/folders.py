@@ -29,7 +29,6 @@ from culnig_tl.errors import CulnigError
 from culnig_tl.files import (
     NUMBERS,
     Provenance,
-    check_own_folder,
     first_difference,
     sha256_of,
     write_json,
@@ -241,20 +240,14 @@ def check_arguments(file: Path, arguments: Mapping[str, Any]) -> None:
             )
 
 
-def note_arguments(
-    file: Path, arguments: Mapping[str, Any], *, besides: Sequence[str] = ()
-) -> None:
+def note_arguments(file: Path, arguments: Mapping[str, Any]) -> None:
     """`check_arguments`, and note them in `file` if it is not there.
 
     Also the version of this package's numbers.
 
-    Args:
-        besides: as `check_own_folder`.
-
     Raises:
-        CulnigError: as `check_arguments`, or its folder holds other files and not this one.
+        CulnigError: as `check_arguments`.
     """
-    check_own_folder(file.parent, file.name, besides)
     noted = {**arguments, "numbers": NUMBERS}
     check_arguments(file, noted)
     if not file.exists():

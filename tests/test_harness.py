@@ -105,7 +105,7 @@ def test_without_the_extra(monkeypatch, capsys, tmp_path):
     (tmp_path / "run.json").write_text('{"arguments": {}}')
     monkeypatch.setitem(sys.modules, "lm_eval.tasks", None)
     neurons = NeuronSet(NeuronLayout(1, 4, 1, 1, 1), np.array([1]))
-    monkeypatch.setattr("culnig_tl.harness.finished_study", lambda out: ({}, Study()))
+    monkeypatch.setattr("culnig_tl.harness.finished_study", lambda out, **_: ({}, Study()))
     monkeypatch.setattr("culnig_tl.harness.run_sets", lambda out, kind: [neurons])
     code, _, error = culnig(monkeypatch, capsys, "lm-eval", "--run", tmp_path, "--tasks", "x")
     assert code == 1

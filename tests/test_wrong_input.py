@@ -273,7 +273,7 @@ def test_folders_of_ours_and_of_others(tmp_path):
     check_own_folder(tmp_path, "run.json")
     (tmp_path / half_written_name()).write_text("")  # of a write that was killed
     (tmp_path / "modules.json").write_text("")
-    check_own_folder(tmp_path, "run.json", ("modules.json",))
+    check_own_folder(tmp_path, "run.json", ("scores.csv",))
     with pytest.raises(ValueError, match=r"holds other files \(modules.json\) and no run.json"):
         check_own_folder(tmp_path, "run.json")
     write_json(tmp_path / "run.json", {})
