@@ -189,6 +189,25 @@ def check_numbers(out: Path, run: Mapping[str, Any]) -> None:
         )
 
 
+def check_links(out: Path) -> None:
+    """Refuse a run's folder from which a link leads out: what is written there lands elsewhere.
+
+    The folder itself may be a link.
+
+    Raises:
+        CulnigError: there is one; the message has both ends.
+    """
+    home = Path(os.path.realpath(out))
+    for path in sorted(home.rglob("*")):
+        if path.is_symlink():
+            end = Path(os.path.realpath(path))
+            if not end.is_relative_to(home):
+                raise CulnigError(
+                    f"{path} is a link to {end}, out of the run's folder: put the file or folder "
+                    "itself there, or make the run anew"
+                )
+
+
 def check_finished(out: Path) -> None:
     """Refuse a folder without a finished run.
 
@@ -211,6 +230,7 @@ def finished_study(
         CulnigError: not a finished run, or its model or the numbers have changed.
     """
     check_finished(out)
+    check_links(out)
     run, study = read_run_file(out), study_of(out, trust_remote_code)
     if numbers:
         check_numbers(out, run)

@@ -27,6 +27,7 @@ from culnig_tl.files import (
 from culnig_tl.folders import (
     changed_arguments,
     check_data,
+    check_links,
     check_model,
     check_numbers,
     check_same_study,
@@ -92,6 +93,7 @@ def run_study(study: Study, out: str | Path) -> pd.DataFrame:
     inputs |= {"templates": study.templates, "model": study.model}
     check_inputs_outside(out, inputs)
     check_own_folder(out, "run.json")
+    check_links(out)
     data = study_data(study)
     feasible.check_data(study, made, data)
     arguments, datasets = study_arguments(study), dataset_hashes(data)
@@ -145,6 +147,7 @@ def write_run_report(out: str | Path) -> pd.DataFrame:
         CulnigError: the folder holds no finished run, or it cannot be written.
     """
     out = Path(out)
+    check_links(out)
     made, sets, scores, frames = _finished(out)
     tables = study_tables(made, sets, frames)
     for name, table in tables.items():

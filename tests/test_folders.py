@@ -518,3 +518,29 @@ def test_what_killed_processes_left_is_cleared_on_resuming(made, monkeypatch, tm
     for folder in (out, out / "scores", out / "evaluations"):
         left = {p.name for p in folder.iterdir() if p.name.startswith(".")}
         assert left == {mine, ".culnig-notes", ".pre-commit-config.yaml"}
+
+
+def test_links_that_lead_out_of_a_run(made, tmp_path):
+    home, study = made
+    out = tmp_path / "run"
+    shutil.copytree(home / "finished", out)
+    (tmp_path / "linked").symlink_to(out)  # the folder itself may be one
+    assert len(read_run(tmp_path / "linked"))
+    write_run_report(tmp_path / "linked")
+    elsewhere = tmp_path / "elsewhere"
+    shutil.move(out / "sets", elsewhere)
+    (out / "sets").symlink_to(elsewhere)
+    before = files_of(elsewhere)
+    for step in (
+        lambda: write_run_report(out),
+        lambda: run_study(study, out),
+        lambda: verify_run(out),
+    ):
+        with pytest.raises(
+            CulnigError, match="sets is a link to .*elsewhere, out of the run's fold"
+        ):
+            step()
+    assert files_of(elsewhere) == before
+    (out / "loop").symlink_to(out / "loop")
+    with pytest.raises(CulnigError, match=r"(sets|loop) is a link to "):
+        write_run_report(out)
