@@ -7,7 +7,8 @@ PYTHON ?= python3
 OUT ?= runs/demo
 VENV := .venv
 VENV4 := .venv-tl4
-INSTALL := -m pip install --quiet --disable-pip-version-check
+# Not compiled: most of what is installed is never imported, and the rest is compiled when it is.
+INSTALL := -m pip install --quiet --no-compile --disable-pip-version-check
 
 .PHONY: demo test test4 lint
 

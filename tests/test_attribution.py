@@ -102,6 +102,7 @@ def test_parity_with_hugging_face_tiny(kind, model_class):
     assert_parity(tiny.hf_model(kind), tiny.model(kind, model_class), tiny.instances(), 1e-4)
 
 
+@pytest.mark.slow  # loading compares a model with Hugging Face's by itself (test_faithful)
 @tiny.needs_gemma
 @pytest.mark.gemma
 @pytest.mark.parametrize("model_class", ["HookedTransformer", "TransformerBridge"])
