@@ -119,8 +119,14 @@ def test_without_arguments_the_help_is_shown(monkeypatch, capsys):
     assert "compare-methods" in out
 
 
-@pytest.mark.parametrize("command", STEPS)
-@pytest.mark.parametrize("folder", ["[/blue]", LONG, "loop", "tiny", "tiny/config.json", "a\0b"])
+@pytest.mark.parametrize(
+    ("command", "folder"),
+    [
+        *((command, "[/blue]") for command in STEPS),
+        *(("verify", name) for name in (LONG, "loop", "tiny", "tiny/config.json", "a\0b")),
+        *((command, LONG) for command in ("report", "modules", "export")),
+    ],
+)
 def test_no_run(refused, command, folder):
     refused(command, "--run", folder, *NEEDED.get(command, ()))
 
@@ -174,14 +180,19 @@ def test_values(refused, arguments, words):
     assert words in refused(*arguments)
 
 
-@pytest.mark.parametrize("device", ["gpu", "cuda:99", "mps", "meta", "cpu:x", "[/blue]"])
-@pytest.mark.parametrize("command", [SCORE, EVALUATE, ("plan", "--model", "tiny")])
+@pytest.mark.parametrize(
+    ("command", "device"),
+    [
+        *((SCORE, name) for name in ("gpu", "cuda:99", "mps", "meta", "cpu:x", "[/blue]")),
+        (EVALUATE, "gpu"),
+        (("plan", "--model", "tiny"), "cuda:99"),
+    ],
+)
 def test_devices(refused, command, device):
     error = refused(*command, *(() if command[0] == "plan" else ("--out", "o")), "--device", device)
     assert f"no device '{device}' here: choose from cpu" in error
 
 
-@pytest.mark.parametrize("command", [SCORE, EVALUATE, SELECT])
 @pytest.mark.parametrize(
     ("out", "words"),
     [
@@ -196,8 +207,14 @@ def test_devices(refused, command, device):
         ("tiny/model.safetensors", ""),
     ],
 )
-def test_outputs_onto_what_is_there(refused, command, out, words):
-    assert words in refused(*command, "--out", out)
+def test_outputs_onto_what_is_there(refused, out, words):
+    assert words in refused(*SELECT, "--out", out)
+
+
+@pytest.mark.parametrize("command", [SCORE, EVALUATE])
+@pytest.mark.parametrize("out", ["others", "loop", "thesis.txt", "tiny/model.safetensors"])
+def test_outputs_before_a_model_is_loaded(refused, command, out):
+    refused(*command, "--out", out)
 
 
 @pytest.mark.parametrize(
