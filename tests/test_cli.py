@@ -70,6 +70,7 @@ def test_models_prints_table_12(monkeypatch, capsys):
         assert count in out
 
 
+@pytest.mark.slow  # the golden study is larger; this one asks for everything twice
 def test_small_study(monkeypatch, capsys, tmp_path):
     out = tmp_path / "run"
     small = [*SMALL_RUN, "--test-limit", 8, "--rc-limit", 8, "--other-limit", 4]

@@ -150,6 +150,7 @@ def test_a_process_that_dies_ends_the_run_and_loses_nothing(tmp_path, alone):
     assert close(resumed.sums, alone.sums)
 
 
+@pytest.mark.slow  # its parts are tested above
 def test_a_study_in_two_processes(monkeypatch, capsys, tmp_path):
     folder = tiny.byte_model(tmp_path / "tiny")
     small = ["--model", folder, *SMALL_RUN]
