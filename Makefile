@@ -7,8 +7,7 @@ PYTHON ?= python3
 OUT ?= runs/demo
 VENV := .venv
 VENV4 := .venv-tl4
-# Not compiled: most of what is installed is never imported, and the rest is compiled when it is.
-INSTALL := -m pip install --quiet --no-compile --disable-pip-version-check
+INSTALL := -m pip install --quiet --disable-pip-version-check
 
 .PHONY: demo test test4 lint
 
