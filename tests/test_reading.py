@@ -262,7 +262,7 @@ def test_the_command_says_it_in_one_line(out, monkeypatch, capsys):
 def test_names_that_would_be_files_elsewhere(out):
     with pytest.raises(CulnigError, match="unknown dtype '../../evil': choose from float32"):
         precision_run(out, ["../../evil"])
-    with pytest.raises(CulnigError, match="the task '../../evil' cannot be a file's name"):
+    with pytest.raises(CulnigError, match="unknown task '../../evil': choose from everyday"):
         finetune_run(out, "../../evil")
 
 
