@@ -12,6 +12,7 @@ _MARK = re.compile(
     rf"|<\|channel\|?>\s*(?:{_REASONING}|commentary)\w*",
     re.IGNORECASE,
 )
+MARKS_BEGIN = "<[◁【"
 # A tag of the template's own that it also closes somewhere is a block, unless it is the answer's.
 _TAG = re.compile(r"<(/?)([A-Za-z][\w:-]*)>")
 _NO_BLOCK = re.compile("answer|response|assistant|output|model|bot|user|system|turn|final", re.I)
@@ -71,14 +72,16 @@ def without_reasoning(reply: str) -> str:
     return reply[: last.start()] if reply[: last.start()].strip() else ""
 
 
-def special_in(tokenizer: Any, text: str) -> str | None:
-    """A token in `text` that means something to the model, such as the end of a turn."""
+def special_marks(tokenizer: Any) -> list[str]:
+    """The tokens that mean something to the model, such as the end of a turn.
+
+    A tokenizer lists its thousands of added tokens anew each time: ask once for many texts.
+    """
     known = set(getattr(tokenizer, "all_special_tokens", ()))
     added = getattr(tokenizer, "added_tokens_decoder", {}).values()
     known |= {str(token) for token in added if token.special or _MARK.fullmatch(str(token))}
     # Only marks, as some tokenizers take an ordinary sign for their end.
-    marks = (t for t in known if len(t) > 2 and t[0] in "<[◁【" and t[-1] in ">]▷】")
-    return next((mark for mark in sorted(marks) if mark in text), None)
+    return sorted(t for t in known if len(t) > 2 and t[0] in MARKS_BEGIN and t[-1] in ">]▷】")
 
 
 def _render(tokenizer: Any, turns: list[dict[str, str]], where: str) -> str:

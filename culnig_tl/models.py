@@ -319,10 +319,9 @@ def _faithful(
     try:
         own = own_logits(hf_model, tokens)
     except Exception as error:  # of the model's own code: of any kind
-        reason = " ".join(f"{type(error).__name__}: {error}".split())[:160]
         raise CulnigError(
-            f"model {name} does not answer a prompt of {tokens.shape[1]} tokens ({reason}): is it "
-            "a causal language model, and is there memory for it?"
+            f"model {name} does not answer a prompt of {tokens.shape[1]} tokens "
+            f"({_reason(error)}): is it a causal language model, and is there memory for it?"
         ) from error
     language_model = text_model(hf_model)
     makers = {"HookedTransformer": _hooked_transformer, "TransformerBridge": _bridge}
@@ -341,8 +340,7 @@ def _faithful(
         except CulnigError:
             raise
         except Exception as error:  # of TransformerLens: of any kind
-            reason = " ".join(f"{type(error).__name__}: {error}".split())[:160]
-            refusals.append(f"{kind} cannot be made of it ({reason})")
+            refusals.append(f"{kind} cannot be made of it ({_reason(error)})")
             continue
         if math.isnan(comparison.divergence):
             _log.warning("%s: its logits are not finite on a short prompt", name)
@@ -359,6 +357,10 @@ def _faithful(
     )
 
 
+def _reason(error: Exception) -> str:
+    return " ".join(f"{type(error).__name__}: {error}".split())[:160]
+
+
 def _has_adapters(hf_model: Any) -> bool:
     return any("lora_" in name for name, _ in hf_model.named_parameters())
 
@@ -368,10 +370,14 @@ def _keep_limits(model: HookedModel, hf_model: Any) -> None:
     positions = most_positions(hf_model.config)
     known = _KNOWN[model]
     _KNOWN[model] = replace(known, positions=positions, ends=end_ids(hf_model))
-    native = HookedTransformer is not None and isinstance(model, HookedTransformer)
-    if native and positions and model.cfg.positional_embedding_type == "rotary":
+    if _is_native(model) and positions and model.cfg.positional_embedding_type == "rotary":
         # Its own cap is lower for some models; tables and masks grow with what is run.
         model.cfg.n_ctx = positions
+
+
+def _is_native(model: HookedModel) -> bool:
+    """Whether it is a HookedTransformer, and not a bridge."""
+    return HookedTransformer is not None and isinstance(model, HookedTransformer)
 
 
 def position_limit(model: HookedModel) -> int | None:
@@ -506,7 +512,7 @@ def _run(
     if cache is not None:
         assert mask is not None
         return cache.run(model, tokens, mask)
-    if HookedTransformer is not None and isinstance(model, HookedTransformer):
+    if _is_native(model):
         return model(tokens, attention_mask=mask)
     return model(tokens, attention_mask=mask, use_cache=False)  # Hugging Face's default is True
 
@@ -529,7 +535,7 @@ def projection_biases(model: HookedModel) -> dict[tuple[int, str], Float[Tensor,
 
     The two classes name them differently, and a bridge splits joint matrices into its own.
     """
-    native = HookedTransformer is not None and isinstance(model, HookedTransformer)
+    native = _is_native(model)
     found = {}
     for layer, block in enumerate(model.blocks):
         if native:  # grouped key heads have `_b_K`, and `b_K` repeats it; a gate has no bias here
@@ -560,7 +566,7 @@ class PrefixCache:
     """
 
     def __init__(self, model: HookedModel, batch: int) -> None:
-        self._native = HookedTransformer is not None and isinstance(model, HookedTransformer)
+        self._native = _is_native(model)
         self._mask: Tensor | None = None
         if self._native:
             from transformer_lens.cache.key_value_cache import TransformerLensKeyValueCache

@@ -1,10 +1,10 @@
 """From an instance to tokens: the prompt, and each option's own tokens after it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from culnig_tl.chat import chat_text, special_in, with_system
+from culnig_tl.chat import MARKS_BEGIN, chat_text, special_marks, with_system
 from culnig_tl.checks import check_choice
 from culnig_tl.errors import CulnigError
 from culnig_tl.instances import Instance
@@ -68,7 +68,9 @@ def model_prompts(
         CulnigError: as `make_prompts`, and for a prompt that is longer than the model's positions.
     """
     prompts = make_prompts(tokenizer_of(model), instances, answer_format)
-    check_lengths(position_limit(model), {f"instance {p.instance.id}": p.longest for p in prompts})
+    # Not all by their ids: a question and its control have one.
+    longest = max(prompts, key=lambda prompt: prompt.longest)
+    check_lengths(position_limit(model), {f"instance {longest.instance.id}": longest.longest})
     return prompts
 
 
@@ -109,8 +111,7 @@ def make_prompts(
         raise CulnigError("no instances: load a task first")
     answer_format = resolve_format(tokenizer, answer_format)
     letter = answer_format == "letter"
-    for instance in instances:
-        check_text(tokenizer, _told(instance, letter), f"instance {instance.id}")
+    check_texts(tokenizer, ((f"instance {i.id}", _told(i, letter)) for i in instances))
     make = _letter_text if letter else _cloze_text
     prompts = [_tokenise(tokenizer, instance, *make(tokenizer, instance)) for instance in instances]
     for prompt in prompts if letter else []:
@@ -118,18 +119,25 @@ def make_prompts(
     return prompts
 
 
-def check_text(tokenizer: Any, text: str, where: str) -> None:
+def check_texts(tokenizer: Any, texts: Iterable[tuple[str, str]]) -> None:
     """Refuse a text that holds a special token, which would end its turn or begin another.
 
+    Args:
+        texts: each behind what names it in the message.
+
     Raises:
-        CulnigError: it does; the message names the token and `where`.
+        CulnigError: one does; the message has its name and the token.
     """
-    mark = special_in(tokenizer, text)
-    if mark:
-        raise CulnigError(
-            f"{where}: its text holds the special token {mark!r}, which the model would take for "
-            "one: leave the instance out, or write it otherwise"
-        )
+    marks = special_marks(tokenizer)
+    for where, text in texts:
+        if not any(begin in text for begin in MARKS_BEGIN):
+            continue
+        mark = next((mark for mark in marks if mark in text), None)
+        if mark:
+            raise CulnigError(
+                f"{where}: its text holds the special token {mark!r}, which the model would take "
+                "for one: leave the instance out, or write it otherwise"
+            )
 
 
 def chat_tokens(tokenizer: Any, text: str) -> list[int]:

@@ -18,7 +18,7 @@ from culnig_tl.frames import write_frame
 from culnig_tl.generation import generate
 from culnig_tl.models import HookedModel, tokenizer_of
 from culnig_tl.neurons import NeuronSet
-from culnig_tl.prompts import chat_tokens, check_text
+from culnig_tl.prompts import chat_tokens, check_texts
 from culnig_tl.run_files import REPLIES
 from culnig_tl.runs import load_study_model, run_sets, write_evaluation
 from culnig_tl.schemas import read_frame
@@ -163,7 +163,7 @@ def _check_languages(questions: Sequence[ShortQuestion]) -> None:
 
 def _tokens(tokenizer: Any, question: ShortQuestion, chat: bool) -> list[int]:
     where = f"question {question.id}"
-    check_text(tokenizer, question.prompt, where)
+    check_texts(tokenizer, [(where, question.prompt)])
     if chat:
         return chat_tokens(tokenizer, chat_text(tokenizer, question.prompt, where=where))
     # Behind `Answer:` it goes on, behind a question it answers in the next line.
