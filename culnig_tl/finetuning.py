@@ -122,11 +122,11 @@ def finetune(
     began = time.monotonic()
     task = train[0].task
     tokenised = make_prompts(tokenizer, train, answer_format)
-    lengths = {f"instance {p.instance.id}": len(p.tokens) + len(p.label) for p in tokenised}
-    lengths |= {
-        f"instance {p.instance.id}": p.longest
+    lengths = [(f"instance {p.instance.id}", len(p.tokens) + len(p.label)) for p in tokenised]
+    lengths += [
+        (f"instance {p.instance.id}", p.longest)
         for p in make_prompts(tokenizer, tests, answer_format)
-    }
+    ]
     check_lengths(most_positions(hf_model.config), lengths)
     device = device or default_device()
 

@@ -63,12 +63,13 @@ def generate(
         names = [f"sequence {number}" for number in range(len(sequences))]
     check_lengths(
         position_limit(model),
-        {
-            f"{names[number]}, {len(sequence)} tokens with max_new_tokens {max_new_tokens}": (
-                len(sequence) + max_new_tokens - 1  # the last is not read again
+        (
+            (
+                f"{name}, {len(sequence)} tokens with max_new_tokens {max_new_tokens}",
+                len(sequence) + max_new_tokens - 1,  # the last is not read again
             )
-            for number, sequence in enumerate(sequences)
-        },
+            for name, sequence in zip(names, sequences, strict=True)
+        ),
     )
     lengths = [len(sequence) + max_new_tokens for sequence in sequences]
     if token_budget is None:

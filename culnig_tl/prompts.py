@@ -1,6 +1,6 @@
 """From an instance to tokens: the prompt, and each option's own tokens after it."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -68,24 +68,26 @@ def model_prompts(
         CulnigError: as `make_prompts`, and for a prompt that is longer than the model's positions.
     """
     prompts = make_prompts(tokenizer_of(model), instances, answer_format)
-    # Not all by their ids: a question and its control have one.
-    longest = max(prompts, key=lambda prompt: prompt.longest)
-    check_lengths(position_limit(model), {f"instance {longest.instance.id}": longest.longest})
+    check_lengths(
+        position_limit(model), ((f"instance {p.instance.id}", p.longest) for p in prompts)
+    )
     return prompts
 
 
-def check_lengths(limit: int | None, lengths: Mapping[str, int]) -> None:
+def check_lengths(limit: int | None, lengths: Iterable[tuple[str, int]]) -> None:
     """Refuse what is longer than the model's positions, of which None has no limit.
+
+    Args:
+        lengths: in tokens, each behind what names it; two may have one name, as a question and
+            its control.
 
     Raises:
         CulnigError: the longest is too long; the message names it, its length and the limit.
     """
-    if limit is None or not lengths:
-        return
-    name = max(lengths, key=lambda name: lengths[name])
-    if lengths[name] > limit:
+    name, length = max(lengths, key=lambda named: named[1], default=("", 0))
+    if limit is not None and length > limit:
         raise CulnigError(
-            f"{name}: {lengths[name]} tokens, and the model has {limit} positions: leave it out, "
+            f"{name}: {length} tokens, and the model has {limit} positions: leave it out, "
             "shorten it, or take a model with more"
         )
 

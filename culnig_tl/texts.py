@@ -197,7 +197,7 @@ def _windows(model: HookedModel, texts: Mapping[str, Sequence[str]], context: in
         if not flat:
             raise CulnigError(f"group {name!r} has no token: give it a text, or leave it out")
         longest = min(context, len(flat)) + len(begin)
-        check_lengths(position_limit(model), {f"a window of context {context}": longest})
+        check_lengths(position_limit(model), [(f"a window of context {context}", longest)])
         windows += [
             _Window(group, f"group {name!r}, token {start}", begin, flat[start : start + context])
             for start in range(0, len(flat), context)

@@ -85,6 +85,14 @@ def test_too_long(what):
 
 
 @pytest.mark.model
+def test_too_long_where_another_has_its_id():
+    short = replace(tiny.instances(1)[0], id=long_instance(65).id)
+    for asked in ([long_instance(65), short], [short, long_instance(65)]):
+        with pytest.raises(CulnigError, match="instance long-1: 65 tokens, and the model has 64"):
+            evaluate(tiny.bridge("llama"), asked)
+
+
+@pytest.mark.model
 @pytest.mark.parametrize("too_long", ["train", "tests"])
 def test_finetuning_too_long(tmp_path, too_long):
     train, tests = tiny.instances(4)[:2], tiny.instances(4)[2:]
