@@ -44,19 +44,21 @@ from common import (
 from torch import Tensor
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from culnig_tl.attribution import attribute
-from culnig_tl.batches import Batch, flat_positions, pad_batch, plan_batches
-from culnig_tl.configs import first_layers
-from culnig_tl.embedded import embedded_folder
 from culnig_tl.files import write_json
-from culnig_tl.instances import Instance
-from culnig_tl.models import load_model, tokenizer_of, wrap_model
-from culnig_tl.neurons import SITES
-from culnig_tl.paper import PAPER_MODELS
-from culnig_tl.plan import make_step, model_sizes, step_flops
-from culnig_tl.prompts import Prompt, make_prompts
-from culnig_tl.scores import VARIANTS, Scores
+from culnig_tl.measure.attribution import attribute
+from culnig_tl.models.batches import Batch, flat_positions, pad_batch, plan_batches
+from culnig_tl.models.configs import first_layers
+from culnig_tl.models.description import tokenizer_of
+from culnig_tl.models.embedded import embedded_folder
+from culnig_tl.models.loading import load_model
+from culnig_tl.models.prompts import Prompt, make_prompts
+from culnig_tl.models.wrapping import wrap_model
+from culnig_tl.neurons.layout import SITES
+from culnig_tl.neurons.scores import VARIANTS, Scores
+from culnig_tl.study.paper_models import PAPER_MODELS
+from culnig_tl.study.plan import make_step, model_sizes, step_flops
 from culnig_tl.tasks import load_task
+from culnig_tl.tasks.instances import Instance
 
 PUBLISHED, FROZEN, UNFROZEN, OURS = "as published", "bare, frozen", "bare, unfrozen", "ours"
 METHODS = (PUBLISHED, FROZEN, UNFROZEN, OURS)

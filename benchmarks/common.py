@@ -19,9 +19,10 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from culnig_tl.batches import MOST_TOKENS
-from culnig_tl.files import package_versions, write_json
-from culnig_tl.models import HookedTransformer
+from culnig_tl.files import write_json
+from culnig_tl.models.batches import MOST_TOKENS
+from culnig_tl.models.wrapping import HookedTransformer
+from culnig_tl.provenance import package_versions
 
 MODEL = "gemma-3-270m"
 RESULTS = Path(__file__).parent / "results"

@@ -18,12 +18,13 @@ import numpy as np
 import torch
 from common import MODEL, Target, finish, interleaved, machine, parser, peak_memories, report_peak
 
-from culnig_tl.batches import pad_batch, plan_batches
-from culnig_tl.evaluation import evaluate
-from culnig_tl.instances import Instance
-from culnig_tl.models import load_model, tokenizer_of
-from culnig_tl.prompts import make_prompts
+from culnig_tl.measure.evaluation import evaluate
+from culnig_tl.models.batches import pad_batch, plan_batches
+from culnig_tl.models.description import tokenizer_of
+from culnig_tl.models.loading import load_model
+from culnig_tl.models.prompts import make_prompts
 from culnig_tl.tasks import load_task
+from culnig_tl.tasks.instances import Instance
 
 NAIVE, OURS = "naive", "ours"
 METHODS = (NAIVE, OURS)

@@ -20,15 +20,17 @@ import numpy as np
 import torch
 from common import MODEL, RESULTS, Target, finish, interleaved, machine, parser
 
-from culnig_tl.agreement import STATISTICS, agreement
-from culnig_tl.effects import exact_effects, log_probability, position_scores
+from culnig_tl.analysis.agreement import STATISTICS, agreement
+from culnig_tl.analysis.plots import plot_agreement
 from culnig_tl.files import write_json
-from culnig_tl.instances import Instance
-from culnig_tl.models import layout_of, load_model, tokenizer_of
-from culnig_tl.neurons import NeuronSet, hook_name
-from culnig_tl.plots import plot_agreement
-from culnig_tl.prompts import make_prompts
+from culnig_tl.measure.effects import exact_effects, log_probability, position_scores
+from culnig_tl.models.description import layout_of, tokenizer_of
+from culnig_tl.models.loading import load_model
+from culnig_tl.models.prompts import make_prompts
+from culnig_tl.neurons.layout import hook_name
+from culnig_tl.neurons.sets import NeuronSet
 from culnig_tl.tasks import load_task
+from culnig_tl.tasks.instances import Instance
 
 NAIVE, OURS = "naive", "ours"
 

@@ -38,14 +38,14 @@ from common import MODEL, Target, finish, interleaved, machine, parser, peak_mem
 from torch import Tensor
 from transformers import AutoTokenizer
 
-from culnig_tl.attribution import attribute
-from culnig_tl.configs import count_neurons
-from culnig_tl.embedded import embedded_folder
-from culnig_tl.instances import Instance
-from culnig_tl.models import load_model
-from culnig_tl.prompts import Prompt, make_prompts
-from culnig_tl.scores import Scores
+from culnig_tl.measure.attribution import attribute
+from culnig_tl.models.configs import count_neurons
+from culnig_tl.models.embedded import embedded_folder
+from culnig_tl.models.loading import load_model
+from culnig_tl.models.prompts import Prompt, make_prompts
+from culnig_tl.neurons.scores import Scores
 from culnig_tl.tasks import load_task
+from culnig_tl.tasks.instances import Instance
 
 CAPTUM, LAST, NNSIGHT, OURS = "captum", "captum, last logits", "nnsight", "ours"
 METHODS = (CAPTUM, LAST, NNSIGHT, OURS)

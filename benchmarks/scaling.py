@@ -33,16 +33,18 @@ from scipy import stats
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from culnig_tl.attribution import attribute
-from culnig_tl.evaluation import evaluate
-from culnig_tl.export import scale_weights
-from culnig_tl.files import process_rank, read_json, write_json
-from culnig_tl.instances import Instance
-from culnig_tl.models import layout_of, load_hf_model, load_model, tokenizer_of, wrap_model
-from culnig_tl.neurons import NeuronSet
-from culnig_tl.processes import agreed
-from culnig_tl.prompts import make_prompts
+from culnig_tl.files import read_json, write_json
+from culnig_tl.measure.attribution import attribute
+from culnig_tl.measure.evaluation import evaluate
+from culnig_tl.models.description import layout_of, tokenizer_of
+from culnig_tl.models.loading import load_hf_model, load_model
+from culnig_tl.models.prompts import make_prompts
+from culnig_tl.models.wrapping import wrap_model
+from culnig_tl.neurons.sets import NeuronSet
+from culnig_tl.processes import agreed, process_rank
 from culnig_tl.tasks import load_task
+from culnig_tl.tasks.instances import Instance
+from culnig_tl.training.weights import scale_weights
 
 SHARED = 256
 COUNTS = (16, 32, 64, 128, 256)

@@ -14,12 +14,14 @@ from pathlib import Path
 import pandas as pd
 from common import RESULTS
 
-from culnig_tl.comparison import own_ranks
-from culnig_tl.instances import FOCUS_COUNTRIES, stable_random
-from culnig_tl.runs import evaluate_once, load_study_model, run_scores
-from culnig_tl.scores import TARGETS
-from culnig_tl.selection import select_specific
-from culnig_tl.study import cultural_instances, study_of
+from culnig_tl.analysis.comparison import own_ranks
+from culnig_tl.neurons.scores import TARGETS
+from culnig_tl.neurons.selection import select_specific
+from culnig_tl.study.data import cultural_instances
+from culnig_tl.study.folder import study_of
+from culnig_tl.study.running import evaluate_once, load_study_model, run_scores
+from culnig_tl.tasks.countries import FOCUS_COUNTRIES
+from culnig_tl.tasks.instances import stable_random
 
 HALVES = ("choose", "confirm")
 METRICS = ("correct", "nats")

@@ -1,24 +1,8 @@
 """Find the neurons of a language model that carry culture, and check the gradient that says so."""
 
-from culnig_tl.ablation import ablate
-from culnig_tl.agreement import agreement, patching_matrix
-from culnig_tl.attribution import attribute
-from culnig_tl.comparison import compare, compare_countries, own_ranks, rank_countries
-from culnig_tl.configs import count_neurons
-from culnig_tl.effects import exact_effects, taylor_check
-from culnig_tl.errors import CulnigError
-from culnig_tl.evaluation import evaluate
-from culnig_tl.export import export_run, scale_weights
-from culnig_tl.finetuning import divide, finetune
-from culnig_tl.generation import generate
-from culnig_tl.instances import Instance
-from culnig_tl.lape import Shares, select_cape, select_lape
-from culnig_tl.methods import compare_methods
-from culnig_tl.models import load_hf_model, load_model, wrap_model
-from culnig_tl.modules import ModuleSet, select_modules
-from culnig_tl.neurons import Neuron, NeuronSet
-from culnig_tl.patching import activation_patch, attribution_patch, patching_effects
-from culnig_tl.plots import (
+from culnig_tl.analysis.agreement import agreement, patching_matrix
+from culnig_tl.analysis.comparison import compare, compare_countries, own_ranks, rank_countries
+from culnig_tl.analysis.plots import (
     plot_agreement,
     plot_agreement_by_layer,
     plot_distribution,
@@ -30,15 +14,42 @@ from culnig_tl.plots import (
     plot_score_histogram,
     plot_sweep,
 )
-from culnig_tl.scores import Scores
-from culnig_tl.selection import overlap, select_general, select_random, select_specific, union
-from culnig_tl.set_effects import dose_response, interaction
-from culnig_tl.short_answers import answer_questions
+from culnig_tl.errors import CulnigError
+from culnig_tl.measure.ablation import ablate
+from culnig_tl.measure.activity import activation_shares
+from culnig_tl.measure.answering import answer_questions
+from culnig_tl.measure.attribution import attribute
+from culnig_tl.measure.effects import exact_effects, taylor_check
+from culnig_tl.measure.evaluation import evaluate
+from culnig_tl.measure.generation import generate
+from culnig_tl.measure.patching import activation_patch, attribution_patch, patching_effects
+from culnig_tl.measure.perplexity import perplexity, perplexity_increase
+from culnig_tl.measure.set_effects import dose_response, interaction
+from culnig_tl.measure.token_view import token_attribution
+from culnig_tl.models.configs import count_neurons
+from culnig_tl.models.loading import load_hf_model, load_model
+from culnig_tl.models.wrapping import wrap_model
+from culnig_tl.neurons.lape import Shares, select_cape, select_lape
+from culnig_tl.neurons.layout import Neuron
+from culnig_tl.neurons.scores import Scores
+from culnig_tl.neurons.selection import (
+    overlap,
+    select_general,
+    select_random,
+    select_specific,
+    union,
+)
+from culnig_tl.neurons.sets import NeuronSet
+from culnig_tl.study.compare_methods import compare_methods
+from culnig_tl.study.export import export_run
+from culnig_tl.study.verify import verify_run
 from culnig_tl.tasks import load_task
-from culnig_tl.tasks.short_answers import judge, load_short_questions
-from culnig_tl.texts import activation_shares, perplexity, perplexity_increase
-from culnig_tl.tokens import token_attribution
-from culnig_tl.verify import verify_run
+from culnig_tl.tasks.instances import Instance
+from culnig_tl.tasks.judging import judge
+from culnig_tl.tasks.short_questions import load_short_questions
+from culnig_tl.training.finetuning import divide, finetune
+from culnig_tl.training.modules import ModuleSet, select_modules
+from culnig_tl.training.weights import scale_weights
 
 __all__ = [
     "CulnigError",

@@ -1,9 +1,8 @@
-"""Files, hashes and progress bars: what every other module may use."""
+"""Files: read as text or JSON, written atomically, and what is left half written cleared."""
 
 import codecs
 import contextlib
 import hashlib
-import importlib.metadata
 import json
 import os
 import platform
@@ -12,20 +11,17 @@ import secrets
 import shutil
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import psutil
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from safetensors import SafetensorError
 
 from culnig_tl.errors import CulnigError
 from culnig_tl.interrupts import uninterrupted
+from culnig_tl.processes import process_rank
 
-T = TypeVar("T")
-Provenance = dict[str, Any]
 # Longest first: the mark of UTF-32 begins with that of UTF-16.
 _BYTE_ORDER_MARKS = {
     codecs.BOM_UTF32_LE: "utf-32",
@@ -34,35 +30,33 @@ _BYTE_ORDER_MARKS = {
     codecs.BOM_UTF16_LE: "utf-16",
     codecs.BOM_UTF16_BE: "utf-16",
 }
+
+
 _LFS_POINTER = b"version https://git-lfs"
+
+
 # gzip, zip and spreadsheets, bzip2, xz, zstandard.
 _COMPRESSED = (b"\x1f\x8b", b"PK\x03\x04", b"BZh", b"\xfd7zXZ", b"\x28\xb5\x2f\xfd")
+
+
 # What else than an OSError may say that a disk is full or cannot be written, and in which words:
 # safetensors, pyarrow and torch have errors of their own.
 _DISK_WORDS = (
     *("no space left", "disk quota exceeded", "read-only file system", "file too large"),
     *("input/output error", "i/o error", "os error", "file write failed", "unexpected pos"),
 )
-_PACKAGES = ("culnig-tl", "transformer-lens", "torch", "transformers", "numpy", "pandas")
-# Raised when this package computes other numbers than before; no run goes on over such a change.
-NUMBERS = 1
+
+
 # What is half written has a name of this one form: a hash of the machine's name, the process, and
 # something random.
-_HALF_WRITTEN = re.compile(r"\.culnig-([0-9a-f]{8})-([1-9][0-9]*)-[0-9a-f]{8}(\.\w+)?")
+HALF_WRITTEN = re.compile(r"\.culnig-([0-9a-f]{8})-([1-9][0-9]*)-[0-9a-f]{8}(\.\w+)?")
+
+
 # The machine's boot time, from which a process's start is reckoned, is known to a second or so.
 _CLOCK = 2.0
+
+
 _DAY = 24 * 3600.0
-
-
-def process_count() -> int:
-    """How many processes share this run; torchrun and its like say so."""
-    started = "RANK" in os.environ and "MASTER_ADDR" in os.environ
-    return int(os.environ.get("WORLD_SIZE", "1")) if started else 1
-
-
-def process_rank() -> int:
-    """Which of them this one is; 0 writes and speaks for all."""
-    return int(os.environ["RANK"]) if process_count() > 1 else 0
 
 
 def write_atomically(
@@ -128,7 +122,7 @@ def clear_half_written(folder: Path, deep: bool = False) -> None:
 
 
 def _is_abandoned(path: Path) -> bool:
-    name = _HALF_WRITTEN.fullmatch(path.name)
+    name = HALF_WRITTEN.fullmatch(path.name)
     if name is None or path.is_symlink():
         return False
     changed = path.stat().st_mtime
@@ -211,94 +205,13 @@ def new_folder(folder: Path, replace: bool = False) -> Iterator[Path]:
             shutil.rmtree(work, ignore_errors=True)
 
 
-def check_writable(file: Path) -> None:
-    """Refuse a file that could not be written, before what is written is worked out.
-
-    Raises:
-        CulnigError: it is a folder or no ordinary file, or its folder cannot be written.
-    """
-    file = Path(file)
-    if os.path.lexists(file) and not os.path.isfile(file) and not os.path.islink(file):
-        what = "a folder" if os.path.isdir(file) else "a device or a pipe"
-        raise CulnigError(f"cannot write {file}: it is {what}; choose another name")
-    with disk_errors(file, "choose a folder you may write to"):
-        if os.path.islink(file):
-            with contextlib.suppress(FileNotFoundError):
-                file.stat()  # a loop of links is an error
-        with half_written(file):
-            pass
-
-
-def check_inputs_kept(out: Path, inputs: Mapping[str, Any]) -> None:
-    """Refuse to write the file `out` onto something that is read.
-
-    Args:
-        inputs: files and folders by what they are; None and what is not there are left out.
-
-    Raises:
-        CulnigError: `out` is one of them, or a file in one of these folders.
-    """
-    there = _real(out)
-    for what, given in inputs.items():
-        if given is None or not os.path.exists(given):
-            continue
-        same = os.path.exists(there) and os.path.samefile(there, given)
-        inside = os.path.isfile(there) and there.is_relative_to(_real(given))
-        if same or inside:
-            raise CulnigError(
-                f"{out} is {'read' if same else 'part of what is read'} as the {what}: choose "
-                "another name for what is written"
-            )
-
-
-def check_inputs_outside(out: Path, inputs: Mapping[str, Any]) -> None:
-    """Refuse to read what lies in the folder `out`, whose files are written.
-
-    Raises:
-        CulnigError: one of `inputs` is in it, or is it.
-    """
-    for what, given in inputs.items():
-        if given is not None and os.path.exists(given) and _real(given).is_relative_to(_real(out)):
-            raise CulnigError(
-                f"the {what} {given} is in {out}, whose files are written: keep it elsewhere"
-            )
-
-
-def check_own_folder(folder: Path, mark: str, ours: Iterable[str] | None = None) -> None:
-    """Refuse to write into a folder that holds files of others.
-
-    Args:
-        mark: the file that tells that a folder is ours.
-        ours: the names that are written; None for any.
-
-    Raises:
-        CulnigError: such files are there, and `mark` is not.
-    """
-    folder = Path(folder)
-    with disk_errors(folder, "choose another folder"):
-        if os.path.lexists(folder / mark) or not os.path.lexists(folder):
-            return
-        names = sorted(entry.name for entry in folder.iterdir())
-    strange = [n for n in names if not _HALF_WRITTEN.fullmatch(n) and (ours is None or n in ours)]
-    if strange:
-        raise CulnigError(
-            f"{folder} holds other files ({strange[0]}) and no {mark}: choose a new or an empty "
-            "folder"
-        )
-
-
-def _real(path: Any) -> Path:
-    """Absolute and without symbolic links; a loop of them stays as it is."""
-    return Path(os.path.realpath(path))
-
-
 def write_json(path: Path, content: Any) -> None:
     """Write `content` as indented JSON, atomically."""
     text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
     write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
 
 
-def read_bytes(path: Path, most: int = -1) -> bytes:
+def read_bytes(path: str | Path, most: int = -1) -> bytes:
     """The bytes of a file, or its first `most`.
 
     Raises:
@@ -319,7 +232,7 @@ def read_bytes(path: Path, most: int = -1) -> bytes:
     return content
 
 
-def read_text(path: Path) -> str:
+def read_text(path: str | Path) -> str:
     """The text of a file in UTF-8; with a byte-order mark also in UTF-16 or UTF-32.
 
     Line ends are as they are in the file.
@@ -380,7 +293,7 @@ def _keys_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
-def read_json(path: Path) -> Any:
+def read_json(path: str | Path) -> Any:
     """Read a JSON file.
 
     Raises:
@@ -394,55 +307,3 @@ def read_json(path: Path) -> Any:
         raise CulnigError(
             f"{path} is not valid JSON: {reason}; mend or replace the file"
         ) from error
-
-
-def sha256_of(content: Any) -> str:
-    """SHA-256, in hexadecimal, of `content` written as canonical JSON."""
-    text = json.dumps(content, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
-    return hashlib.sha256(text.encode("utf-8")).hexdigest()
-
-
-def first_difference(before: Any, now: Any, where: str = "") -> tuple[str, Any, Any] | None:
-    """Where two contents of JSON first differ (`model.weights`), and both values there; or None."""
-    before, now = (json.loads(json.dumps(content)) for content in (before, now))
-    if isinstance(before, dict) and isinstance(now, dict):
-        for key in dict.fromkeys((*now, *before)):
-            found = first_difference(before.get(key), now.get(key), f"{where}.{key}".lstrip("."))
-            if found is not None:
-                return found
-        return None
-    return None if before == now else (where, before, now)
-
-
-def package_versions() -> dict[str, str]:
-    """The versions of Python and of the packages on which a result depends, and `NUMBERS`."""
-    versions = {"numbers": str(NUMBERS), "python": platform.python_version()}
-    for package in _PACKAGES:
-        try:
-            versions[package] = importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:
-            versions[package] = "not installed"
-    return versions
-
-
-@contextlib.contextmanager
-def progress_bar(description: str, total: int) -> Iterator[Callable[[int], None]]:
-    """A progress bar with the time left, on standard error; call what it gives with each step."""
-    columns = (
-        TextColumn("{task.description}", markup=False),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(elapsed_when_finished=True),
-    )
-    silent = not description or total < 2 or process_rank() > 0
-    with Progress(*columns, console=Console(stderr=True), disable=silent) as bar:
-        task = bar.add_task(description, total=total)
-        yield lambda steps: bar.advance(task, steps)
-
-
-def progress(items: Iterable[T], description: str, total: int) -> Iterator[T]:
-    """Yield `items` under a progress bar."""
-    with progress_bar(description, total) as advance:
-        for item in items:
-            yield item
-            advance(1)

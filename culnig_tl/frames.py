@@ -1,11 +1,16 @@
+"""Frames in CSV files: the schema of their columns, written without loss and read by it."""
+
+# pandas types most results as unions of everything it can return.
 # pyright: reportArgumentType=false, reportAttributeAccessIssue=false, reportCallIssue=false
 # pyright: reportGeneralTypeIssues=false, reportOperatorIssue=false, reportReturnType=false
-# (pandas types most results as unions of everything it can return)
-"""Frames: written without loss, of numbers, and of the same instances. Needs no model."""
+# pyright: reportIndexIssue=false
 
 import csv
-from collections.abc import Iterable, Mapping, Sequence
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -13,6 +18,160 @@ import pandas as pd
 from culnig_tl.checks import shown
 from culnig_tl.errors import CulnigError
 from culnig_tl.files import write_atomically
+from culnig_tl.schemas import AGAIN, damaged
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What a cell of a column holds: how it is read (ValueError where it is not), and its words."""
+
+    expected: str
+    read: Callable[[str], Any]
+    dtype: Any = None
+
+
+def _number(text: str, least: float | int = -math.inf, most: float | int = math.inf) -> float:
+    value = float(text)
+    if "_" in text or not (math.isfinite(value) and least <= value <= most):
+        raise ValueError
+    return value
+
+
+def _whole(text: str, least: float | int = 0) -> int:
+    value = int(text)
+    if "_" in text or value < least or abs(value) >= 2**63:
+        raise ValueError
+    return value
+
+
+def _name(text: str) -> str:
+    if not text.strip():
+        raise ValueError
+    return text
+
+
+def _flag(text: str) -> bool:
+    return {"True": True, "False": False}[text]
+
+
+def _credit(text: str) -> bool | float:
+    return text == "True" if text in ("True", "False") else _number(text, 0, 1)
+
+
+TEXT = Kind("a text", str)
+
+
+NAME = Kind("a text that is not empty", _name)
+
+
+COUNT = Kind("a whole number, 0 or more", _whole, np.int64)
+
+
+PLACE = Kind("a whole number", lambda text: _whole(text, -math.inf), np.int64)
+
+
+NUMBER = Kind("a number", _number, np.float64)
+
+
+MAYBE_NUMBER = Kind("a number or nothing", lambda text: float(text) if text else math.nan, float)
+
+
+# A product of softmaxes may be above 1 by rounding.
+SHARE = Kind("a number from 0 to 1", lambda text: _number(text, 0, 1 + 1e-4), np.float64)
+
+
+PERCENT = Kind("a number from 0 to 100", lambda text: _number(text, 0, 100 + 1e-2), np.float64)
+
+
+FLAG = Kind("True or False", _flag, bool)
+
+
+CREDIT = Kind("True or False, or a number from 0 to 1 in every row", _credit)
+
+
+def one_of(choices: Sequence[str]) -> Kind:
+    """A cell that holds one of these texts."""
+    return Kind(f"one of {', '.join(choices)}", lambda text: choices[choices.index(text)])
+
+
+@dataclass(frozen=True)
+class Frame:
+    """The columns of a CSV file, with a row or more.
+
+    Attributes:
+        columns: that must be there, by name.
+        key: columns that together are different in every row.
+        rest: what further columns hold; None allows them as they are.
+        index: columns that become the frame's index.
+    """
+
+    columns: Mapping[str, Kind]
+    key: tuple[str, ...] = ()
+    rest: Kind | None = None
+    index: tuple[str, ...] = ()
+
+
+def read_frame(path: str | Path, frame: Frame, remedy: str = AGAIN) -> pd.DataFrame:
+    """Read a CSV file by its schema.
+
+    Raises:
+        CulnigError: it cannot be read, or holds something else: the row (1 is the first below the
+            header) and column, what is there, and what should be.
+    """
+    try:
+        with Path(path).open(encoding="utf-8-sig", newline="") as file:
+            header, *rows = list(csv.reader(file, strict=True)) or [[]]
+    except FileNotFoundError as error:
+        raise CulnigError(f"no file {path}: check the path") from error
+    except OSError as error:
+        raise CulnigError(f"cannot read {path}: {error.strerror}; check the path") from error
+    except (ValueError, csv.Error) as error:
+        raise damaged(path, f"no CSV in UTF-8 ({error})", remedy) from error
+    missing = [name for name in frame.columns if name not in header]
+    if missing:
+        has = shown(", ".join(header))
+        raise damaged(path, f"no column {missing[0]!r}, its first line is {has}", remedy)
+    twice = [name for name in header if header.count(name) > 1]
+    if twice:
+        raise damaged(path, f"two columns {shown(twice[0])}", remedy)
+    if not rows:
+        raise damaged(path, "no rows", remedy)
+    for number, row in enumerate(rows, start=1):
+        if len(row) != len(header):
+            raise damaged(
+                path, f"row {number} has {len(row)} cells, expected {len(header)}", remedy
+            )
+    columns = dict(zip(header, zip(*rows, strict=True), strict=True))
+    read = {}
+    for name, cells in columns.items():
+        kind = frame.columns.get(name, frame.rest) or TEXT
+        read[name] = _column(path, name, cells, kind, remedy)
+    table = pd.DataFrame(read)
+    if frame.key:
+        again = table.duplicated(list(frame.key)).to_numpy()
+        if again.any():
+            number = int(again.argmax())
+            found = ", ".join(f"{name} {shown(columns[name][number])}" for name in frame.key)
+            raise damaged(path, f"row {number + 1} has {found} for the second time", remedy)
+    return table.set_index(list(frame.index)) if frame.index else table
+
+
+def _column(path: str | Path, name: str, cells: Sequence[str], kind: Kind, remedy: str) -> Any:
+    values = []
+    for number, cell in enumerate(cells, start=1):
+        try:
+            values.append(kind.read(cell))
+            right = kind.dtype is not None or type(values[-1]) is type(values[0])
+        except (ValueError, KeyError):
+            right = False
+        if not right:
+            raise damaged(
+                path,
+                f"row {number}, column {shown(name)} has {shown(cell)}, expected {kind.expected}",
+                remedy,
+            )
+    return values if kind.dtype is None else np.array(values, dtype=kind.dtype)
+
 
 KEY = ("task", "id")  # what an instance is known by
 
@@ -63,73 +222,6 @@ def check_columns(frame: pd.DataFrame, columns: Iterable[str], what: str) -> Non
             raise CulnigError(
                 f"no column {column!r} in {what}: they have {', '.join(map(str, there))}"
             )
-
-
-def same_instances(frames: Mapping[str, pd.DataFrame]) -> list[pd.DataFrame]:
-    """The frames, when row i is the same instance, known by (task, id), in all of them.
-
-    Their indices may differ, as where frames were joined: those that come back count from 0. No
-    country is the empty string in them, also where a file had nothing there.
-
-    Args:
-        frames: of `evaluate`, by what messages call them; the others are held against the first.
-
-    Raises:
-        CulnigError: an instance is twice in a frame, missing in one, or in another row; the
-            message names it and both frames.
-    """
-    instances = {name: _instances(frame, name) for name, frame in frames.items()}
-    name, first = next(iter(instances.items()))
-    for other, there in instances.items():
-        for missing, here, beside in (
-            (first.difference(there, sort=False), name, other),
-            (there.difference(first, sort=False), other, name),
-        ):
-            if len(missing):
-                raise CulnigError(
-                    f"the evaluations are of different instances: {_named(missing[0])} is in {here}"
-                    f" and not in {beside} ({len(missing)} such): evaluate the same list each time"
-                )
-        moved = [row for row, (one, two) in enumerate(zip(first, there, strict=True)) if one != two]
-        if moved:
-            raise CulnigError(
-                f"the evaluations are of different instances in row {moved[0]}: "
-                f"{_named(first[moved[0]])} in {name}, {_named(there[moved[0]])} in {other}: put "
-                "them into one order"
-            )
-    return [_tidy(frame) for frame in frames.values()]
-
-
-def rows_of(frame: pd.DataFrame, wanted: pd.DataFrame, name: str) -> pd.DataFrame:
-    """The rows of `frame` for the instances of `wanted`, in their order.
-
-    Raises:
-        CulnigError: an instance is twice in a frame, or missing in `frame`; the message names it.
-    """
-    there, here = _instances(frame, name), _instances(wanted, "what is compared with it")
-    order = there.get_indexer(here)
-    if (order < 0).any():
-        missing = here[int(np.flatnonzero(order < 0)[0])]
-        raise CulnigError(
-            f"the evaluations are of different instances: {_named(missing)} is not in {name} "
-            f"({(order < 0).sum()} such): evaluate the same list each time"
-        )
-    return _tidy(frame.iloc[order])
-
-
-def _instances(frame: pd.DataFrame, name: str) -> pd.MultiIndex:
-    """(task, id) of each row, each once."""
-    check_columns(frame, KEY, "these evaluations")
-    instances = pd.MultiIndex.from_frame(_tidy(frame)[list(KEY)].astype(object))
-    twice = instances[instances.duplicated()]
-    if len(twice):
-        raise CulnigError(f"{_named(twice[0])} is in {name} twice: keep one row an instance")
-    return instances
-
-
-def _named(instance: tuple[object, object]) -> str:
-    task, one = instance
-    return f"instance {one!r} of {task!r}"
 
 
 def _tidy(frame: pd.DataFrame) -> pd.DataFrame:

@@ -1,30 +1,39 @@
 """Several processes of one run, as torchrun starts them: what they share, and what they agree on.
 
-With one process every function here does nothing.
+With one process every function here does nothing, and torch is not imported.
 """
 
 import contextlib
+import os
 from collections.abc import Iterator, Sequence
 from datetime import timedelta
 from typing import Any, TypeVar
 
-import torch.distributed as dist
-from torch import Tensor
-
 from culnig_tl.errors import CulnigError
-from culnig_tl.files import process_count, process_rank
 
 T = TypeVar("T")
 # How long a process waits for the others; torchrun ends all at once when one of them dies.
 PATIENCE = timedelta(hours=2)
 
 
-def add_up(tensor: Tensor) -> None:
+def process_count() -> int:
+    """How many processes share this run; torchrun and its like say so."""
+    started = "RANK" in os.environ and "MASTER_ADDR" in os.environ
+    return int(os.environ.get("WORLD_SIZE", "1")) if started else 1
+
+
+def process_rank() -> int:
+    """Which of them this one is; 0 writes and speaks for all."""
+    return int(os.environ["RANK"]) if process_count() > 1 else 0
+
+
+def add_up(tensor: Any) -> None:
     """Add the tensors of all processes, in place.
 
     By way of the CPU, as the processes' tensors may be on devices of any number.
     """
-    if _together():
+    dist = _together()
+    if dist is not None:
         total = tensor.cpu()
         with _all_alive():
             dist.all_reduce(total)
@@ -33,7 +42,8 @@ def add_up(tensor: Tensor) -> None:
 
 def agreed(value: T) -> T:
     """What the first process says, once all have come here."""
-    if not _together():
+    dist = _together()
+    if dist is None:
         return value
     box = [value]
     with _all_alive():
@@ -41,9 +51,15 @@ def agreed(value: T) -> T:
     return box[0]
 
 
+def barrier() -> None:
+    """Wait until all processes have come here."""
+    agreed(None)
+
+
 def gathered(value: T) -> list[T]:
     """The values of all processes, in their order."""
-    if not _together():
+    dist = _together()
+    if dist is None:
         return [value]
     found: list[Any] = [None] * process_count()
     with _all_alive():
@@ -66,14 +82,16 @@ def my_share(costs: Sequence[int]) -> list[int]:
     return sorted(mine)
 
 
-def _together() -> bool:
-    """Whether there are several processes; they meet at the first call."""
+def _together() -> Any:
+    """torch.distributed of several processes, which meet at the first call; else None."""
     if process_count() < 2:
-        return False
+        return None
+    import torch.distributed as dist
+
     if not dist.is_initialized():
         with _all_alive():
             dist.init_process_group("gloo", timeout=PATIENCE)
-    return True
+    return dist
 
 
 @contextlib.contextmanager

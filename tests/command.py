@@ -5,7 +5,8 @@ import sys
 import tiny
 from rich.console import Console
 
-from culnig_tl import cli, commands
+from culnig_tl.cli import commands as cli
+from culnig_tl.cli import run_commands as commands
 
 # With the model of `tiny.byte_model`; a few seconds.
 SMALL_RUN = (

@@ -3,9 +3,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from culnig_tl.agreement import agreement
+from culnig_tl.analysis.agreement import agreement
+from culnig_tl.analysis.plots import (
+    plot_agreement,
+    plot_agreement_by_layer,
+    plot_dose_response,
+    plot_matrix,
+)
 from culnig_tl.errors import CulnigError
-from culnig_tl.plots import plot_agreement, plot_agreement_by_layer, plot_dose_response, plot_matrix
 
 
 def effects(truth, estimate, instance: str = "a", **columns) -> pd.DataFrame:

@@ -14,12 +14,14 @@ import pytest
 import tiny
 import torch
 
-from culnig_tl import CulnigError, attribute, attribution, load_model, load_task, wrap_model
-from culnig_tl.attribution import reduce_positions
+from culnig_tl import CulnigError, attribute, load_model, load_task, wrap_model
 from culnig_tl.files import half_written_name
-from culnig_tl.models import HookedTransformer, layout_of, projection_biases, tokenizer_of
-from culnig_tl.prompts import make_prompts
-from culnig_tl.scores import TARGETS, VARIANTS
+from culnig_tl.measure import attribution
+from culnig_tl.measure.attribution import reduce_positions
+from culnig_tl.models.classes import HookedTransformer
+from culnig_tl.models.description import layout_of, projection_biases, tokenizer_of
+from culnig_tl.models.prompts import make_prompts
+from culnig_tl.neurons.scores import TARGETS, VARIANTS
 
 pytestmark = pytest.mark.model
 
@@ -109,7 +111,7 @@ def test_parity_with_hugging_face_tiny(kind, model_class):
 def test_parity_with_hugging_face_gemma(model_class):
     from transformers import AutoModelForCausalLM
 
-    from culnig_tl.embedded import embedded_folder
+    from culnig_tl.models.embedded import embedded_folder
 
     if (model_class == "HookedTransformer") == (HookedTransformer is None):
         pytest.skip("HookedTransformer with TransformerLens 3, TransformerBridge with 4")
@@ -267,7 +269,7 @@ def test_out_of_memory_twice_says_what_to_lower(monkeypatch):
     def fails(*args):
         raise torch.OutOfMemoryError("CUDA out of memory")
 
-    monkeypatch.setattr("culnig_tl.attribution.score_batch", fails)
+    monkeypatch.setattr("culnig_tl.measure.attribution.score_batch", fails)
     with pytest.raises(CulnigError, match="lower token_budget .--token-budget., now"):
         attribute(tiny.bridge("llama"), tiny.instances(), token_budget=99)
 
@@ -284,7 +286,7 @@ import sys
 sys.path.insert(0, {tests!r})
 import tiny
 from culnig_tl import attribute
-import culnig_tl.attribution as a
+import culnig_tl.measure.attribution as a
 real = a.score_batch
 def slow(*args):
     import time; time.sleep(0.05); return real(*args)
@@ -304,7 +306,7 @@ def test_killed_run_resumes_bit_for_bit(tmp_path):
     time.sleep(0.3)
     os.kill(process.pid, signal.SIGKILL)
     assert process.wait() == -signal.SIGKILL
-    from culnig_tl.scores import read_tensors
+    from culnig_tl.tensors import read_tensors
 
     tensors, _ = read_tensors(path, "culnig_tl checkpoint, version 4")
     assert 0 < len(tensors["done"]) < 40

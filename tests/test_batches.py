@@ -4,7 +4,8 @@ import pytest
 import tiny
 import torch
 
-from culnig_tl.batches import (
+from culnig_tl.errors import CulnigError
+from culnig_tl.models.batches import (
     fitting_budget,
     flat_positions,
     in_batches,
@@ -12,7 +13,6 @@ from culnig_tl.batches import (
     plan_batches,
     token_bytes,
 )
-from culnig_tl.errors import CulnigError
 
 LENGTHS = [3, 9, 4, 4, 1, 20]
 

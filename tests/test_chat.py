@@ -8,10 +8,10 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
 from transformers import PreTrainedTokenizerFast
 
 from culnig_tl import CulnigError
-from culnig_tl.chat import chat_text, without_reasoning
-from culnig_tl.prompts import chat_tokens, make_prompts
-from culnig_tl.short_answers import _tokens
-from culnig_tl.tasks.short_answers import ShortQuestion
+from culnig_tl.measure.answering import _tokens
+from culnig_tl.models.chat import chat_text, without_reasoning
+from culnig_tl.models.prompts import chat_tokens, make_prompts
+from culnig_tl.tasks.short_questions import ShortQuestion
 
 TURNS = "{% for m in messages %}<|{{ m.role }}|>{{ m.content }}<|end|>{% endfor %}<|assistant|>"
 NO_SYSTEM = "{% if messages[0].role == 'system' %}{{ raise_exception('No system') }}{% endif %}"

@@ -9,7 +9,7 @@ import pytest
 import tiny
 from command import SMALL_RUN, culnig
 
-from culnig_tl import embedded
+from culnig_tl.models import embedded
 
 
 @pytest.mark.parametrize(

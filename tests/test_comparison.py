@@ -2,7 +2,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from culnig_tl.comparison import (
+from culnig_tl.analysis.comparison import (
     by_country,
     compare,
     compare_countries,

@@ -4,12 +4,12 @@ import pandas as pd
 import pytest
 import torch
 
-from culnig_tl.comparison import by_country, compare
+from culnig_tl.analysis.comparison import by_country, compare
+from culnig_tl.analysis.evaluations import read_evaluation, write_evaluation
 from culnig_tl.errors import CulnigError
-from culnig_tl.evaluation import _row
-from culnig_tl.instances import Instance
-from culnig_tl.prompts import Prompt
-from culnig_tl.runs import read_evaluation, write_evaluation
+from culnig_tl.measure.evaluation import _row
+from culnig_tl.models.prompts import Prompt
+from culnig_tl.tasks.instances import Instance
 from culnig_tl.tasks.templates import Item, Template, render
 
 

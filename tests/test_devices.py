@@ -12,8 +12,10 @@ import pytest
 import tiny
 from command import culnig
 
-from culnig_tl import CulnigError, attribute, evaluate, models, wrap_model
-from culnig_tl.models import HookedTransformer, load_hf_model
+from culnig_tl import CulnigError, attribute, evaluate, wrap_model
+from culnig_tl.models import loading
+from culnig_tl.models.classes import HookedTransformer
+from culnig_tl.models.loading import load_hf_model
 
 
 @pytest.mark.model
@@ -61,8 +63,8 @@ def test_the_devices_that_transformers_is_given(monkeypatch):
         given.update(options)
         return hf, {}  # and nothing is missing
 
-    monkeypatch.setattr(models.AutoTokenizer, "from_pretrained", lambda *a, **k: "tokenizer")
-    monkeypatch.setattr(models.AutoModelForCausalLM, "from_pretrained", from_pretrained)
+    monkeypatch.setattr(loading.AutoTokenizer, "from_pretrained", lambda *a, **k: "tokenizer")
+    monkeypatch.setattr(loading.AutoModelForCausalLM, "from_pretrained", from_pretrained)
     monkeypatch.setattr("torch.cuda.is_available", lambda: True)
     monkeypatch.setattr("torch.cuda.device_count", lambda: 5)
     monkeypatch.setattr("torch.cuda.mem_get_info", lambda gpu: (100 + gpu, 999))

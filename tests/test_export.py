@@ -8,8 +8,9 @@ import transformers
 from command import byte_run, culnig
 
 from culnig_tl import CulnigError, Neuron, NeuronSet, ablate, count_neurons, load_model
-from culnig_tl.export import scale_weights
-from culnig_tl.models import layout_of, save_hf_model
+from culnig_tl.models.description import layout_of
+from culnig_tl.models.loading import save_hf_model
+from culnig_tl.training.weights import scale_weights
 
 TOKENS = torch.randint(2, 40, (2, 7), generator=torch.Generator().manual_seed(0))
 

@@ -13,9 +13,12 @@ import torch
 import transformers
 from safetensors.torch import load_file, save_file
 
-from culnig_tl import CulnigError, faithful, load_model, models, wrap_model
-from culnig_tl.configs import text_model
-from culnig_tl.models import HookedTransformer, describe_model
+from culnig_tl import CulnigError, load_model, wrap_model
+from culnig_tl.models import faithful
+from culnig_tl.models import wrapping as models
+from culnig_tl.models.classes import HookedTransformer
+from culnig_tl.models.configs import text_model
+from culnig_tl.models.description import describe_model
 
 needs_hooked_transformer = pytest.mark.skipif(
     HookedTransformer is None, reason="TransformerLens 4 has no HookedTransformer"

@@ -11,16 +11,10 @@ import pytest
 from safetensors import SafetensorError
 
 from culnig_tl.errors import CulnigError
-from culnig_tl.files import (
-    check_writable,
-    new_folder,
-    package_versions,
-    progress,
-    read_json,
-    sha256_of,
-    write_atomically,
-    write_json,
-)
+from culnig_tl.files import new_folder, read_json, write_atomically, write_json
+from culnig_tl.paths import check_writable
+from culnig_tl.progress import progress
+from culnig_tl.provenance import package_versions, sha256_of
 
 
 def test_writes_and_replaces(tmp_path):

@@ -13,14 +13,15 @@ from command import byte_run, culnig
 from transformers import AutoModelForCausalLM
 
 from culnig_tl import CulnigError, NeuronSet, count_neurons, evaluate, finetune, load_model
-from culnig_tl import finetuning as module
-from culnig_tl.evaluation import answer_log_probabilities
-from culnig_tl.finetune_runs import finetune_data, finetune_table, training_memory
-from culnig_tl.finetuning import divide, weight_hashes
-from culnig_tl.models import load_hf_model
-from culnig_tl.modules import module_weights, select_modules
-from culnig_tl.prompts import make_prompts
-from culnig_tl.study import Study
+from culnig_tl.measure.evaluation import answer_log_probabilities
+from culnig_tl.models.loading import load_hf_model
+from culnig_tl.models.prompts import make_prompts
+from culnig_tl.study.arguments import Study
+from culnig_tl.study.finetune import finetune_data, finetune_table, training_memory
+from culnig_tl.training import finetuning as module
+from culnig_tl.training.finetuning import divide
+from culnig_tl.training.modules import module_weights, select_modules
+from culnig_tl.training.weights import weight_hashes
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),

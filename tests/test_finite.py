@@ -20,7 +20,6 @@ from culnig_tl import (
     evaluate,
     exact_effects,
     finetune,
-    finetuning,
     generate,
     interaction,
     patching_effects,
@@ -30,15 +29,17 @@ from culnig_tl import (
     token_attribution,
     wrap_model,
 )
-from culnig_tl.agreement import agreement
-from culnig_tl.finite import check_finite
-from culnig_tl.harness import _check_metrics, _table
-from culnig_tl.lape import Shares
-from culnig_tl.models import layout_of
-from culnig_tl.neurons import Neuron, NeuronSet
-from culnig_tl.runs import evaluate_once
-from culnig_tl.study import Study
-from culnig_tl.tasks.short_answers import ShortQuestion
+from culnig_tl.analysis.agreement import agreement
+from culnig_tl.models.description import layout_of
+from culnig_tl.models.finite import check_finite
+from culnig_tl.neurons.lape import Shares
+from culnig_tl.neurons.layout import Neuron
+from culnig_tl.neurons.sets import NeuronSet
+from culnig_tl.study.arguments import Study
+from culnig_tl.study.lm_eval import _check_metrics, _table
+from culnig_tl.study.running import evaluate_once
+from culnig_tl.tasks.short_questions import ShortQuestion
+from culnig_tl.training import finetuning
 
 ONE, OTHER = (
     replace(

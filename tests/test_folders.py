@@ -10,33 +10,37 @@ import pytest
 import tiny
 from safetensors.torch import load_file, save_file
 
-from culnig_tl import feasible, folders, load_model, runs, verify
-from culnig_tl.attribution import attribute
+from culnig_tl import load_model
 from culnig_tl.errors import CulnigError, EmptySelection
-from culnig_tl.evaluation import evaluate
-from culnig_tl.export import export_run
 from culnig_tl.files import half_written_name, read_json, write_json
-from culnig_tl.finetune_runs import finetune_run, run_modules
-from culnig_tl.folders import (
+from culnig_tl.measure.attribution import attribute
+from culnig_tl.measure.evaluation import evaluate
+from culnig_tl.models.identity import weights_of
+from culnig_tl.neurons.layout import NeuronLayout
+from culnig_tl.provenance import check_arguments, note_arguments
+from culnig_tl.study import feasible, verify
+from culnig_tl.study import folder as folders
+from culnig_tl.study import running as runs
+from culnig_tl.study.arguments import Study
+from culnig_tl.study.compare_methods import compare_methods
+from culnig_tl.study.data import study_data
+from culnig_tl.study.export import export_run
+from culnig_tl.study.finetune import finetune_run, run_modules
+from culnig_tl.study.folder import (
     STEPS,
-    check_arguments,
     check_same_study,
     dataset_hashes,
     evaluation_file,
     finished_study,
-    note_arguments,
     set_file,
     study_arguments,
 )
-from culnig_tl.harness import lm_eval_run
-from culnig_tl.identity import weights_of
-from culnig_tl.methods import compare_methods
-from culnig_tl.neurons import NeuronLayout
-from culnig_tl.precision import precision_run
-from culnig_tl.runs import read_run, run_study, write_run_report
-from culnig_tl.short_answers import short_answers_run
-from culnig_tl.study import GENERAL, Study, maskings, study_data
-from culnig_tl.verify import verify_run
+from culnig_tl.study.lm_eval import lm_eval_run
+from culnig_tl.study.maskings import GENERAL, maskings
+from culnig_tl.study.precision import precision_run
+from culnig_tl.study.running import read_run, run_study, write_run_report
+from culnig_tl.study.short_answers import short_answers_run
+from culnig_tl.study.verify import verify_run
 
 STUDY = Study(
     limit=8, test_limit=4, rc_limit=4, other_limit=2, seeds=1, top_mlp=0.2, top_attention=0.1,
@@ -338,7 +342,7 @@ def test_reading_writes_nothing(made, monkeypatch):
     for module in (folders, runs, verify):
         for name in ("write_atomically", "write_json", "half_written", "clear_half_written"):
             monkeypatch.setattr(module, name, refuses, raising=False)
-    for module in ("files", "frames", "report", "neurons", "modules"):
+    for module in ("files", "frames", "study.report", "neurons.sets", "training.modules"):
         for name in ("write_atomically", "write_json"):
             monkeypatch.setattr(f"culnig_tl.{module}.{name}", refuses, raising=False)
     table = run_study(study, out)
@@ -473,7 +477,7 @@ def test_a_step_that_can_only_fail_is_refused_first(made, monkeypatch, case):
     """Before a model is loaded."""
     out = made[0] / "finished"
     ask, words = LATE[case]
-    for module in ("precision", "short_answers", "finetune_runs", "harness"):
+    for module in ("study.precision", "study.short_answers", "study.finetune", "study.lm_eval"):
         for name in ("load_study_model", "load_study_hf_model"):
             monkeypatch.setattr(f"culnig_tl.{module}.{name}", None, raising=False)
     monkeypatch.setitem(__import__("sys").modules, "peft", None)
@@ -481,9 +485,9 @@ def test_a_step_that_can_only_fail_is_refused_first(made, monkeypatch, case):
         folder = out / "blend" / "annotations"
         folder.mkdir(parents=True, exist_ok=True)
         asked = {"question": "¿Qué?", "annotations": [{"answers": ["vino"], "count": 1}]}
-        monkeypatch.setattr("culnig_tl.tasks.short_answers.LANGUAGES", {"Spain": "es"})
+        monkeypatch.setattr("culnig_tl.tasks.short_questions.LANGUAGES", {"Spain": "es"})
         (folder / "Spain_data.json").write_text(json.dumps({"A-1": asked}))
-        monkeypatch.setattr("culnig_tl.short_answers.basic_words", lambda *a: missing())
+        monkeypatch.setattr("culnig_tl.study.short_answers.basic_words", lambda *a: missing())
     with pytest.raises(CulnigError, match=words):
         ask(out)
 

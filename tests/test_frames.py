@@ -5,23 +5,28 @@ import pandas as pd
 import pytest
 from test_comparison import frame
 
-from culnig_tl.comparison import (
+from culnig_tl.analysis.comparison import (
     by_country,
     compare,
     compare_countries,
-    metric_values,
     own_ranks,
     rank_countries,
 )
+from culnig_tl.analysis.evaluations import (
+    metric_values,
+    read_evaluation,
+    rows_of,
+    same_instances,
+    write_evaluation,
+)
 from culnig_tl.errors import CulnigError
-from culnig_tl.finetune_runs import finetune_table
-from culnig_tl.frames import rows_of, same_instances, write_frame
-from culnig_tl.neurons import NeuronLayout, NeuronSet
-from culnig_tl.results import study_tables
-from culnig_tl.run_files import CHECKS, FINETUNINGS, REPLIES
-from culnig_tl.runs import read_evaluation, write_evaluation
-from culnig_tl.schemas import read_frame
-from culnig_tl.study import Masking
+from culnig_tl.frames import read_frame, write_frame
+from culnig_tl.neurons.layout import NeuronLayout
+from culnig_tl.neurons.sets import NeuronSet
+from culnig_tl.study.finetune import finetune_table
+from culnig_tl.study.maskings import Masking
+from culnig_tl.study.run_files import CHECKS, FINETUNINGS, REPLIES
+from culnig_tl.study.tables import study_tables
 
 TEXTS = (
     *("007", "1", "1.0", "1e5", "True", "False", "nan", "NaN", "NA", "None", "inf", "", " ", "-"),

@@ -6,11 +6,11 @@ import tiny
 import torch
 
 from culnig_tl import CulnigError
-from culnig_tl.ablation import ablate
-from culnig_tl.generation import end_tokens, generate
-from culnig_tl.models import layout_of, tokenizer_of
-from culnig_tl.neurons import NeuronSet
-from culnig_tl.selection import select_random
+from culnig_tl.measure.ablation import ablate
+from culnig_tl.measure.generation import end_tokens, generate
+from culnig_tl.models.description import layout_of, tokenizer_of
+from culnig_tl.neurons.selection import select_random
+from culnig_tl.neurons.sets import NeuronSet
 
 pytestmark = pytest.mark.model
 TEXTS = ("what do people in iran eat for lunch ?", "tea", "people in spain drink wine and coffee .")
@@ -36,7 +36,7 @@ def test_equals_greedy_decoding_without_a_cache(kind, model_class, monkeypatch):
     plain = [without_cache(model, s, None, 12, set()) for s in sequences]
     # A token that the second writes in the middle and the others may write elsewhere ends a text.
     ends = {plain[1][5]}
-    monkeypatch.setattr("culnig_tl.generation.end_tokens", lambda model: ends)
+    monkeypatch.setattr("culnig_tl.measure.generation.end_tokens", lambda model: ends)
     for neurons in (None, some):
         expected = [without_cache(model, s, neurons, 12, ends) for s in sequences]
         for budget in (10_000, 1):

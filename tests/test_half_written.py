@@ -13,10 +13,11 @@ import numpy as np
 import pytest
 import tiny
 
-from culnig_tl import attribute, embedded, files
-from culnig_tl.checkpoints import remove_checkpoint
+from culnig_tl import attribute, files
 from culnig_tl.files import clear_half_written, half_written, half_written_name, write_atomically
-from culnig_tl.scores import write_tensors
+from culnig_tl.models import embedded
+from culnig_tl.models.sums import remove_checkpoint
+from culnig_tl.tensors import write_tensors
 
 ABOUT = {"format": "culnig_tl checkpoint, version 4", "run": "r"}
 

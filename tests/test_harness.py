@@ -10,11 +10,13 @@ import pytest
 import torch
 from command import byte_run, culnig
 
-from culnig_tl import ablate, harness, load_model
-from culnig_tl.models import tokenizer_of
-from culnig_tl.neurons import NeuronLayout, NeuronSet
-from culnig_tl.runs import run_sets
-from culnig_tl.study import Study
+from culnig_tl import ablate, load_model
+from culnig_tl.models.description import tokenizer_of
+from culnig_tl.neurons.layout import NeuronLayout
+from culnig_tl.neurons.sets import NeuronSet
+from culnig_tl.study import lm_eval as harness
+from culnig_tl.study.arguments import Study
+from culnig_tl.study.running import run_sets
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")
 TASK = """
@@ -83,7 +85,7 @@ def test_lm_eval_of_a_run(monkeypatch, capsys, tmp_path):
     assert row["masked"] != pytest.approx(row["original"], rel=1e-3)
     # What is there is not done again.
     with monkeypatch.context() as patch:
-        patch.setattr("culnig_tl.harness.load_study_hf_model", None)
+        patch.setattr("culnig_tl.study.lm_eval.load_study_hf_model", None)
         code, again, error = culnig(patch, capsys, *command)
     assert code == 0, error
     assert again == printed
@@ -105,8 +107,8 @@ def test_without_the_extra(monkeypatch, capsys, tmp_path):
     (tmp_path / "run.json").write_text('{"arguments": {}}')
     monkeypatch.setitem(sys.modules, "lm_eval.tasks", None)
     neurons = NeuronSet(NeuronLayout(1, 4, 1, 1, 1), np.array([1]))
-    monkeypatch.setattr("culnig_tl.harness.finished_study", lambda out, **_: ({}, Study()))
-    monkeypatch.setattr("culnig_tl.harness.run_sets", lambda out, kind: [neurons])
+    monkeypatch.setattr("culnig_tl.study.lm_eval.finished_study", lambda out, **_: ({}, Study()))
+    monkeypatch.setattr("culnig_tl.study.lm_eval.run_sets", lambda out, kind: [neurons])
     code, _, error = culnig(monkeypatch, capsys, "lm-eval", "--run", tmp_path, "--tasks", "x")
     assert code == 1
     assert "pip install 'culnig-tl[lm-eval]'" in error

@@ -11,9 +11,10 @@ import tiny
 import torch
 from safetensors.torch import load_file, save_file
 
-from culnig_tl import identity, load_model
-from culnig_tl.identity import commit_of, files_hash, weights_in, weights_of
-from culnig_tl.models import describe_model
+from culnig_tl import load_model
+from culnig_tl.models import identity
+from culnig_tl.models.description import describe_model
+from culnig_tl.models.identity import commit_of, files_hash, weights_in, weights_of
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,4 @@
-"""The way of the data: a module imports only what comes before it. Read with `ast`, not run."""
+"""The rooms: what each may import, and which need no model. Imports are read with `ast`, not run."""
 
 import ast
 from pathlib import Path
@@ -6,36 +6,57 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).resolve().parents[1] / "culnig_tl"
-ORDER = (
-    "errors checks interrupts files schemas frames processes instances tasks neurons run_files embedded model_files configs identity "
-    "faithful models chat finite prompts batches scores checkpoints attribution "
-    "selection modules lape ablation evaluation generation texts effects set_effects "
-    "patching tokens agreement comparison study feasible results published plots report folders runs verify precision "
-    "short_answers methods paper plan finetuning finetune_runs export harness terminal options commands cli __main__"
-).split()
-DATA = "data"  # the folder of bundled data: a package without code
-MAY_BE_ABSENT = {"__main__"}
-MODEL_FREE = ("lape", "selection", "agreement", "comparison", "plots", "report")
-MODEL_PACKAGES = {"torch", "transformers", "transformer_lens"}
+ROOT = "(root)"
+# What each room may import beside itself and the root; the package's own face is of no room.
+ROOMS = {
+    ROOT: set(),
+    "tasks": set(),
+    "neurons": set(),
+    "models": {"tasks", "neurons"},
+    "measure": {"tasks", "neurons", "models"},
+    "analysis": {"neurons"},
+    "training": {"tasks", "neurons", "models", "measure", "analysis"},
+    "study": {"tasks", "neurons", "models", "measure", "analysis", "training"},
+    "cli": {"tasks", "neurons", "models", "measure", "analysis", "training", "study"},
+}
+FACE = {"__init__", "__main__"}
+MODEL_PACKAGES = {"torch", "transformers", "transformer_lens", "tokenizers", "datasets"}
+FILES = sorted(PACKAGE.rglob("*.py"))
 
 
-def place(path: Path) -> str:
-    """The module's name in `ORDER`: `tasks/blend.py` -> `tasks`, `__init__.py` -> `__init__`."""
-    return path.relative_to(PACKAGE).with_suffix("").parts[0]
+def name(path: Path) -> str:
+    """`tasks/blend.py` -> `tasks.blend`; a room's own file is `tasks.__init__`."""
+    return ".".join(path.relative_to(PACKAGE).with_suffix("").parts)
 
 
-FILES = sorted(p for p in PACKAGE.rglob("*.py") if DATA not in p.relative_to(PACKAGE).parts)
-PLACES = {place(path) for path in FILES}
+MODULES = {name(path): path for path in FILES}
 
 
-def imports(source: str, package: str = "culnig_tl") -> set[str]:
-    """Everything that a module in `package` imports, anywhere, as full dotted names.
+def room(module: str) -> str:
+    first, *rest = module.split(".")
+    return first if rest else ROOT
+
+
+def imports(source: str, package: str = "culnig_tl", *, inside: bool = True) -> set[str]:
+    """Everything that a module in `package` imports, as full dotted names.
 
     `from a.b import c` gives `a.b` and `a.b.c`, as c may be a module. Importing from the package
     itself gives `culnig_tl.__init__` unless what is imported is a module of it.
+
+    Args:
+        inside: also what is imported within functions.
     """
+    tree = ast.parse(source)
+    within = {
+        id(node)
+        for function in ast.walk(tree)
+        if isinstance(function, ast.FunctionDef)
+        for node in ast.walk(function)
+    }
     found = set()
-    for node in ast.walk(ast.parse(source)):
+    for node in ast.walk(tree):
+        if not inside and id(node) in within:
+            continue
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
@@ -50,14 +71,24 @@ def imports(source: str, package: str = "culnig_tl") -> set[str]:
 
 
 def own(names: set[str]) -> set[str]:
-    """The places in the package among imported names; what is no module stands for `__init__`."""
-    inside = [name.split(".") for name in names if name.split(".")[0] == "culnig_tl"]
-    return {parts[1] if parts[1] in PLACES | set(ORDER) else "__init__" for parts in inside}
+    """The package's modules among imported names; what is no module stands for `__init__`."""
+    found = set()
+    for one in names:
+        first, *parts = one.split(".")
+        if first != "culnig_tl":
+            continue
+        module = ".".join(parts)
+        rooms = [f"{module}.__init__"] if f"{module}.__init__" in MODULES else []
+        if module in MODULES or rooms:
+            found |= {module} if module in MODULES else set(rooms)
+        elif len(parts) == 1 and f"{parts[0]}.__init__" not in MODULES:
+            found.add("__init__")
+    return found
 
 
-def imports_of(path: Path) -> set[str]:
+def imports_of(path: Path, *, inside: bool = True) -> set[str]:
     package = ".".join(("culnig_tl", *path.relative_to(PACKAGE).parts[:-1]))
-    return imports(path.read_text(encoding="utf-8"), package)
+    return imports(path.read_text(encoding="utf-8"), package, inside=inside)
 
 
 @pytest.mark.parametrize(
@@ -76,44 +107,54 @@ def test_the_reader_finds_every_form_of_import(source, package, expected):
     assert imports(source, package) == expected
 
 
+def test_the_reader_leaves_out_what_functions_import():
+    source = "import numpy\ndef f():\n    import torch"
+    assert imports(source, inside=False) == {"numpy"}
+
+
 def test_the_reader_knows_the_package_from_its_modules():
-    assert own({"culnig_tl.models.x", "culnig_tl.load_task", "numpy.linalg"}) == {
-        "models",
-        "__init__",
+    names = {"culnig_tl.models.prompts.Prompt", "culnig_tl.load_task", "numpy.linalg"}
+    assert own(names | {"culnig_tl.models.prompts"}) == {"models.prompts", "__init__"}
+    assert own({"culnig_tl.tasks", "culnig_tl.tasks.load_task"}) == {"tasks.__init__"}
+
+
+def test_every_folder_is_a_room_that_says_what_it_is():
+    folders = {room(module) for module in MODULES}
+    assert folders == set(ROOMS)
+    for one in folders - {ROOT}:
+        assert len(ast.get_docstring(ast.parse((PACKAGE / one / "__init__.py").read_text()))) > 100
+
+
+@pytest.mark.parametrize("module", sorted(set(MODULES) - FACE))
+def test_imports_only_what_its_room_may(module):
+    here = room(module)
+    late = {
+        other
+        for other in own(imports_of(MODULES[module]))
+        if other == "__init__" or room(other) not in ROOMS[here] | {here, ROOT}
     }
+    assert not late, f"{module} imports {sorted(late)}, which {here} may not"
 
 
-def test_every_module_is_in_the_order():
-    unlisted = PLACES - set(ORDER) - {"__init__"}
-    assert not unlisted, f"not in ORDER: {sorted(unlisted)}"
-    gone = set(ORDER) - PLACES - MAY_BE_ABSENT
-    assert not gone, f"in ORDER, but no such file: {sorted(gone)}"
+def test_no_module_imports_itself_by_a_detour():
+    graph = {m: own(imports_of(path, inside=False)) - {m} for m, path in MODULES.items()}
+    done: set[str] = set()
+
+    def visit(module: str, way: tuple[str, ...]) -> None:
+        assert module not in way, f"a circle: {' > '.join((*way, module))}"
+        if module not in done:
+            for other in graph[module] - FACE:
+                visit(other, (*way, module))
+            done.add(module)
+
+    for module in sorted(set(MODULES) - FACE):
+        visit(module, ())
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
-def test_imports_only_earlier_modules(path):
-    here = place(path)
-    if here == "__init__":
-        return
-    assert here in ORDER, f"{path.name} is not in ORDER"
-    earlier = set(ORDER[: ORDER.index(here)]) | ({"tasks"} if here == "tasks" else set())
-    late = own(imports_of(path)) - earlier
-    assert not late, f"{path.name} imports {sorted(late)}, which come after it"
-
-
-def test_selection_and_figures_need_no_model():
-    by_place: dict[str, set[str]] = {}
-    for path in FILES:
-        by_place.setdefault(place(path), set()).update(imports_of(path))
-    for start in MODEL_FREE:
-        if start not in by_place:
+@pytest.mark.parametrize("start", ["neurons", "analysis"])
+def test_rooms_without_a_model(start):
+    for module in MODULES:
+        if room(module) not in (start, "tasks", ROOT) or module in FACE:
             continue
-        closure, waiting = set(), [start]
-        while waiting:
-            module = waiting.pop()
-            closure.add(module)
-            waiting.extend((own(by_place.get(module, set())) - closure) - {"__init__"})
-            outside = {name.split(".")[0] for name in by_place.get(module, set())}
-            assert not outside & MODEL_PACKAGES, f"{start} needs {module}, which imports a model"
-        assert "models" not in closure, f"{start} needs models"
-        assert "errors" in closure
+        outside = {one.split(".")[0] for one in imports_of(MODULES[module], inside=False)}
+        assert not outside & MODEL_PACKAGES, f"{module} imports a model's package"

@@ -4,16 +4,14 @@ import hashlib
 import pytest
 
 from culnig_tl.errors import CulnigError
-from culnig_tl.instances import (
+from culnig_tl.tasks.countries import (
     COUNTRIES,
     FOCUS_COUNTRIES,
-    Instance,
     benchmark_country,
-    content_hash,
     country_in_text,
     country_name,
-    stable_random,
 )
+from culnig_tl.tasks.instances import Instance, content_hash, stable_random
 
 
 def instance(**changes) -> Instance:

@@ -12,9 +12,9 @@ import tiny
 import torch
 from command import culnig
 
-from culnig_tl import cli
-from culnig_tl.checkpoints import add_batches
+from culnig_tl.cli import commands as cli
 from culnig_tl.interrupts import interrupts, uninterrupted
+from culnig_tl.models.sums import add_batches
 
 KEPT = "what is finished is kept, give the same command again to go on"
 
@@ -175,7 +175,8 @@ def test_ctrl_c_while_scoring(tmp_path):
 # Says when three batches are done, and is slow from there on, so that the signal comes in between.
 SLOW = """
 import sys, time
-from culnig_tl import attribution, cli
+from culnig_tl.measure import attribution
+from culnig_tl.cli import commands as cli
 real, calls = attribution.score_batch, []
 def slow(*arguments):
     calls.append(1)

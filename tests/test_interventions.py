@@ -8,11 +8,11 @@ import tiny
 import torch
 
 from culnig_tl import CulnigError, Neuron, NeuronSet, ablate, count_neurons, evaluate
-from culnig_tl.ablation import ablation_hooks
-from culnig_tl.models import layout_of, tokenizer_of
-from culnig_tl.neurons import NeuronLayout
-from culnig_tl.paper import PAPER_MODELS
-from culnig_tl.prompts import make_prompts
+from culnig_tl.measure.ablation import ablation_hooks
+from culnig_tl.models.description import layout_of, tokenizer_of
+from culnig_tl.models.prompts import make_prompts
+from culnig_tl.neurons.layout import NeuronLayout
+from culnig_tl.study.paper_models import PAPER_MODELS
 
 pytestmark = pytest.mark.model
 TABLE_12 = {

@@ -5,9 +5,10 @@ import unicodedata
 
 import pytest
 
-from culnig_tl.instances import stable_random
 from culnig_tl.tasks.blend import LANGUAGES
-from culnig_tl.tasks.short_answers import judge, load_short_questions
+from culnig_tl.tasks.instances import stable_random
+from culnig_tl.tasks.judging import judge
+from culnig_tl.tasks.short_questions import load_short_questions
 
 # Where each language's own digits begin. Chinese and Ethiopic have signs for numbers.
 DIGITS = {"fa": 0x6F0, "ar": 0x660, "as": 0x9E6}

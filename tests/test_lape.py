@@ -11,12 +11,14 @@ import tiny
 import torch
 
 from culnig_tl import CulnigError
-from culnig_tl.ablation import ablate
-from culnig_tl.lape import Shares, select_cape, select_lape
-from culnig_tl.models import layout_of, tokenizer_of
-from culnig_tl.neurons import NeuronLayout, NeuronSet, hook_name
-from culnig_tl.selection import select_random
-from culnig_tl.texts import activation_shares, perplexity, perplexity_increase
+from culnig_tl.measure.ablation import ablate
+from culnig_tl.measure.activity import activation_shares
+from culnig_tl.measure.perplexity import perplexity, perplexity_increase
+from culnig_tl.models.description import layout_of, tokenizer_of
+from culnig_tl.neurons.lape import Shares, select_cape, select_lape
+from culnig_tl.neurons.layout import NeuronLayout, hook_name
+from culnig_tl.neurons.selection import select_random
+from culnig_tl.neurons.sets import NeuronSet
 
 LAYOUT = NeuronLayout(n_layers=2, gate=5, q=1, k=1, v=1)
 IDS = LAYOUT.ids_of(["gate"])  # 0-4, 8-12

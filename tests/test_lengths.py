@@ -9,20 +9,22 @@ import tiny
 import torch
 
 from culnig_tl import CulnigError
-from culnig_tl.attribution import attribute
-from culnig_tl.configs import most_positions
-from culnig_tl.effects import exact_effects, taylor_check
-from culnig_tl.evaluation import evaluate
-from culnig_tl.finetuning import finetune
-from culnig_tl.generation import end_tokens, generate
-from culnig_tl.models import _keep_limits, layout_of, position_limit, wrap_model
-from culnig_tl.neurons import NeuronSet
-from culnig_tl.patching import activation_patch
-from culnig_tl.set_effects import dose_response, interaction
-from culnig_tl.short_answers import answer_questions
-from culnig_tl.tasks.short_answers import ShortQuestion
-from culnig_tl.texts import activation_shares, perplexity
-from culnig_tl.tokens import token_attribution
+from culnig_tl.measure.activity import activation_shares
+from culnig_tl.measure.answering import answer_questions
+from culnig_tl.measure.attribution import attribute
+from culnig_tl.measure.effects import exact_effects, taylor_check
+from culnig_tl.measure.evaluation import evaluate
+from culnig_tl.measure.generation import end_tokens, generate
+from culnig_tl.measure.patching import activation_patch
+from culnig_tl.measure.perplexity import perplexity
+from culnig_tl.measure.set_effects import dose_response, interaction
+from culnig_tl.measure.token_view import token_attribution
+from culnig_tl.models.configs import most_positions
+from culnig_tl.models.description import layout_of, position_limit
+from culnig_tl.models.wrapping import _keep_limits, wrap_model
+from culnig_tl.neurons.sets import NeuronSet
+from culnig_tl.tasks.short_questions import ShortQuestion
+from culnig_tl.training.finetuning import finetune
 
 LIMIT = 64
 WORDS = "tea " * 80

@@ -9,7 +9,7 @@ from test_short_answers import folder as short_answers_folder
 from test_tasks import blend_folder, blend_row
 
 from culnig_tl import CulnigError
-from culnig_tl.methods import question_texts
+from culnig_tl.study.compare_methods import question_texts
 from culnig_tl.tasks.blend import LANGUAGES, load_questions
 
 # "What do people drink, number N?", in some of the languages; the others ask in English.

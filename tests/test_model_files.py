@@ -10,11 +10,12 @@ import tiny
 import transformers
 
 from culnig_tl import CulnigError, count_neurons, load_hf_model
-from culnig_tl.configs import hub_errors
-from culnig_tl.export import scale_weights
-from culnig_tl.model_files import check_model_files, copy_processor_files
-from culnig_tl.models import save_hf_model
-from culnig_tl.neurons import Neuron, NeuronSet
+from culnig_tl.models.hf_files import check_model_files, copy_processor_files
+from culnig_tl.models.hub import hub_errors
+from culnig_tl.models.loading import save_hf_model
+from culnig_tl.neurons.layout import Neuron
+from culnig_tl.neurons.sets import NeuronSet
+from culnig_tl.training.weights import scale_weights
 
 LFS = b"version https://git-lfs.github.com/spec/v1\noid sha256:abc\nsize 123456\n"
 POINTER = "is a Git LFS pointer, not the file itself: run 'git lfs pull' in its folder"

@@ -5,7 +5,8 @@ import pandas as pd
 import pytest
 
 from culnig_tl.errors import CulnigError
-from culnig_tl.neurons import SITES, Neuron, NeuronLayout, NeuronSet, hook_name
+from culnig_tl.neurons.layout import SITES, Neuron, NeuronLayout, hook_name
+from culnig_tl.neurons.sets import NeuronSet
 
 LAYOUT = NeuronLayout(n_layers=3, gate=5, q=4, k=2, v=2)
 OTHER = NeuronLayout(n_layers=3, gate=6, q=4, k=2, v=2)

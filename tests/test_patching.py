@@ -8,14 +8,14 @@ import tiny
 import torch
 
 from culnig_tl import CulnigError, Neuron, NeuronSet
-from culnig_tl.agreement import patching_matrix
-from culnig_tl.models import layout_of
-from culnig_tl.patching import (
+from culnig_tl.analysis.agreement import patching_matrix
+from culnig_tl.measure.patching import (
     activation_patch,
     attribution_patch,
     country_pairs,
     patching_effects,
 )
+from culnig_tl.models.description import layout_of
 
 pytestmark = pytest.mark.model
 
@@ -68,7 +68,7 @@ def test_everything_of_a_gives_the_answer_of_a(kind, model_class):
 @pytest.mark.parametrize(("kind", "model_class"), tiny.FEWER_MODELS)
 def test_the_estimate_is_right_for_little_changes(kind, model_class, monkeypatch):
     """A patch that goes a hundredth of the way moves the answer as the gradient says."""
-    from culnig_tl import patching
+    from culnig_tl.measure import patching
 
     model = tiny.model(kind, model_class)
     layout = layout_of(model)
@@ -91,8 +91,8 @@ def test_the_estimate_is_right_for_little_changes(kind, model_class, monkeypatch
 @pytest.mark.parametrize(("kind", "model_class"), tiny.FEWER_MODELS)
 def test_both_answers_in_one_pass_equal_one_pass_an_answer(kind, model_class):
     """Answers of one and of two tokens: the shorter is padded, and it changes nothing."""
-    from culnig_tl import patching
-    from culnig_tl.effects import log_probability
+    from culnig_tl.measure import patching
+    from culnig_tl.measure.effects import log_probability
 
     model = tiny.model(kind, model_class)
     made = patching._Pair.of(model, *pair(), everything(model), "end", "cloze")

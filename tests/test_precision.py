@@ -3,8 +3,9 @@
 import pandas as pd
 from command import byte_run, culnig
 
-from culnig_tl import Scores, attribution
-from culnig_tl.runs import run_sets
+from culnig_tl import Scores
+from culnig_tl.measure import attribution
+from culnig_tl.study.running import run_sets
 
 
 def test_precision_of_a_run(monkeypatch, capsys, tmp_path):
@@ -25,7 +26,7 @@ def test_precision_of_a_run(monkeypatch, capsys, tmp_path):
     assert scores.provenance["model"]["dtype"] == "bfloat16"
     # What is there is not done again, not even the model is loaded.
     monkeypatch.setattr(attribution, "score_batch", None)
-    monkeypatch.setattr("culnig_tl.precision.load_study_model", None)
+    monkeypatch.setattr("culnig_tl.study.precision.load_study_model", None)
     code, again, error = culnig(monkeypatch, capsys, *command)
     assert code == 0, error
     assert again == printed

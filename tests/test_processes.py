@@ -21,14 +21,15 @@ from culnig_tl import (
     Shares,
     activation_shares,
     attribute,
-    attribution,
     evaluate,
     perplexity,
 )
-from culnig_tl.checkpoints import add_batches, remove_checkpoint
-from culnig_tl.files import process_count, process_rank, read_json, sha256_of
-from culnig_tl.processes import my_share
-from culnig_tl.scores import read_tensors, write_tensors
+from culnig_tl.files import read_json
+from culnig_tl.measure import attribution
+from culnig_tl.models.sums import add_batches, remove_checkpoint
+from culnig_tl.processes import my_share, process_count, process_rank
+from culnig_tl.provenance import sha256_of
+from culnig_tl.tensors import read_tensors, write_tensors
 
 TESTS = str(Path(__file__).parent)
 SCRIPT = """
@@ -36,7 +37,7 @@ import os, sys, time
 sys.path.insert(0, {tests!r})
 import tiny
 from test_lape import TEXTS
-import culnig_tl.attribution as a
+import culnig_tl.measure.attribution as a
 from culnig_tl import activation_shares, attribute, evaluate, perplexity
 from culnig_tl.files import write_json
 from culnig_tl.runs import write_evaluation

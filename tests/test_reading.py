@@ -15,18 +15,26 @@ import pytest
 import tiny
 from command import culnig
 
-from culnig_tl import report
+from culnig_tl.analysis.plots import (
+    plain,
+    plot_countries,
+    plot_distribution,
+    plot_layers,
+    plot_matrix,
+)
 from culnig_tl.errors import CulnigError
-from culnig_tl.finetune_runs import finetune_run, read_curves
-from culnig_tl.harness import _SCHEMA, _table
-from culnig_tl.neurons import NeuronLayout, NeuronSet
-from culnig_tl.plots import plain, plot_countries, plot_distribution, plot_layers, plot_matrix
-from culnig_tl.precision import precision_run
-from culnig_tl.runs import run_scores, run_sets, run_study, write_run_report
+from culnig_tl.measure.token_view import _closed
+from culnig_tl.neurons.layout import NeuronLayout
+from culnig_tl.neurons.sets import NeuronSet
 from culnig_tl.schemas import read_object
-from culnig_tl.scores import read_tensors, write_tensors
-from culnig_tl.study import Study, study_of
-from culnig_tl.tokens import _closed
+from culnig_tl.study import report
+from culnig_tl.study.arguments import Study
+from culnig_tl.study.finetune import finetune_run, read_curves
+from culnig_tl.study.folder import study_of
+from culnig_tl.study.lm_eval import _SCHEMA, _table
+from culnig_tl.study.precision import precision_run
+from culnig_tl.study.running import run_scores, run_sets, run_study, write_run_report
+from culnig_tl.tensors import read_tensors, write_tensors
 
 GOLDEN = Path(__file__).parent / "golden"
 LAYOUT = NeuronLayout(2, gate=3, q=2, k=1, v=1)

@@ -11,17 +11,18 @@ import pytest
 from test_comparison import both, frame
 from test_scores import LAYOUT, scores
 
-from culnig_tl.comparison import (
+from culnig_tl.analysis.comparison import (
     by_country,
     compare,
     compare_countries,
     own_ranks,
     rank_countries,
 )
-from culnig_tl.neurons import Neuron, NeuronSet
-from culnig_tl.plots import plot_comparison, plot_countries, plot_distribution
-from culnig_tl.report import write_report
-from culnig_tl.selection import overlap
+from culnig_tl.analysis.plots import plot_comparison, plot_countries, plot_distribution
+from culnig_tl.neurons.layout import Neuron
+from culnig_tl.neurons.selection import overlap
+from culnig_tl.neurons.sets import NeuronSet
+from culnig_tl.study.report import write_report
 
 IDS = [LAYOUT.flat_id(n) for n in (Neuron(0, "gate", 1), Neuron(0, "gate", 2), Neuron(1, "q", 0))]
 NEURONS = NeuronSet(LAYOUT, np.array(IDS), "mine <b>", {"arguments": {"variant": "max"}})

@@ -6,9 +6,9 @@ import re
 
 import pytest
 
+from culnig_tl.analysis.evaluations import EVALUATION
 from culnig_tl.errors import CulnigError
-from culnig_tl.run_files import CHECKS, EVALUATION
-from culnig_tl.schemas import (
+from culnig_tl.frames import (
     COUNT,
     CREDIT,
     FLAG,
@@ -20,8 +20,9 @@ from culnig_tl.schemas import (
     Frame,
     one_of,
     read_frame,
-    read_object,
 )
+from culnig_tl.schemas import read_object
+from culnig_tl.study.run_files import CHECKS
 
 ROW = {
     "id": (NAME, "01"),

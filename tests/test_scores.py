@@ -5,8 +5,10 @@ import pytest
 from safetensors.numpy import save_file
 
 from culnig_tl.errors import CulnigError
-from culnig_tl.neurons import NeuronLayout, NeuronSet
-from culnig_tl.scores import Scores, check_selectable
+from culnig_tl.neurons.layout import NeuronLayout
+from culnig_tl.neurons.scores import Scores
+from culnig_tl.neurons.selection import check_selectable
+from culnig_tl.neurons.sets import NeuronSet
 
 LAYOUT = NeuronLayout(n_layers=2, gate=3, q=2, k=1, v=1)
 OTHER = NeuronLayout(n_layers=2, gate=4, q=2, k=1, v=1)

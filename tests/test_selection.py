@@ -5,15 +5,16 @@ import numpy as np
 import pytest
 
 from culnig_tl.errors import CulnigError, EmptySelection, FlatRanking
-from culnig_tl.neurons import NeuronLayout, NeuronSet
-from culnig_tl.scores import Scores
-from culnig_tl.selection import (
+from culnig_tl.neurons.layout import NeuronLayout
+from culnig_tl.neurons.scores import Scores
+from culnig_tl.neurons.selection import (
     overlap,
     select_general,
     select_random,
     select_specific,
     union,
 )
+from culnig_tl.neurons.sets import NeuronSet
 
 # Flat ids: layer 0 gate 0-9, q 10-13, k 14-15, v 16-17; layer 1 gate 18-27, q 28-31, k 32-33,
 # v 34-35. So 20 gate neurons and 16 attention neurons.

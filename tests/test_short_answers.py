@@ -7,18 +7,13 @@ import pytest
 import tiny
 
 from culnig_tl import CulnigError
-from culnig_tl.models import layout_of
-from culnig_tl.neurons import NeuronSet
-from culnig_tl.selection import select_random
-from culnig_tl.short_answers import answer_questions
-from culnig_tl.tasks import short_answers
+from culnig_tl.measure.answering import answer_questions
+from culnig_tl.models.description import layout_of
+from culnig_tl.neurons.selection import select_random
+from culnig_tl.neurons.sets import NeuronSet
 from culnig_tl.tasks.blend import LANGUAGES
-from culnig_tl.tasks.short_answers import (
-    ShortQuestion,
-    basic_words,
-    judge,
-    load_short_questions,
-)
+from culnig_tl.tasks.judging import basic_words, judge
+from culnig_tl.tasks.short_questions import ShortQuestion, load_short_questions
 
 # A reply, an answer that is in it (inflected, where the language has a package), one that is not.
 REPLIES = {

@@ -11,15 +11,18 @@ import pytest
 import tiny
 from test_selection import CULTURE, LAYOUT
 
-from culnig_tl import attribute, evaluate, load_model, plan
-from culnig_tl.configs import read_config
+from culnig_tl import attribute, evaluate, load_model
 from culnig_tl.errors import CulnigError, EmptySelection, FlatRanking
-from culnig_tl.instances import FOCUS_COUNTRIES
-from culnig_tl.neurons import NeuronSet
-from culnig_tl.paper import PAPER_MODELS
-from culnig_tl.published import published
-from culnig_tl.results import study_tables
-from culnig_tl.study import GENERAL, PRESETS, SCORED, Study, asked, maskings, study_data
+from culnig_tl.models.configs import read_config
+from culnig_tl.neurons.sets import NeuronSet
+from culnig_tl.study import plan
+from culnig_tl.study.arguments import PRESETS, Study
+from culnig_tl.study.data import SCORED, study_data
+from culnig_tl.study.maskings import GENERAL, asked, maskings
+from culnig_tl.study.paper_models import PAPER_MODELS
+from culnig_tl.study.published import published
+from culnig_tl.study.tables import study_tables
+from culnig_tl.tasks.countries import FOCUS_COUNTRIES
 
 SMALL = Study(limit=16, test_limit=32, rc_limit=8, other_limit=4, countries=("Iran", "Spain"))
 WHOLE = dataclasses.replace(SMALL, specific=True, ablations=True, sweep=True, matched_seeds=1)

@@ -11,10 +11,11 @@ from benchmark_rows import QUESTIONS, blend_row, everyday_row
 
 import culnig_tl.tasks
 from culnig_tl.errors import CulnigError
-from culnig_tl.instances import COUNTRIES, FOCUS_COUNTRIES, Instance, country_in_text
 from culnig_tl.tasks import load_task
+from culnig_tl.tasks.countries import COUNTRIES, FOCUS_COUNTRIES, country_in_text
+from culnig_tl.tasks.instances import Instance
 
-BUNDLED = Path(culnig_tl.tasks.__file__).parents[1] / "data"
+BUNDLED = Path(culnig_tl.tasks.__file__).parent / "data"
 NEURON_TOPICS = {"Food", "Work life", "Sport"}
 TEST_TOPICS = {"Education", "Family", "Holidays/Celebration/Leisure"}
 # Words that two options may share.

@@ -9,10 +9,10 @@ import tiny
 import torch
 
 from culnig_tl import CulnigError, Neuron, NeuronSet
-from culnig_tl.effects import log_probability, position_scores
-from culnig_tl.models import layout_of, tokenizer_of
-from culnig_tl.prompts import make_prompts
-from culnig_tl.tokens import token_attribution
+from culnig_tl.measure.effects import log_probability, position_scores
+from culnig_tl.measure.token_view import token_attribution
+from culnig_tl.models.description import layout_of, tokenizer_of
+from culnig_tl.models.prompts import make_prompts
 
 pytestmark = pytest.mark.model
 

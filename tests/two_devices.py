@@ -17,11 +17,13 @@ import transformers
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from torch.utils import backend_registration
 
-from culnig_tl import attribution, models
-from culnig_tl.evaluation import answer_log_probabilities
-from culnig_tl.models import layer_devices, layout_of
-from culnig_tl.neurons import hook_name
-from culnig_tl.prompts import make_prompts
+from culnig_tl.measure import attribution
+from culnig_tl.measure.evaluation import answer_log_probabilities
+from culnig_tl.models import wrapping as models
+from culnig_tl.models.description import layout_of
+from culnig_tl.models.devices import layer_devices
+from culnig_tl.models.prompts import make_prompts
+from culnig_tl.neurons.layout import hook_name
 
 
 class TwoDevices(backend_registration._DummyBackendModule):

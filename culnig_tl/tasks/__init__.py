@@ -1,4 +1,8 @@
-"""Tasks: where instances come from. `load_task` is the way in."""
+"""Tasks: where instances come from; `load_task` is the way in.
+
+What comes in are files of questions, bundled, local or on the Hub; what goes out are instances, in
+the wording of templates. A file a task, and an entry of `TASKS`. Imports the root alone.
+"""
 
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -8,7 +12,6 @@ from typing import Any
 
 from culnig_tl.checks import check_choice
 from culnig_tl.errors import CulnigError
-from culnig_tl.instances import Instance, country_name
 from culnig_tl.tasks import (
     blend,
     commonsenseqa,
@@ -21,6 +24,8 @@ from culnig_tl.tasks import (
     qnli,
     worldvaluesbench,
 )
+from culnig_tl.tasks.countries import country_name
+from culnig_tl.tasks.instances import Instance
 from culnig_tl.tasks.templates import Item, Template, balanced_limit, read_templates, render
 
 ItemLoader = Callable[[str, tuple[str, ...] | None, Path | None], list[Item]]

@@ -1,7 +1,9 @@
+"""BLEnD's multiple-choice questions (Myung et al. 2024), from the Hub or from a local copy."""
+
+# pandas types most results as unions of everything it can return.
 # pyright: reportArgumentType=false, reportAttributeAccessIssue=false, reportCallIssue=false
 # pyright: reportGeneralTypeIssues=false, reportOperatorIssue=false, reportReturnType=false
-# (pandas types most results as unions of everything it can return)
-"""BLEnD's multiple-choice questions (Myung et al. 2024), from the Hub or from a local copy."""
+# pyright: reportIndexIssue=false
 
 from pathlib import Path
 
@@ -9,7 +11,7 @@ import pandas as pd
 
 from culnig_tl.errors import CulnigError
 from culnig_tl.files import parse_json
-from culnig_tl.instances import country_name
+from culnig_tl.tasks.countries import country_name
 from culnig_tl.tasks.everyday import NEURON_CATEGORIES, TEST_CATEGORIES, categories_of
 from culnig_tl.tasks.formats import SUFFIXES
 from culnig_tl.tasks.tables import check_once, is_blank, read_hub, read_table, text_of

@@ -3,12 +3,12 @@
 from pathlib import Path
 
 from culnig_tl.errors import CulnigError
-from culnig_tl.instances import stable_random
+from culnig_tl.tasks.instances import stable_random
 from culnig_tl.tasks.tables import read_table
 from culnig_tl.tasks.templates import Item, Template
 
 SPLITS = ("test",)
-_DATA = Path(__file__).parent.parent / "data"
+_DATA = Path(__file__).parent / "data"
 _OPTIONS = "A. {option_a}\nB. {option_b}\nC. {option_c}\nD. {option_d}"
 COMMONSENSE = Template(
     user=(

@@ -5,7 +5,8 @@ from typing import Any
 
 from culnig_tl.errors import CulnigError
 from culnig_tl.files import read_json
-from culnig_tl.instances import COUNTRIES, FOCUS_COUNTRIES, country_in_text, stable_random
+from culnig_tl.tasks.countries import COUNTRIES, FOCUS_COUNTRIES, country_in_text
+from culnig_tl.tasks.instances import stable_random
 from culnig_tl.tasks.tables import check_once, checked, text_of
 from culnig_tl.tasks.templates import Item, Template
 
@@ -43,7 +44,7 @@ TEMPLATES = (
         cloze="{passage}\n{question}\nThe text says:",
     ),
 )
-_BUNDLED = Path(__file__).parent.parent / "data" / "passages.json"
+_BUNDLED = Path(__file__).parent / "data" / "passages.json"
 
 
 def load_items(split: str, countries: tuple[str, ...] | None, data: Path | None) -> list[Item]:

@@ -6,7 +6,8 @@ from itertools import permutations
 from pathlib import Path
 
 from culnig_tl.errors import CulnigError
-from culnig_tl.instances import COUNTRIES, country_in_text, country_name, stable_random
+from culnig_tl.tasks.countries import COUNTRIES, country_in_text, country_name
+from culnig_tl.tasks.instances import stable_random
 from culnig_tl.tasks.tables import is_blank, read_table, text_of
 from culnig_tl.tasks.templates import Item, Template
 
@@ -20,7 +21,7 @@ TEMPLATE = Template(
     ),
     cloze="Question: {question}\nAnswer:",
 )
-_BUNDLED = Path(__file__).parent.parent / "data" / "everyday.csv"
+_BUNDLED = Path(__file__).parent / "data" / "everyday.csv"
 _SMALL_WORDS = frozenset("a al an and at de el in la of on or the to with".split())
 
 

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from culnig_tl.errors import CulnigError
-from culnig_tl.instances import benchmark_country
+from culnig_tl.tasks.countries import benchmark_country
 from culnig_tl.tasks.tables import read_rows
 from culnig_tl.tasks.templates import Item, Template
 

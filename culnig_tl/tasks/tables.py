@@ -1,7 +1,9 @@
+"""Rows of a local file (CSV, JSON, JSON lines, Parquet) or of a dataset on the Hub."""
+
+# pandas types most results as unions of everything it can return.
 # pyright: reportArgumentType=false, reportAttributeAccessIssue=false, reportCallIssue=false
 # pyright: reportGeneralTypeIssues=false, reportOperatorIssue=false, reportReturnType=false
-# (pandas types most results as unions of everything it can return)
-"""Rows of a local file (CSV, JSON, JSON lines, Parquet) or of a dataset on the Hub."""
+# pyright: reportIndexIssue=false
 
 import contextlib
 import datetime

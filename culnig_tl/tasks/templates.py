@@ -10,7 +10,7 @@ from pathlib import Path
 
 from culnig_tl.errors import CulnigError
 from culnig_tl.files import read_json
-from culnig_tl.instances import Instance, stable_random
+from culnig_tl.tasks.instances import Instance, stable_random
 
 CONTROL_CLOZE = "Answer:"
 _log = logging.getLogger(__name__)

@@ -1,7 +1,9 @@
+"""WorldValuesBench (Zhao et al. 2024): the answer most people of a country gave in a survey."""
+
+# pandas types most results as unions of everything it can return.
 # pyright: reportArgumentType=false, reportAttributeAccessIssue=false, reportCallIssue=false
 # pyright: reportGeneralTypeIssues=false, reportOperatorIssue=false, reportReturnType=false
-# (pandas types most results as unions of everything it can return)
-"""WorldValuesBench (Zhao et al. 2024): the answer most people of a country gave in a survey."""
+# pyright: reportIndexIssue=false
 
 from pathlib import Path
 
@@ -10,7 +12,7 @@ import pandas as pd
 
 from culnig_tl.errors import CulnigError
 from culnig_tl.files import read_json
-from culnig_tl.instances import benchmark_country
+from culnig_tl.tasks.countries import benchmark_country
 from culnig_tl.tasks.tables import read_table
 from culnig_tl.tasks.templates import Item, Template
 

@@ -1,0 +1,156 @@
+"""Agreement: how well an estimate of effects agrees with the exact ones. Needs no model."""
+
+# pandas types most results as unions of everything it can return.
+# pyright: reportArgumentType=false, reportAttributeAccessIssue=false, reportCallIssue=false
+# pyright: reportGeneralTypeIssues=false, reportOperatorIssue=false, reportReturnType=false
+# pyright: reportIndexIssue=false
+
+import logging
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from culnig_tl.checks import check_choice
+from culnig_tl.errors import CulnigError
+from culnig_tl.frames import check_columns, numbers
+
+STATISTICS = ("pearson", "spearman", "sign", "top", "slope")
+
+
+PATCHING_VALUES = ("moved", "estimated", "share")
+
+
+FEWEST = 3
+
+
+# Below this share of P(n) an effect is float32 rounding, and its sign says nothing.
+ROUNDING = 1e-6
+
+
+_log = logging.getLogger(__name__)
+
+
+def agreement(
+    effects: pd.DataFrame,
+    estimate: str = "first_order",
+    by: str | Sequence[str] = "site",
+    truth: str = "exact",
+    top: int = 100,
+    resamples: int = 1000,
+    seed: int = 0,
+) -> pd.DataFrame:
+    """How well `estimate` agrees with `truth`, for each group, averaged over instances.
+
+    P(y|x) differs by orders of magnitude between prompts, so every statistic is taken within a
+    prompt and then averaged; the interval is the 95% percentile bootstrap over prompts.
+
+    Args:
+        effects: the frame of `taylor_check`, or one with the columns that are named here and
+            `instance` and `probability`.
+        estimate: `first_order` or `integrated`.
+        by: the columns that make a group, such as `site` or `layer`.
+        truth: the column to agree with.
+        top: how many of the largest to compare.
+        resamples: of the bootstrap.
+
+    Returns:
+        One row a group: instances, effects (rows), and for each of `pearson`, `spearman`, `sign`
+        (share of effects whose sign is right; effects below 1e-6 of P(n) left out), `top` (overlap
+        of the `top` largest by estimate with those by truth, as a share; NaN where a prompt has
+        fewer than twice as many) and `slope` (of truth on estimate; 1 is unbiased): the mean, and
+        `_low`, `_high` (NaN for fewer than 3 prompts). Prompts in which all estimates or all
+        effects are the same tell nothing and are left out, with a warning.
+
+    Raises:
+        CulnigError: a column that is not there, an estimate that was not made, a value that is
+            NaN or infinite, or estimates or effects that are all the same in every prompt.
+    """
+    groups = [by] if isinstance(by, str) else list(by)
+    check_columns(effects, (estimate, truth, "instance", "probability", *groups), "these effects")
+    if effects[estimate].isna().all():
+        raise CulnigError(f"{estimate!r} was not computed: call taylor_check with steps above 0")
+    for column in (estimate, truth, "probability"):
+        numbers(effects, column, "these effects", ["instance"])
+    for column in (estimate, truth):
+        values = effects.groupby("instance", sort=False)[column]
+        spread = values.agg(np.ptp)[values.size() >= FEWEST]
+        none = spread.index[spread == 0]
+        if len(none):
+            told = f"{column!r} is the same for all neurons of instance {none[0]!r}"
+            if len(none) == len(spread):
+                raise CulnigError(
+                    f"{told}, and of all others: there is nothing to compare; take instances "
+                    "whose answers are likelier"
+                )
+            _log.warning("%s (%d of %d such): left out", told, len(none), len(spread))
+    rows = []
+    for group, part in effects.groupby(groups, observed=True, sort=True):
+        each = [
+            _statistics(one[estimate], one[truth], one["probability"], top)
+            for _, one in part.groupby("instance", sort=False)
+        ]
+        row = dict(zip(groups, group, strict=True))
+        row |= {"instances": len(each), "effects": len(part)}
+        for name, values in zip(STATISTICS, np.array(each).T, strict=True):
+            low, high = _interval(values, resamples, seed)
+            mean = np.nan if np.isnan(values).all() else float(np.nanmean(values))
+            row |= {name: mean, f"{name}_low": low, f"{name}_high": high}
+        rows.append(row)
+    return pd.DataFrame(rows).set_index(groups)
+
+
+def patching_matrix(effects: pd.DataFrame, value: str = "share") -> pd.DataFrame:
+    """Source country x target country: the mean over questions of a column of `patching_effects`.
+
+    `share`: how far the answer moves from the target's to the source's (0 to 1); `moved` and
+    `estimated`: the same in nats, exact and by the gradient. Means of `share` are of moved over
+    means of the distance, as single pairs can have a distance near 0.
+
+    Raises:
+        CulnigError: an unknown value, or effects that are NaN or infinite.
+    """
+    check_choice("value", value, PATCHING_VALUES)
+    check_columns(effects, ("source", "target"), "these effects")
+    for column in ("before", "in_source", "moved", "estimated"):
+        numbers(effects, column, "these effects", ["target_id", "source_id"])
+    table = effects.assign(distance=effects["in_source"] - effects["before"])
+    means = table.groupby(["source", "target"])[["moved", "estimated", "distance"]].mean()
+    # As for a single pair: no share of nothing.
+    means["share"] = means["moved"] / means["distance"].where(means["distance"].abs() > 1e-9)
+    return means[value].unstack("target")
+
+
+def _statistics(
+    estimate: pd.Series, truth: pd.Series, probability: pd.Series, top: int
+) -> tuple[float, ...]:
+    x, y = estimate.to_numpy(dtype=float), truth.to_numpy(dtype=float)
+    if len(x) < FEWEST or np.ptp(x) == 0 or np.ptp(y) == 0:
+        return (np.nan,) * len(STATISTICS)
+    real = np.abs(y) > ROUNDING * probability.to_numpy(dtype=float)
+    sign = float((np.sign(x) == np.sign(y))[real].mean()) if real.any() else np.nan
+    overlap = np.nan
+    if len(x) >= 2 * top:
+        best = [set(np.argsort(-values, kind="stable")[:top]) for values in (x, y)]
+        overlap = len(best[0] & best[1]) / top
+    slope = float(stats.linregress(x, y).slope)
+    return (
+        float(stats.pearsonr(x, y).statistic),
+        float(stats.spearmanr(x, y).statistic),
+        sign,
+        overlap,
+        slope,
+    )
+
+
+def _interval(values: np.ndarray, resamples: int, seed: int) -> tuple[float, float]:
+    values = values[~np.isnan(values)]
+    if len(values) < FEWEST:
+        return np.nan, np.nan
+    if np.ptp(values) == 0:
+        return float(values[0]), float(values[0])
+    found = stats.bootstrap(
+        (values,), np.mean, n_resamples=resamples, method="percentile", rng=seed
+    ).confidence_interval
+    return float(found.low), float(found.high)

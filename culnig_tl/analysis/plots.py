@@ -1,0 +1,357 @@
+"""Figures: each takes a frame or a neuron set and returns matplotlib axes. Needs no model."""
+
+# pandas types most results as unions of everything it can return.
+# pyright: reportArgumentType=false, reportAttributeAccessIssue=false, reportCallIssue=false
+# pyright: reportGeneralTypeIssues=false, reportOperatorIssue=false, reportReturnType=false
+# pyright: reportIndexIssue=false
+
+from collections.abc import Sequence
+from typing import Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+
+from culnig_tl.neurons.layout import SITES
+from culnig_tl.neurons.scores import Scores
+from culnig_tl.neurons.sets import NeuronSet
+
+SITE_COLOURS = {"gate": "#4c72b0", "q": "#dd8452", "k": "#55a868", "v": "#c44e52"}
+
+
+_SITE_LABELS = {"gate": "MLP gate", "q": "query", "k": "key", "v": "value"}
+
+
+CHOICE_COLOURS = {"top": "#c44e52", "bottom": "#4c72b0", "random": "#8c8c8c", "all": "#222222"}
+
+
+HIGH_Z = 2.5
+
+
+LONGEST_TEXT = 40
+
+
+_BAR_COLOURS = {"original": "#555555", "masked": "#c44e52", "random": "#9ab6d6"}
+
+
+def plot_distribution(neurons: NeuronSet, axes: Axes | None = None) -> Axes:
+    """How many of the set's neurons sit in each layer, stacked by site (the paper's figure 3)."""
+    axes = axes if axes is not None else _new_axes(8.0, 3.2)
+    counts = neurons.counts()
+    bottom = pd.Series(0, index=counts.index)
+    for site in SITES:
+        axes.bar(
+            counts.index,
+            counts[site],
+            bottom=bottom,
+            color=SITE_COLOURS[site],
+            label=f"{_SITE_LABELS[site]} ({counts[site].sum():,})",
+        )
+        bottom = bottom + counts[site]
+    title = f"{plain(neurons.name)}: {len(neurons):,} neurons"
+    axes.set(xlabel="layer", ylabel="neurons", title=title)
+    axes.locator_params(axis="both", integer=True)
+    return _finish(axes)
+
+
+def plot_comparison(
+    table: pd.DataFrame,
+    axes: Axes | None = None,
+    title: str = "",
+    published: pd.DataFrame | None = None,
+) -> Axes:
+    """Original, masked and random per row of `compare`'s table, random with its deviation.
+
+    With `published` (`published_table`) the paper's own figures are drawn over the bars.
+    """
+    axes = axes if axes is not None else _new_axes(8.0, 3.2)
+    names = [f"{plain(task)}{' *' if row['significant'] else ''}" for task, row in table.iterrows()]
+    for offset, column in enumerate(("original", "masked", "random")):
+        errors = table["random_sd"] if column == "random" else None
+        axes.bar(
+            [i + 0.27 * (offset - 1) for i in range(len(table))],
+            table[column],
+            width=0.25,
+            color=_BAR_COLOURS[column],
+            label="culture-general masked" if column == "masked" else column,
+            yerr=errors,
+            capsize=3,
+        )
+        if published is not None:
+            there = [i for i, task in enumerate(table.index) if task in published.index]
+            axes.scatter(
+                [i + 0.27 * (offset - 1) for i in there],
+                published.loc[table.index[there], column],
+                marker="_",
+                s=120,
+                color="black",
+                label="as published" if column == "random" else None,
+            )
+    axes.set_xticks(range(len(table)), names)
+    if len(table) > 5:
+        axes.tick_params(axis="x", rotation=30)
+    axes.set(ylabel="accuracy (%)", title=title or "What masking does (* significant)")
+    return _finish(axes)
+
+
+def plot_countries(table: pd.DataFrame, task: str, axes: Axes | None = None) -> Axes:
+    """Accuracy per country before and after masking, from `by_country`'s table."""
+    rows = table.loc[task].sort_values("original")
+    axes = axes if axes is not None else _new_axes(8.0, 0.9 + 0.3 * len(rows))
+    for row, (_, values) in enumerate(rows.iterrows()):
+        axes.plot([values["original"], values["masked"]], [row, row], color="#cccccc", zorder=1)
+    for column, marker in (("original", "o"), ("masked", "D"), ("random", "|")):
+        label = "culture-general masked" if column == "masked" else column
+        axes.scatter(
+            rows[column],
+            range(len(rows)),
+            color=_BAR_COLOURS[column],
+            marker=marker,
+            label=label,
+            zorder=2,
+        )
+    names = [f"{plain(country)} ({int(count)})" for country, count in rows["items"].items()]
+    axes.set_yticks(range(len(rows)), names)
+    axes.set(xlabel="accuracy (%)", title=f"{plain(task)}: by country (items)")
+    return _finish(axes)
+
+
+def plot_agreement(
+    effects: pd.DataFrame, estimate: str = "first_order", axes: Axes | None = None
+) -> Axes:
+    """Estimate against exact effect, both as a share of P(n), one point an effect, by site."""
+    axes = axes if axes is not None else _new_axes(6.0, 4.6)
+    x, y = (effects[column] / effects["probability"] for column in (estimate, "exact"))
+    for site in SITES:
+        rows = effects["site"] == site
+        if rows.any():
+            axes.scatter(
+                x[rows],
+                y[rows],
+                s=6,
+                alpha=0.5,
+                linewidth=0,
+                color=SITE_COLOURS[site],
+                label=f"{_SITE_LABELS[site]} ({rows.sum():,})",
+                rasterized=True,
+            )
+    ends = [min(x.min(), y.min()), max(x.max(), y.max())]
+    axes.plot(ends, ends, color="#999999", linewidth=0.8, zorder=0, label="truth = estimate")
+    # Linear around 0, logarithmic outside: effects span many orders of magnitude.
+    small = max(1e-6, float(y.abs().quantile(0.25)))
+    axes.set_xscale("symlog", linthresh=small)
+    axes.set_yscale("symlog", linthresh=small)
+    axes.set(
+        xlabel=f"{estimate.replace('_', ' ')} estimate / P(n)",
+        ylabel="exact effect / P(n)",
+        title="Estimate against true ablation",
+    )
+    axes.tick_params(labelsize=8)
+    axes.tick_params(axis="x", rotation=45)
+    return _finish(axes)
+
+
+def plot_agreement_by_layer(
+    summary: pd.DataFrame, statistic: str = "spearman", axes: Axes | None = None
+) -> Axes:
+    """A statistic of `agreement(by=["site", "layer"])` by layer: a line a site, with intervals."""
+    axes = axes if axes is not None else _new_axes(8.0, 3.2)
+    for site in SITES:
+        if site not in summary.index.get_level_values("site"):
+            continue
+        rows = summary.loc[site]
+        axes.plot(
+            rows.index, rows[statistic], color=SITE_COLOURS[site], marker="o", markersize=3,
+            label=_SITE_LABELS[site],
+        )  # fmt: skip
+        axes.fill_between(
+            rows.index.to_numpy(dtype=float),
+            rows[f"{statistic}_low"],
+            rows[f"{statistic}_high"],
+            color=SITE_COLOURS[site],
+            alpha=0.15,
+            linewidth=0,
+        )
+    axes.set(xlabel="layer", ylabel=statistic, title=f"Agreement with true ablation: {statistic}")
+    axes.locator_params(axis="x", integer=True)
+    return _finish(axes)
+
+
+def plot_dose_response(doses: pd.DataFrame, axes: Axes | None = None) -> Axes:
+    """Accuracy against the factor, one line a set, from the frames of `dose_response`."""
+    axes = axes if axes is not None else _new_axes(6.0, 3.2)
+    for name, rows in doses.groupby("set", sort=False):
+        label = plain(name)
+        axes.plot(rows["factor"], 100 * rows["accuracy"], marker="o", markersize=4, label=label)
+    axes.axvline(1, color="#bbbbbb", linewidth=0.8, zorder=0)
+    axes.set(xlabel="factor on the set's activations", ylabel="accuracy (%)", title="Dose response")
+    return _finish(axes)
+
+
+def plot_interaction(interactions: pd.DataFrame, axes: Axes | None = None) -> Axes:
+    """Joint effect against the sum of single effects on log P, from `interaction`, in nats."""
+    axes = axes if axes is not None else _new_axes(6.0, 4.0)
+    for name, rows in interactions.groupby("set", sort=False):
+        axes.scatter(rows["singles_nats"], rows["joint_nats"], s=18, label=plain(name))
+    low, high = axes.get_xlim()
+    axes.plot([low, high], [low, high], color="#999999", linewidth=0.8, zorder=0, label="additive")
+    axes.set(
+        xlabel="sum of the single effects on log P (nats)",
+        ylabel="effect of the whole set on log P (nats)",
+        title="How far from additive",
+    )
+    return _finish(axes)
+
+
+def plot_matrix(
+    matrix: pd.DataFrame,
+    label: str,
+    title: str,
+    axes: Axes | None = None,
+    digits: int = 2,
+    colours: str | None = None,
+) -> Axes:
+    """A heat map of a table, rows by columns, its values written in.
+
+    `colours` is matplotlib's name of a colour map; None takes one with its middle at 0 where
+    there are negative values, else one that begins at 0.
+    """
+    rows, columns = matrix.shape
+    axes = axes if axes is not None else _new_axes(2.8 + 0.55 * columns, 1.6 + 0.55 * rows)
+    values = matrix.to_numpy(dtype=float)
+    finite = values[np.isfinite(values)]
+    high = max(float(np.abs(finite).max()), 1e-12) if len(finite) else 1.0
+    low = -high if len(finite) and finite.min() < 0 else 0.0
+    image = axes.imshow(values, cmap=colours or ("RdBu_r" if low else "Reds"), vmin=low, vmax=high)
+    for row, column in np.ndindex(values.shape):
+        if np.isfinite(values[row, column]):
+            red, green, blue, _ = image.to_rgba(values[row, column])
+            shade = "white" if 0.3 * red + 0.6 * green + 0.1 * blue < 0.5 else "black"
+            text = f"{round(values[row, column], digits) + 0.0:.{digits}f}"  # no -0.0
+            axes.text(column, row, text, ha="center", va="center", fontsize=7, color=shade)
+    axes.set_xticks(
+        range(columns), [plain(name) for name in matrix.columns], rotation=45, ha="right"
+    )
+    axes.set_yticks(range(rows), [plain(name) for name in matrix.index])
+    axes.set(xlabel=matrix.columns.name or "", ylabel=matrix.index.name or "", title=title)
+    plt.colorbar(image, ax=axes, label=label, shrink=0.8)
+    return axes
+
+
+def plot_layers(sets: Sequence[NeuronSet], axes: Axes | None = None) -> Axes:
+    """Neurons by layer, all sites together, one line a set, as shares of the set."""
+    axes = axes if axes is not None else _new_axes(8.0, 3.2)
+    for neurons in sets:
+        counts = neurons.counts().sum(axis=1)
+        label = f"{plain(neurons.name)} ({len(neurons):,})"
+        axes.plot(counts.index, 100 * counts / counts.sum(), marker="o", markersize=3, label=label)
+    axes.set(xlabel="layer", ylabel="% of the set", title="Where the sets sit")
+    axes.locator_params(axis="x", integer=True)
+    return _finish(axes)
+
+
+def plot_sweep(sweep: pd.DataFrame, axes: Axes | None = None) -> Axes:
+    """Reduction of accuracy against the share t of gate neurons, a line for each r (figure 2)."""
+    axes = axes if axes is not None else _new_axes(6.5, 3.2)
+    for r, rows in sweep.reset_index().groupby("r"):
+        axes.plot(100 * rows["t"], rows["reduction"], marker="o", label=f"r = {100 * r:g}%")
+        for _, row in rows.iterrows():
+            axes.annotate(
+                f"{row['neurons']:,.0f}",
+                (100 * row["t"], row["reduction"]),
+                xytext=(0, 6),
+                textcoords="offset points",
+                ha="center",
+                fontsize=8,
+            )
+    axes.margins(x=0.06, y=0.12)
+    axes.set_xscale("log")
+    ticks = sorted(sweep.index.get_level_values("t").unique())
+    axes.set_xticks([100 * t for t in ticks], [f"{100 * t:g}" for t in ticks])
+    axes.minorticks_off()
+    axes.set(
+        xlabel="t: share of gate neurons selected (%)",
+        ylabel="accuracy lost (points)",
+        title="Shares t and r (numbers: neurons masked)",
+    )
+    return _finish(axes)
+
+
+def plot_score_histogram(
+    scores: Scores, target: str | None = None, axes: Axes | None = None
+) -> Axes:
+    """How many neurons have which score, in standard deviations, by variant (figure 30)."""
+    axes = axes if axes is not None else _new_axes(6.5, 3.2)
+    for variant in scores.variants:
+        mean = scores.mean(variant, target=target)
+        z = (mean - mean.mean()) / (mean.std() or 1.0)
+        label = f"{variant} ({(z >= HIGH_Z).sum():,} of z >= {HIGH_Z})"
+        axes.hist(z.clip(-10, 30), bins=np.linspace(-10, 30, 81), histtype="step", label=label)
+    axes.set_yscale("log")
+    axes.axvline(HIGH_Z, color="#bbbbbb", linewidth=0.8, zorder=0)
+    axes.set(
+        xlabel="score (standard deviations from the mean; the ends hold what is beyond)",
+        ylabel="neurons",
+        title="Scores of all neurons",
+    )
+    return _finish(axes)
+
+
+def plot_finetuning(curves: pd.DataFrame) -> np.ndarray:
+    """Accuracy against training step: the trained task beside culture, a row of axes for each
+    learning rate, a line for each choice of modules (figure 5); thin: single seeds.
+
+    Args:
+        curves: of `read_curves`. Culture is the mean over the tests that were not trained.
+    """
+    own = curves["task"] == curves["trained"]
+    rates = sorted(curves["learning_rate"].unique())
+    _, grid = plt.subplots(
+        len(rates), 2, figsize=(9, 2.6 * len(rates)), sharex=True, sharey="col", squeeze=False,
+        layout="constrained",
+    )  # fmt: skip
+    titles = (f"{plain(curves['trained'].iloc[0])} (trained)", "culture")
+    for row, rate in zip(grid, rates, strict=True):
+        for axes, rows, title in zip(row, (own, ~own), titles, strict=True):
+            part = curves[rows & (curves["learning_rate"] == rate)]
+            for choice, colour in CHOICE_COLOURS.items():
+                one = part[part["which"] == choice].groupby(["seed", "step"])["accuracy"].mean()
+                if one.empty:
+                    continue
+                for seed in one.index.unique("seed"):
+                    line = one.xs(seed)
+                    axes.plot(line.index, line, color=colour, linewidth=0.6, alpha=0.6)
+                mean = one.groupby("step").mean()
+                axes.plot(mean.index, mean, color=colour, marker="o", markersize=3, label=choice)
+            axes.set_title(f"{title}, learning rate {rate:g}", fontsize=9)
+            axes.spines[["top", "right"]].set_visible(False)
+        row[0].set_ylabel("accuracy (%)")
+        row[1].legend(frameon=False, fontsize=8, loc="upper left", bbox_to_anchor=(1, 1))
+    for axes in grid[-1]:
+        axes.set_xlabel("step")
+    return grid
+
+
+def plain(text: object) -> str:
+    """A text as matplotlib shows it as it is: no formula (`$`), on one line, not too long.
+
+    A label that begins with `_` would be left out of a legend, so a space comes before it.
+    """
+    line = "".join(c if c.isprintable() else " " for c in str(text))
+    line = " ".join(line.split())
+    if len(line) > LONGEST_TEXT:
+        line = f"{line[: LONGEST_TEXT - 1]}…"
+    line = line.replace("$", r"\$")
+    return f" {line}" if line.startswith("_") else line
+
+
+def _new_axes(width: float, height: float) -> Axes:
+    _, axes = plt.subplots(figsize=(width, height), layout="constrained")
+    return axes
+
+
+def _finish(axes: Any) -> Axes:
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(frameon=False, fontsize=8, loc="upper left", bbox_to_anchor=(1, 1))
+    return axes

@@ -1,1 +1,0 @@
-"""Bundled datasets, written for this package (MIT)."""

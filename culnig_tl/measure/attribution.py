@@ -1,0 +1,339 @@
+"""Attribution: activation x gradient of every neuron, in one backward pass per batch."""
+
+import contextlib
+import logging
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from culnig_tl.checks import check_choice
+from culnig_tl.errors import CulnigError
+from culnig_tl.models.batches import fitting_budget, pad_batch
+from culnig_tl.models.choices import HookedModel
+from culnig_tl.models.description import (
+    describe_model,
+    identity_of,
+    layout_of,
+    projection_biases,
+    tokenizer_of,
+)
+from culnig_tl.models.devices import layer_devices
+from culnig_tl.models.finite import check_finite
+from culnig_tl.models.forward import at_least_float32, frozen, label_log_probability
+from culnig_tl.models.prompts import Prompt, model_prompts, resolve_format
+from culnig_tl.models.sums import add_batches
+from culnig_tl.neurons.layout import ATTENTION_SITES, SITES, NeuronLayout, hook_name
+from culnig_tl.neurons.scores import DEFAULT_TARGETS, TARGETS, VARIANTS, Scores
+from culnig_tl.provenance import package_versions
+from culnig_tl.tasks.instances import Instance, content_hash
+
+NO_COUNTRY = "(none)"
+
+
+WEIGHTLESS = "weightless"
+
+
+# Sums of another meaning are not added to: `norm` without a projection's bias.
+_MEANING = "sums, version 2"
+
+
+_log = logging.getLogger(__name__)
+
+
+def attribute(
+    model: HookedModel,
+    instances: Sequence[Instance],
+    answer_format: str = "auto",
+    clamp_control: bool = True,
+    token_budget: int | None = None,
+    checkpoint: str | Path | None = None,
+    checkpoint_seconds: float = 30.0,
+    targets: Sequence[str] | None = None,
+) -> Scores:
+    """Score every neuron of the model on the instances (equations 6, 7 and 10).
+
+    At each real position s_i = n_i * dT/dn_i, where the target T of the right answer y is P(y|x),
+    the product of its tokens' probabilities, or another function of it (see `Scores`). Per
+    instance s_i is reduced over positions by its `max`, `mean` or `norm` (w . dT/dw for the
+    neuron's weight row: the sum of (n_i - b) dT/dn_i with its projection's bias b); the result
+    sums T * s_i per country (for the target `log`: s_i alone). All targets come from one backward
+    pass, as their gradients are those of log P(y|x) times a number. Products and sums are float32
+    or better whatever the model's dtype. Scores do not depend on batch size, order or padding.
+    Instances whose answers are so unlikely that T * s_i is 0 in floating point are counted in the
+    provenance (`weightless`, by target), and a warning tells of those of the default target.
+
+    Args:
+        model: from `load_model` or `wrap_model`.
+        instances: from `load_task`.
+        answer_format: `cloze`, `letter`, or `auto` (letter where there is a chat template).
+        clamp_control: negative scores of a single control instance count as 0, as in the paper's
+            published code.
+        token_budget: tokens in a batch, padding included; None takes what fits into the free
+            memory (`fitting_budget`). When memory runs out, it is halved once.
+        checkpoint: a file that keeps the sums every `checkpoint_seconds`; a run that died goes on
+            from it and ends with the same scores, bit for bit. Under torchrun the processes
+            share the instances, and the sums differ in the last digits, as with another budget.
+        targets: some of `TARGETS`, the scores' default first; None takes all, first that of the
+            answer format (`DEFAULT_TARGETS`). The sums take targets x 3 x countries x neurons x 8
+            bytes while scoring: name one where that is too much.
+
+    Returns:
+        Scores with all three variants.
+
+    Raises:
+        CulnigError: bad instances, a hook that never fired, a score that is not finite (with the
+            instance's id), a checkpoint of another run, or not enough memory.
+    """
+    tokenizer = tokenizer_of(model)
+    answer_format = resolve_format(tokenizer, answer_format)
+    prompts = model_prompts(model, instances, answer_format)
+    layout = layout_of(model)
+    if targets is None:
+        targets = (DEFAULT_TARGETS[answer_format], *TARGETS)
+    targets = _check_targets(targets)
+    provenance = {
+        "versions": package_versions(),
+        "model": describe_model(model),
+        "dataset": {
+            "task": ", ".join(dict.fromkeys(i.task for i in instances)),
+            "split": ", ".join(dict.fromkeys(i.split for i in instances)),
+            "hash": content_hash(list(instances)),
+        },
+        "arguments": {
+            "answer_format": answer_format,
+            "targets": targets,
+            "clamp_control": clamp_control,
+        },
+    }
+    countries = tuple(dict.fromkeys(i.country or NO_COUNTRY for i in instances))
+    lengths = [len(prompt.sequence) for prompt in prompts]
+    if token_budget is None:
+        token_budget = fitting_budget(model, max(lengths))
+    sums = _zeros(model, layout, (len(targets), len(VARIANTS), len(countries)))
+    sums[WEIGHTLESS] = torch.zeros(len(targets), device=model.cfg.device)
+    biases = projection_biases(model)
+
+    def work(rows: list[int]) -> Found:
+        return score_batch(model, [prompts[row] for row in rows], targets, clamp_control, biases)
+
+    def add(rows: list[int], found: Found) -> None:
+        sums[WEIGHTLESS] += (found.weights == 0).sum(dim=1).to(sums[WEIGHTLESS])
+        share = torch.zeros(len(countries), len(rows))
+        for i, row in enumerate(rows):
+            share[countries.index(prompts[row].instance.country or NO_COUNTRY), i] = 1
+        shares = found.weights.cpu()[:, None] * share
+        for (layer, site), variants in found.variants.items():
+            start = layout.span(layer, SITES[0]).start
+            span = layout.span(layer, site)
+            part = sums[f"layer {layer}"][..., span.start - start : span.stop - start]
+            part += torch.einsum("tcb,vbn->tvcn", shares.to(variants), variants)
+
+    with frozen(model):
+        add_batches(
+            lengths,
+            token_budget,
+            work,
+            add,
+            sums,
+            {"meaning": _MEANING, **provenance, "model": identity_of(model)},
+            "Attribution",
+            checkpoint,
+            checkpoint_seconds,
+        )
+    provenance["arguments"]["token_budget"] = token_budget  # it moves the last digits only
+    weightless = dict(zip(targets, map(int, sums.pop(WEIGHTLESS)), strict=True))
+    if any(weightless.values()):
+        provenance["weightless"] = {target: n for target, n in weightless.items() if n}
+    if weightless[targets[0]]:
+        _log.warning(
+            "%d of %d instances weigh 0 for the target %r: their answers are too unlikely for a "
+            "product of probabilities; take the target 'log'",
+            weightless[targets[0]], len(instances), targets[0],
+        )  # fmt: skip
+    counts = [sum((i.country or NO_COUNTRY) == c for i in instances) for c in countries]
+    layers = [part.to(torch.float32).cpu().numpy() for part in sums.values()]
+    return Scores(
+        layout=layout,
+        targets=targets,
+        variants=VARIANTS,
+        countries=countries,
+        instances=tuple(counts),
+        sums=np.concatenate(layers, axis=-1),
+        provenance=provenance,
+    )
+
+
+@dataclass(frozen=True)
+class Found:
+    """A batch's scores.
+
+    Attributes:
+        variants: [variant, batch, neurons] of each (layer, site).
+        weights: what they are to be multiplied by for each target, [target, batch].
+    """
+
+    variants: dict[tuple[int, str], Tensor]
+    weights: Tensor
+
+
+def _zeros(model: HookedModel, layout: NeuronLayout, axes: tuple[int, ...]) -> dict[str, Tensor]:
+    """The running sums of each layer, on the device where the layer is: [*axes, neurons]."""
+    devices = layer_devices(model)
+    return {
+        f"layer {layer}": torch.zeros(
+            *axes,
+            layout.per_layer,
+            dtype=torch.float32 if device.type == "mps" else torch.float64,
+            device=device,
+        )
+        for layer, device in enumerate(devices)
+    }
+
+
+def score_batch(
+    model: HookedModel,
+    prompts: Sequence[Prompt],
+    targets: Sequence[str],
+    clamp_control: bool,
+    biases: Mapping[tuple[int, str], Tensor] | None = None,
+) -> Found:
+    """Score one batch; gradients must be on, and the model `frozen`.
+
+    `biases` are the model's `projection_biases`, where they are at hand.
+
+    Raises:
+        CulnigError: a hook that never fired, or a score that is not finite.
+    """
+    layout, device = layout_of(model), model.cfg.device
+    sequences = [prompt.sequence for prompt in prompts]
+    batch = pad_batch(sequences, range(len(prompts)), tokenizer_of(model), device)
+    clamp = torch.tensor(
+        [clamp_control and prompt.instance.split == "control" for prompt in prompts]
+    )
+    total = torch.zeros(len(prompts), device=device)
+    found: dict[tuple[int, str], Tensor] = {}
+    if biases is None:
+        biases = projection_biases(model)
+
+    def reduce(key: tuple[int, str], activation: Tensor, gradient: Tensor) -> None:
+        variants = reduce_positions(activation, gradient, batch.mask.to(activation.device))
+        if key in biases:
+            slope = at_least_float32(gradient).flatten(2).sum(dim=1)
+            variants[VARIANTS.index("norm")] -= biases[key].to(slope) * slope
+        if clamp.any():
+            rows = clamp[:, None].to(variants.device)
+            variants = torch.where(rows, variants.clamp(min=0), variants)
+        total.add_(variants.sum(dim=(0, 2)).to(total))
+        found[key] = variants
+
+    keys = [(layer, site) for layer in range(layout.n_layers) for site in SITES]
+    with gradient_hooks(model, keys, reduce):
+        labels = [prompt.label for prompt in prompts]
+        log_probability = label_log_probability(model, batch.tokens, batch.mask, labels)
+        log_probability.sum().backward()
+    log_p = log_probability.detach()
+    lengths = torch.tensor([len(label) for label in labels], device=log_p.device)
+    weights = torch.stack([_weight(target, log_p, lengths) for target in targets])
+    names = [f"instance {prompt.instance.id}" for prompt in prompts]
+    # A log P of minus infinity has a weight of 0, and scores of 0.
+    check_finite(torch.stack([total, log_p.to(total), *weights.to(total)], dim=1), names, "scores")
+    return Found(found, weights)
+
+
+def _check_targets(targets: Sequence[str]) -> tuple[str, ...]:
+    if not targets:
+        raise CulnigError(f"no target: choose from {', '.join(TARGETS)}")
+    for target in targets:
+        check_choice("target", target, TARGETS)
+    return tuple(dict.fromkeys(targets))
+
+
+def _weight(
+    target: str, log_probability: Float[Tensor, "batch"], lengths: Int[Tensor, "batch"]
+) -> Float[Tensor, "batch"]:
+    """What the gradient of log P(y|x) is to be multiplied by: T (for `log`: 1) times dT/dlogP."""
+    if target == "product":  # T = P: T * P
+        return (2 * log_probability).exp()
+    if target == "geometric":  # T = exp(log P / L): T * T / L
+        return (2 * log_probability / lengths).exp() / lengths
+    return 1 / lengths  # T = log P / L
+
+
+@contextlib.contextmanager
+def gradient_hooks(
+    model: HookedModel,
+    keys: Sequence[tuple[int, str]],
+    use: Callable[[tuple[int, str], Tensor, Tensor], None],
+) -> Iterator[None]:
+    """Within the `with`, a backward pass hands `use` each (layer, site)'s activation and gradient.
+
+    Both are [batch, pos, ...] as the hook point has them; nothing is kept of them afterwards. The
+    weights may be frozen: the gradient's path begins at the first block's q, k and v, before which
+    no neuron lies.
+
+    Raises:
+        CulnigError: a hook did not fire exactly once by the end of the `with`.
+    """
+    activations: dict[tuple[int, str], Tensor] = {}
+    fired = dict.fromkeys(keys, 0)
+
+    def begin_path(activation: Tensor, hook: Any) -> Tensor:
+        return activation.detach().requires_grad_()
+
+    def capture(key: tuple[int, str]) -> Any:
+        def forward_hook(activation: Tensor, hook: Any) -> None:
+            activations[key] = activation.detach()
+
+        return forward_hook
+
+    def hand_over(key: tuple[int, str]) -> Any:
+        def backward_hook(gradient: Any, hook: Any) -> None:
+            gradient = gradient[0] if isinstance(gradient, tuple) else gradient
+            use(key, activations.pop(key), gradient)
+            fired[key] += 1
+
+        return backward_hook
+
+    names = {key: hook_name(*key) for key in keys}
+    forward = [(hook_name(0, site), begin_path) for site in ATTENTION_SITES]
+    with (
+        warnings.catch_warnings(),
+        model.hooks(
+            fwd_hooks=forward + [(name, capture(key)) for key, name in names.items()],
+            bwd_hooks=[(name, hand_over(key)) for key, name in names.items()],
+        ),
+    ):
+        # As intended at the first block, whose inputs need no gradient.
+        warnings.filterwarnings("ignore", "Full backward hook is firing")
+        yield
+    silent = [names[key] for key, times in fired.items() if times != 1]
+    if silent:
+        raise CulnigError(
+            f"hook {silent[0]} did not fire once in a backward pass: this model class and "
+            "version of transformer-lens cannot be attributed"
+        )
+
+
+def reduce_positions(
+    activation: Float[Tensor, "batch pos ..."],
+    gradient: Float[Tensor, "batch pos ..."],
+    mask: Int[Tensor, "batch pos"],
+) -> Float[Tensor, "3 batch neurons"]:
+    """Activation x gradient at each position (equation 6), reduced over the real positions.
+
+    The first axis of the result is `VARIANTS`: max (equation 7), mean, and the sum, which is
+    `norm` of a projection without bias. Padding's gradient is exactly zero, so only the max needs
+    the mask: -inf there.
+    """
+    score = (at_least_float32(activation) * at_least_float32(gradient)).flatten(2)
+    norm = score.sum(dim=1)
+    mean = norm / mask.sum(dim=1, keepdim=True)
+    highest = score.masked_fill_((mask == 0)[:, :, None], -torch.inf).amax(dim=1)
+    return torch.stack([highest, mean, norm])

@@ -1,0 +1,182 @@
+"""Evaluation: answering instances, with or without an ablation; one row an instance."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+
+import pandas as pd
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from culnig_tl.measure.ablation import ablate
+from culnig_tl.models.batches import fitting_budget, flat_positions, in_batches, pad_batch
+from culnig_tl.models.caches import PrefixCache
+from culnig_tl.models.choices import HookedModel
+from culnig_tl.models.description import tokenizer_of
+from culnig_tl.models.finite import check_finite
+from culnig_tl.models.forward import at_least_float32, frozen, kept_residuals, unembed
+from culnig_tl.models.prompts import Prompt, model_prompts
+from culnig_tl.neurons.sets import NeuronSet
+from culnig_tl.processes import gathered, my_share
+from culnig_tl.tasks.instances import Instance
+
+# Rows of [d_vocab] in memory at a time: 512 with a vocabulary of 262,144 are 0.5 GiB, twice.
+UNEMBEDDED_AT_ONCE = 512
+
+
+COLUMNS = (
+    "id",
+    "task",
+    "country",
+    "template",
+    "answer",
+    "predicted",
+    "correct",
+    "correct_vocabulary",
+    "probability",
+)
+
+
+def evaluate(
+    model: HookedModel,
+    instances: Sequence[Instance],
+    neurons: NeuronSet | None = None,
+    factor: float = 0.0,
+    answer_format: str = "auto",
+    token_budget: int | None = None,
+) -> pd.DataFrame:
+    """Let the model answer, with the activations of `neurons` multiplied by `factor`.
+
+    The predicted option is the one with the highest mean log-probability of its tokens (for a
+    letter: of its one token). The options share their prompt, so its keys and values are computed
+    once, and only the logits that are needed. Under torchrun the processes share the instances.
+
+    Returns:
+        One row an instance, in their order: id, task, country, template, answer and predicted
+        (option texts), correct (predicted is answer), correct_vocabulary (every token of the
+        answer is the arg-max of the whole vocabulary: the paper's metric), probability (P(y|x)
+        of the answer). Where an instance has credits, both are numbers from 0 to 1: the credit
+        of the predicted option, and that of the option that greedy decoding over the whole
+        vocabulary writes, or 0 if it writes none.
+
+    Raises:
+        CulnigError: bad instances, a neuron set of another model, not enough memory, or a
+            log-probability that is NaN or infinite (with the instance's id).
+    """
+    prompts = model_prompts(model, instances, answer_format)
+    lengths = [len(prompt.tokens) for prompt in prompts]
+    if token_budget is None:
+        token_budget = fitting_budget(model, max(lengths), gradients=False)
+    rows: dict[int, dict] = {}
+
+    def work(batch: list[int]) -> list[tuple[list[Tensor], list[bool]]]:
+        return answer_log_probabilities(model, [prompts[row] for row in batch])
+
+    with frozen(model), torch.no_grad(), ablate(model, neurons, factor):
+        for batch, answers in in_batches(
+            my_share(lengths), lengths, token_budget, work, "Evaluation"
+        ):
+            for row, (options, greedy) in zip(batch, answers, strict=True):
+                rows[row] = _row(prompts[row], options, greedy)
+    rows = {row: values for part in gathered(rows) for row, values in part.items()}
+    frame = pd.DataFrame([rows[row] for row in range(len(prompts))], columns=list(COLUMNS))
+    if any(instance.credits is not None for instance in instances):
+        # One type a column, or a CSV would mix True with 0.5.
+        frame = frame.astype({"correct": float, "correct_vocabulary": float})
+    return frame
+
+
+def answer_log_probabilities(
+    model: HookedModel, prompts: Sequence[Prompt]
+) -> list[tuple[list[Tensor], list[bool]]]:
+    """For each prompt: the log-probability of each option's tokens, and whether that option is
+    what greedy decoding over the whole vocabulary would write.
+
+    Raises:
+        CulnigError: a log-probability that is NaN or infinite.
+    """
+    device = model.cfg.device
+    batch = pad_batch([p.tokens for p in prompts], range(len(prompts)), tokenizer_of(model), device)
+    width = batch.tokens.shape[1]
+    # The row of `residuals` from which each token of each option is predicted; and the options
+    # that go on behind their first token, by how far.
+    rows = {(i, o): [i] for i, prompt in enumerate(prompts) for o in range(len(prompt.options))}
+    further: dict[int, list[tuple[int, int]]] = defaultdict(list)
+    for i, o in rows:
+        if len(prompts[i].options[o]) > 1:
+            further[len(prompts[i].options[o]) - 1].append((i, o))
+    cache = PrefixCache(model, len(prompts)) if further else None
+    last = flat_positions([(width, 1)] * len(prompts), width, device)
+    residuals = [kept_residuals(model, batch.tokens, batch.mask, last, cache)]
+    n_rows = len(prompts)
+    for steps, pairs in further.items():
+        assert cache is not None
+        tokens = torch.tensor([prompts[i].options[o][:-1] for i, o in pairs], device=device)
+        shared = cache.take(torch.tensor([i for i, _ in pairs], device=device))
+        every = torch.arange(tokens.numel(), device=device)
+        residuals.append(kept_residuals(model, tokens, torch.ones_like(tokens), every, shared))
+        for pair in pairs:
+            rows[pair] += range(n_rows, n_rows + steps)
+            n_rows += steps
+    flat_rows = torch.tensor([row for chain in rows.values() for row in chain])
+    flat_tokens = torch.tensor([token for p in prompts for o in p.options for token in o])
+    together = torch.cat(residuals)
+    chosen, best = token_log_probabilities(
+        model, together, flat_rows.to(together.device), flat_tokens.to(together.device)
+    )
+    lengths = [len(chain) for chain in rows.values()]
+    answers: list[tuple[list[Tensor], list[bool]]] = [([], []) for _ in prompts]
+    options = zip(rows, chosen.split(lengths), best.cpu().split(lengths), strict=True)
+    for (i, _), log_probabilities, is_best in options:
+        answers[i][0].append(log_probabilities)
+        answers[i][1].append(bool(is_best.all()))
+    check_finite(
+        [torch.cat(options) for options, _ in answers],
+        [f"instance {prompt.instance.id}" for prompt in prompts],
+        "log-probabilities",
+    )
+    return answers
+
+
+def token_log_probabilities(
+    model: HookedModel,
+    residuals: Float[Tensor, "row d_model"],
+    rows: Int[Tensor, "token"],
+    tokens: Int[Tensor, "token"],
+) -> tuple[Float[Tensor, "token"], Bool[Tensor, "token"]]:
+    """The log-probability of each token at its row, and whether it is the arg-max there."""
+    chosen = torch.zeros(len(rows), device=rows.device)
+    best = torch.zeros(len(rows), dtype=torch.bool, device=rows.device)
+    for start in range(0, len(residuals), UNEMBEDDED_AT_ONCE):
+        part = residuals[start : start + UNEMBEDDED_AT_ONCE]
+        inside = ((rows >= start) & (rows < start + len(part))).nonzero()[:, 0]
+        at, wanted = rows[inside] - start, tokens[inside]
+        logits = at_least_float32(unembed(model, part)).to(part.device)
+        log_probabilities = logits.log_softmax(dim=1)
+        chosen[inside] = log_probabilities[at, wanted].to(chosen)
+        best[inside] = log_probabilities.argmax(dim=1)[at] == wanted
+    return chosen, best
+
+
+def _row(prompt: Prompt, options: list[Tensor], greedy: list[bool]) -> dict:
+    instance = prompt.instance
+    means = torch.stack([option.mean() for option in options])
+    predicted = int(means.argmax())
+    correct, written = predicted == instance.answer, greedy[instance.answer]
+    if instance.credits is not None:
+        correct = instance.credits[predicted]
+        # Two are written where one begins with the other.
+        written = max(
+            (c for c, is_it in zip(instance.credits, greedy, strict=True) if is_it), default=0.0
+        )
+    return {
+        "id": instance.id,
+        "task": instance.task,
+        "country": instance.country or "",
+        "template": instance.template,
+        "answer": instance.answer_text,
+        "predicted": instance.options[predicted],
+        "correct": correct,
+        "correct_vocabulary": written,
+        "probability": float(options[instance.answer].sum().exp()),
+    }

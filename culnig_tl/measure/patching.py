@@ -1,0 +1,314 @@
+"""Activation patching: a neuron set's activations from one country's prompt in another's."""
+
+# pandas types most results as unions of everything it can return.
+# pyright: reportArgumentType=false, reportAttributeAccessIssue=false, reportCallIssue=false
+# pyright: reportGeneralTypeIssues=false, reportOperatorIssue=false, reportReturnType=false
+# pyright: reportIndexIssue=false
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import pandas as pd
+import torch
+from torch import Tensor
+
+from culnig_tl.checks import check_choice
+from culnig_tl.errors import CulnigError
+from culnig_tl.measure.ablation import check_set
+from culnig_tl.measure.attribution import gradient_hooks
+from culnig_tl.models.choices import HookedModel
+from culnig_tl.models.description import tokenizer_of
+from culnig_tl.models.finite import check_finite
+from culnig_tl.models.forward import frozen, label_log_probability
+from culnig_tl.models.prompts import Prompt, model_prompts, resolve_format
+from culnig_tl.neurons.layout import hook_name
+from culnig_tl.neurons.sets import NeuronSet
+from culnig_tl.progress import progress
+from culnig_tl.tasks.countries import country_in_text
+from culnig_tl.tasks.instances import Instance
+
+ALIGN = ("end", "refuse")
+
+
+Key = tuple[int, str]
+
+
+def activation_patch(
+    model: HookedModel,
+    source: Instance,
+    target: Instance,
+    neurons: NeuronSet,
+    align: str = "end",
+    answer_format: str = "cloze",
+) -> dict[str, Any]:
+    """Put the set's activations from the source's prompt into the target's run.
+
+    The answer's side is D = log P(source's answer) - log P(target's answer), in nats; both are
+    read off the target's prompt. Prompts of unequal length are matched from their ends
+    (`align="end"`: the longer one's first positions stay as they are) or refused. Positions of an
+    answer of several tokens are never patched.
+
+    Returns:
+        source, target (countries), source_id, target_id; source_answer, target_answer;
+        positions (how many were patched); before and after (D in the target's run, without and
+        with the patch), in_source (D in the source's own run), moved (after - before), share
+        (moved / (in_source - before): 0 nothing, 1 all the way to the source's own run).
+
+    Raises:
+        CulnigError: unknown `align`; unequal lengths that are refused; both have the same answer;
+            a set of another model; the letter format; log P or activations that are NaN or
+            infinite.
+    """
+    pair = _Pair.of(model, source, target, neurons, align, answer_format)
+    values, in_source = _in_source(model, pair, neurons)
+    with frozen(model), torch.no_grad():
+        before = float(_side(model, pair.target))
+    after = _patched(model, pair, neurons, values)
+    return pair.about() | _distances(before, after, in_source)
+
+
+def attribution_patch(
+    model: HookedModel,
+    source: Instance,
+    target: Instance,
+    neurons: NeuronSet,
+    align: str = "end",
+    answer_format: str = "cloze",
+) -> dict[str, Any]:
+    """The gradient's estimate of what `activation_patch` moves, without patching.
+
+    estimated = sum over neurons and patched positions of (n_source - n_target) dD/dn at the
+    target, D as there. One backward pass, however many neurons. Beside what first order always
+    leaves out, it counts what a neuron does through later neurons of the set, which patching cuts,
+    as those have their values put in.
+
+    Returns:
+        As `activation_patch`, with `estimated` in place of what patching measures.
+
+    Raises:
+        CulnigError: as `activation_patch`.
+    """
+    pair = _Pair.of(model, source, target, neurons, align, answer_format)
+    values, _ = _in_source(model, pair, neurons)
+    estimated, _ = _estimated(model, pair, neurons, values)
+    return pair.about() | {"estimated": estimated}
+
+
+def patching_effects(
+    model: HookedModel,
+    instances: Sequence[Instance],
+    neurons: NeuronSet,
+    align: str = "end",
+    answer_format: str = "cloze",
+    limit: int | None = None,
+) -> pd.DataFrame:
+    """Both kinds of patching for every ordered pair of countries that are asked the same question.
+
+    Pairs whose answers are the same are left out; `limit` takes the first so many.
+    `agreement(frame, "estimated", by="set", truth="moved")` says how far the gradient's estimate
+    can be trusted.
+
+    Returns:
+        One row a pair: the columns of `activation_patch`, estimated, question (its number), and
+        set, instance (the question again) and probability (1), as `agreement` wants them.
+
+    Raises:
+        CulnigError: no pair among the instances, or as `activation_patch`.
+    """
+    pairs = country_pairs(instances)[:limit]
+    if not pairs:
+        raise CulnigError(
+            "no two instances ask the same question of different countries with different "
+            "answers: load a task with countries, such as everyday or blend"
+        )
+    rows = []
+    for question, source, target in progress(pairs, "Patching", len(pairs)):
+        pair = _Pair.of(model, source, target, neurons, align, answer_format)
+        values, in_source = _in_source(model, pair, neurons)
+        estimated, before = _estimated(model, pair, neurons, values)
+        after = _patched(model, pair, neurons, values)
+        row = pair.about() | _distances(before, after, in_source)
+        rows.append(row | {"estimated": estimated, "question": question})
+    frame = pd.DataFrame(rows)
+    return frame.assign(set=neurons.name, instance=frame["question"], probability=1.0)
+
+
+def country_pairs(instances: Sequence[Instance]) -> list[tuple[int, Instance, Instance]]:
+    """(question, source, target) of all ordered pairs asked the same with different answers.
+
+    Two instances ask the same question if their text is the same but for the country's name. Of
+    those that ask the same question of the same country (BLEnD has up to five, with other wrong
+    options) the first is taken.
+    """
+    groups: dict[str, dict[str, Instance]] = {}
+    for instance in instances:
+        if instance.country is not None:
+            name = country_in_text(instance.country)
+            key = instance.cloze.replace(name, "{country}") + f"#{instance.template}"
+            groups.setdefault(key, {}).setdefault(instance.country, instance)
+    return [
+        (number, source, target)
+        for number, group in enumerate(groups.values())
+        for source in group.values()
+        for target in group.values()
+        if source.country != target.country
+        and source.answer_text.strip().lower() != target.answer_text.strip().lower()
+    ]
+
+
+@dataclass(frozen=True)
+class _Pair:
+    """A source (`own`) and a target as prompts, each with the source's answer and the target's."""
+
+    own: tuple[Prompt, Prompt]
+    target: tuple[Prompt, Prompt]
+    positions: int
+
+    @property
+    def where(self) -> slice:
+        """The target's positions that are patched."""
+        end = len(self.target[0].tokens)
+        return slice(end - self.positions, end)
+
+    @classmethod
+    def of(
+        cls,
+        model: HookedModel,
+        source: Instance,
+        target: Instance,
+        neurons: NeuronSet,
+        align: str,
+        answer_format: str,
+    ) -> "_Pair":
+        check_choice("align", align, ALIGN)
+        check_set(model, neurons)
+        tokenizer = tokenizer_of(model)
+        if resolve_format(tokenizer, answer_format) == "letter":
+            raise CulnigError(
+                "patching asks for the answers' own texts, and a letter means another option in "
+                "each prompt: use answer_format='cloze'"
+            )
+        answers = source.answer_text, target.answer_text
+        if answers[0].strip().lower() == answers[1].strip().lower():
+            raise CulnigError(
+                f"instances {source.id} and {target.id} have the same answer {answers[0]!r}: "
+                "patching cannot move it; take another pair"
+            )
+
+        def prompts(instance: Instance) -> tuple[Prompt, Prompt]:
+            both = [replace(instance, options=answers, answer=i, labels=("A", "B")) for i in (0, 1)]
+            first, second = model_prompts(model, both, answer_format)
+            return first, second
+
+        own, there = prompts(source), prompts(target)
+        lengths = len(own[0].tokens), len(there[0].tokens)
+        if align == "refuse" and lengths[0] != lengths[1]:
+            raise CulnigError(
+                f"instances {source.id} and {target.id} have {lengths[0]} and {lengths[1]} tokens: "
+                "take prompts of one length, or align='end'"
+            )
+        return cls(own, there, min(lengths))
+
+    def about(self) -> dict[str, Any]:
+        source, target = self.own[0].instance, self.target[0].instance
+        return {
+            "source": source.country or source.id,
+            "target": target.country or target.id,
+            "source_id": source.id,
+            "target_id": target.id,
+            "source_answer": source.options[0],
+            "target_answer": source.options[1],
+            "positions": self.positions,
+        }
+
+
+def _in_source(
+    model: HookedModel, pair: _Pair, neurons: NeuronSet
+) -> tuple[dict[Key, Tensor], float]:
+    """The source's own run: [pos, neuron] of the set at each (layer, site), and D."""
+    found: dict[Key, Tensor] = {}
+    end = len(pair.own[0].tokens)
+
+    def keep(key: Key, index: Any) -> Callable[..., None]:
+        def hook_function(activation: Tensor, hook: Any) -> None:
+            found[key] = activation[0, :end].flatten(1)[:, torch.tensor(index)]
+
+        return hook_function
+
+    hooks = [(hook_name(*key), keep(key, index)) for key, index in neurons.by_site().items()]
+    with frozen(model), torch.no_grad():
+        side = float(_side(model, pair.own, hooks))
+    name = f"instance {pair.own[0].instance.id}"
+    check_finite(list(found.values()), [name] * len(found), "activations")
+    return found, side
+
+
+def _patched(
+    model: HookedModel, pair: _Pair, neurons: NeuronSet, values: dict[Key, Tensor]
+) -> float:
+    """D in the target's run with the last of `values` at the last positions of its prompt."""
+
+    def patch(key: Key, index: Any) -> Callable[..., Tensor]:
+        def hook_function(activation: Tensor, hook: Any) -> Tensor:
+            flat = activation.flatten(2).clone()
+            part = flat[:, pair.where]
+            part[:, :, torch.tensor(index)] = values[key][-pair.positions :]
+            return flat.view(activation.shape)
+
+        return hook_function
+
+    hooks = [(hook_name(*key), patch(key, index)) for key, index in neurons.by_site().items()]
+    with frozen(model), torch.no_grad():
+        return float(_side(model, pair.target, hooks))
+
+
+def _estimated(
+    model: HookedModel, pair: _Pair, neurons: NeuronSet, values: dict[Key, Tensor]
+) -> tuple[float, float]:
+    """What `attribution_patch` estimates with the source's `values`, and D without a patch."""
+    by_site = neurons.by_site()
+    parts: list[float] = []
+
+    def use(key: Key, activation: Tensor, gradient: Tensor) -> None:
+        index = torch.tensor(by_site[key])
+        here = activation[0].flatten(1)[pair.where][:, index]
+        # Both rows hold the same prompt, so its D depends on the sum of their gradients.
+        slope = gradient.flatten(2)[:, pair.where][:, :, index].sum(dim=0)
+        parts.append(float(((values[key][-pair.positions :] - here) * slope).sum()))
+
+    with frozen(model), gradient_hooks(model, list(by_site), use):
+        side = _side(model, pair.target)
+        side.backward()
+    name = f"instance {pair.target[0].instance.id}"
+    check_finite(torch.tensor([parts]), [name], "activations or gradients")
+    return sum(parts), float(side.detach())
+
+
+def _distances(before: float, after: float, in_source: float) -> dict[str, float]:
+    moved, distance = after - before, in_source - before
+    return {
+        "before": before,
+        "after": after,
+        "in_source": in_source,
+        "moved": moved,
+        "share": moved / distance if abs(distance) > 1e-9 else float("nan"),
+    }
+
+
+def _side(
+    model: HookedModel, prompts: tuple[Prompt, Prompt], hooks: Sequence[tuple[str, Any]] = ()
+) -> Tensor:
+    """D: log P of the source's answer minus that of the target's, after one and the same prompt.
+
+    One pass of two rows; the shorter is padded on its right, where no position looks back from.
+    """
+    ends = [len(prompt.sequence) for prompt in prompts]
+    rows = [[*prompt.sequence, *[0] * (max(ends) - len(prompt.sequence))] for prompt in prompts]
+    tokens = torch.tensor(rows, device=model.cfg.device)
+    with model.hooks(fwd_hooks=list(hooks)):
+        both = label_log_probability(
+            model, tokens, None, [prompt.label for prompt in prompts], ends
+        )
+    check_finite(both[None], [f"instance {prompts[0].instance.id}"], "log-probabilities")
+    return both[0] - both[1]

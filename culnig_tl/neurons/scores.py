@@ -1,0 +1,295 @@
+"""Attribution scores of every neuron, per country: what they are, saving, loading, averaging."""
+
+import html
+import logging
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from culnig_tl.checks import shown
+from culnig_tl.errors import CulnigError, FlatRanking
+from culnig_tl.files import write_atomically
+from culnig_tl.neurons.layout import LAYOUT_SCHEMA, NeuronLayout
+from culnig_tl.provenance import Provenance
+from culnig_tl.schemas import check_object, damaged
+from culnig_tl.tensors import read_tensors, write_tensors
+
+VARIANTS = ("max", "mean", "norm")
+
+
+TARGETS = ("product", "geometric", "log")
+
+
+# By answer format: the paper's for letters; for cloze what benchmarks/targets.py found best.
+DEFAULT_TARGETS = {"letter": "product", "cloze": "log"}
+
+
+_log = logging.getLogger(__name__)
+
+
+_FORMAT = "culnig_tl scores, version 2"
+
+
+MADE_FROM = {
+    "model": {"name": str},
+    "dataset": {"hash": str, "task": str, "split": str},
+}
+
+
+_SCHEMA = {
+    "layout": LAYOUT_SCHEMA,
+    "targets": [str],
+    "variants": [str],
+    "countries": [str],
+    "instances": [int],
+    "provenance": MADE_FROM,
+}
+
+
+_AGAIN = "score again"
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Sums of T * s over instances, for each target T, score variant, country and neuron.
+
+    s is the neuron's activation x gradient of T, reduced over positions by the variant
+    (equations 6, 7, 10). The targets, with y of L tokens:
+
+    - `product`: P(y|x), the product of its tokens' probabilities, as in the paper.
+    - `geometric`: P(y|x)^(1/L), the geometric mean per token, so that a long answer counts too.
+    - `log`: log P(y|x) / L, and every instance weighs the same, however unlikely its answer.
+
+    Attributes:
+        layout: the model's neurons; the last axis of `sums` is the flat id.
+        targets: names along the first axis; the first is the default.
+        variants: names along the second axis.
+        countries: names along the third axis; `(none)` for instances without a country.
+        instances: number of instances of each country.
+        sums: [target, variant, country, neuron], float32.
+        provenance: model, versions, dataset name and hash, arguments.
+    """
+
+    layout: NeuronLayout
+    targets: tuple[str, ...]
+    variants: tuple[str, ...]
+    countries: tuple[str, ...]
+    instances: tuple[int, ...]
+    sums: np.ndarray
+    provenance: Provenance
+
+    def mean(
+        self,
+        variant: str = "max",
+        countries: Sequence[str] | None = None,
+        target: str | None = None,
+    ) -> np.ndarray:
+        """Sum over the countries divided by their number of instances: one value per flat id.
+
+        Without a `target`, the first that these scores hold.
+
+        Raises:
+            CulnigError: a variant, country or target that these scores do not hold; countries
+                without instances; a score that is NaN or infinite.
+        """
+        target = target or self.targets[0]
+        if target not in self.targets:
+            raise CulnigError(f"no target {target!r}: these scores hold {', '.join(self.targets)}")
+        if variant not in self.variants:
+            raise CulnigError(
+                f"no score variant {variant!r}: these scores hold {', '.join(self.variants)}"
+            )
+        wanted = self.countries if countries is None else tuple(dict.fromkeys(countries))
+        absent = [country for country in wanted if country not in self.countries]
+        if absent:
+            raise CulnigError(
+                f"no scores for {absent[0]!r}: these hold {', '.join(self.countries)}"
+            )
+        if not wanted:
+            raise CulnigError("no country to average over: give one or more, or None for all")
+        rows = [self.countries.index(country) for country in wanted]
+        sums = self.sums[self.targets.index(target), self.variants.index(variant)]
+        total = sums[rows].sum(axis=0, dtype=np.float64)
+        count = sum(self.instances[row] for row in rows)
+        if count < 1:
+            raise CulnigError(f"these scores hold no instance of {', '.join(wanted)}: score again")
+        bad = np.flatnonzero(~np.isfinite(total))
+        if len(bad):
+            layer, site, index = self.layout.decode(bad[:1]).iloc[0]
+            raise CulnigError(
+                f"{len(bad)} of {self.layout.total} scores ({variant}, {target}) are NaN or "
+                f"infinite, of layer {layer} {site} {index} first: score again, in dtype float32"
+            )
+        return total / count
+
+    def top(self, count: int = 20, variant: str = "max", target: str | None = None) -> pd.DataFrame:
+        """The `count` neurons of the highest mean score: layer, site, index, score.
+
+        Where more tie at the last place than are shown, a warning says so.
+
+        Raises:
+            CulnigError: as `mean`.
+        """
+        score = self.mean(variant, target=target)
+        best = highest(score, count, "neurons", flat=True)
+        return self.layout.decode(best).assign(score=score[best])
+
+    def check_layout(self, layout: NeuronLayout, what: str) -> None:
+        """Refuse scores of a model with other neurons.
+
+        Raises:
+            CulnigError: the layouts differ; the message has both.
+        """
+        if self.layout != layout:
+            raise CulnigError(
+                f"{what} has {self.layout}, expected {layout}: use scores of one model"
+            )
+
+    def check_sums(self) -> None:
+        """Refuse sums that do not go with the axes, or are no numbers.
+
+        Raises:
+            CulnigError: the axis, and what is wrong with it.
+        """
+        axes = (("target", self.targets), ("variant", self.variants), ("country", self.countries))
+        for what, names in axes:
+            if not names or len(set(names)) < len(names):
+                raise CulnigError(f"its {what} axis is {shown(list(names))}: every name once")
+        if len(self.instances) != len(self.countries) or min(self.instances) < 1:
+            raise CulnigError(
+                f"{shown(list(self.instances))} instances of {len(self.countries)} countries"
+            )
+        shape = (*(len(names) for _, names in axes), self.layout.total)
+        if self.sums.shape != shape or not np.issubdtype(self.sums.dtype, np.floating):
+            raise CulnigError(
+                f"sums {self.sums.shape} of {self.sums.dtype}, expected {shape} of float32"
+            )
+        for target, sums in zip(self.targets, self.sums, strict=True):
+            wrong = sums.size - int(np.isfinite(sums).sum())
+            if wrong:
+                raise CulnigError(
+                    f"{wrong:,} of the {sums.size:,} scores of target {target!r} are no numbers"
+                )
+
+    def save(self, path: str | Path) -> None:
+        """Write as safetensors with everything else in its metadata, atomically."""
+        about = {
+            "format": _FORMAT,
+            "layout": asdict(self.layout),
+            "targets": self.targets,
+            "variants": self.variants,
+            "countries": self.countries,
+            "instances": self.instances,
+            "provenance": self.provenance,
+        }
+        write_atomically(
+            Path(path), lambda temporary: write_tensors(temporary, {"sums": self.sums}, about)
+        )
+
+    @classmethod
+    def load(
+        cls,
+        path: str | Path,
+        layout: NeuronLayout | None = None,
+        model: str | None = None,
+        dataset_hash: str | None = None,
+    ) -> "Scores":
+        """Read saved scores; refuse another model's or dataset's where these are given.
+
+        Args:
+            layout: the number of neurons that is expected.
+            model: the model's name that is expected.
+            dataset_hash: the dataset's content hash that is expected.
+
+        Raises:
+            CulnigError: no such file, not scores, damaged, or made from something else; the
+                message has both values.
+        """
+        tensors, about = read_tensors(Path(path), _FORMAT)
+        check_object(path, about, _SCHEMA, _AGAIN)
+        if "sums" not in tensors:
+            raise damaged(path, "it holds no sums", _AGAIN)
+        try:
+            scores = cls(
+                layout=NeuronLayout.read(path, about["layout"]),
+                targets=tuple(about["targets"]),
+                variants=tuple(about["variants"]),
+                countries=tuple(about["countries"]),
+                instances=tuple(about["instances"]),
+                sums=tensors["sums"],
+                provenance=about["provenance"],
+            )
+            scores.check_sums()
+        except CulnigError as error:
+            raise damaged(path, str(error), _AGAIN) from error
+        names = scores.provenance["model"]["name"], scores.provenance["dataset"]["hash"]
+        for what, found, expected in (
+            ("neurons", scores.layout, layout),
+            ("model", names[0], model),
+            ("dataset hash", names[1], dataset_hash),
+        ):
+            if expected is not None and found != expected:
+                raise CulnigError(
+                    f"{path} was made with {what} {found}, expected {expected}: score again or "
+                    "give the file that belongs to it"
+                )
+        return scores
+
+    def __repr__(self) -> str:
+        return (
+            f"Scores of {self.layout.total:,} neurons from {sum(self.instances):,} instances of "
+            f"{self.provenance['dataset']['task']} ({self.provenance['dataset']['split']}), "
+            f"{len(self.countries)} countries, targets {', '.join(self.targets)}, "
+            f"variants {', '.join(self.variants)}"
+        )
+
+    def _repr_html_(self) -> str:
+        try:
+            highest = self.top(5, self.variants[0]).to_html()
+            return f"<p>{html.escape(repr(self))}. Highest:</p>{highest}"
+        except CulnigError as error:
+            return f"<p>{html.escape(f'{self!r}. {error}')}</p>"
+
+
+def highest(
+    values: np.ndarray,
+    count: int,
+    what: str,
+    *,
+    ties: dict[str, int] | None = None,
+    flat: bool = False,
+) -> np.ndarray:
+    """The positions of the `count` highest values, highest first; ties by their order.
+
+    Where more tie at the last place than are selected at all, which ones are taken is their order
+    and no more: a warning says so, and `ties` gets their number under `what`.
+
+    Args:
+        what: what is ranked, in the plural.
+        flat: whether values that are all equal may be ranked, with that warning.
+
+    Raises:
+        FlatRanking: all are equal, and some are to be taken.
+    """
+    order = np.argsort(-values, kind="stable")[:count]
+    if not 0 < count < len(values):
+        return order
+    last = values[order[-1]] + 0.0  # -0 is 0
+    if not flat and (values == last).all():
+        raise FlatRanking(
+            f"the scores of the {what} are all {last:g}: none ranks first; take another target "
+            "(log counts every answer, however unlikely) or other instances"
+        )
+    tied, above = int((values == last).sum()), int((values > last).sum())
+    if tied > count and above + tied > count:
+        _log.warning(
+            "%s: %d of the %d selected are the first of %d that tie at %g: their order is all that "
+            "tells them apart",
+            what, count - above, count, tied, last,
+        )  # fmt: skip
+        if ties is not None:
+            ties[what] = tied
+    return order

@@ -1,0 +1,320 @@
+"""Selection: from scores to a set of neurons. Needs no model, only saved scores."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from culnig_tl.checks import SEED_MOST, check_count, check_flag, check_number, check_share
+from culnig_tl.errors import CulnigError, EmptySelection
+from culnig_tl.neurons.layout import ATTENTION_SITES, SITES, NeuronLayout
+from culnig_tl.neurons.scores import Scores, highest
+from culnig_tl.neurons.sets import NeuronSet
+from culnig_tl.provenance import Provenance, package_versions
+
+
+def check_selectable(neurons: NeuronSet) -> None:
+    """Refuse an empty selection.
+
+    Raises:
+        EmptySelection: the set is empty.
+    """
+    if not len(neurons):
+        raise EmptySelection(
+            f"the selection {neurons.name!r} is empty: raise top_mlp and top_attention (of one "
+            "country: top), or lower remove"
+        )
+
+
+def select_general(
+    scores: Scores,
+    control: Scores | None,
+    countryrc: Scores | None,
+    variant: str = "max",
+    top_mlp: float = 0.01,
+    top_attention: float = 0.002,
+    remove: float = 0.01,
+    name: str = "culture-general",
+    target: str | None = None,
+) -> NeuronSet:
+    """Culture-general neurons (section 3 of the paper).
+
+    Neurons are ranked by mean(scores) - mean(control), MLP and attention (q, k, v pooled) apart;
+    the top shares are kept; those in the top share `remove` of the CountryRC scores, again MLP
+    and attention apart, are taken out. Counts are floor(neurons x share); ties break by layer,
+    site, index. Where more tie at the last place than are selected, a warning says so, and the
+    provenance (`ties`).
+
+    Args:
+        scores: of the cultural instances.
+        control: of the same instances without the question; None leaves the control out.
+        countryrc: of the country-name passages; None leaves that filter out.
+        variant: `max`, `mean` or `norm`.
+        top_mlp: share of gate neurons (the paper's t_MLP).
+        top_attention: share of q, k, v neurons together (the paper's t_attn).
+        remove: share by CountryRC (the paper's r).
+        name: the set's name.
+        target: one of the scores' targets; None takes the default of `scores` for all.
+
+    Raises:
+        FlatRanking: all neurons of a pool have the same score.
+        CulnigError: a share outside 0..1, scores of different models, scores that are NaN or
+            infinite, or an empty selection.
+    """
+    shares = {"top_mlp": top_mlp, "top_attention": top_attention, "remove": remove}
+    check_shares(shares)
+    _check_one_model(scores, control, countryrc)
+    layout, target = scores.layout, target or scores.targets[0]
+    rank = rank_values(scores, control, variant, target=target)
+    ties: dict[str, int] = {}
+    chosen = _top_of_pools(layout, rank, top_mlp, top_attention, "", ties)
+    if countryrc is not None:
+        of_names = countryrc.mean(variant, target=target)
+        names = _top_of_pools(layout, of_names, remove, remove, " by CountryRC", ties)
+        chosen = np.setdiff1d(chosen, names)
+    arguments = {"variant": variant, "target": target, **shares}
+    about = _provenance("select_general", arguments, scores, control, countryrc, ties)
+    neurons = NeuronSet(layout, chosen, name, about)
+    check_selectable(neurons)
+    return neurons
+
+
+def select_specific(
+    scores: Scores,
+    control: Scores | None,
+    countryrc: Scores | None,
+    country: str,
+    variant: str = "max",
+    top: float = 0.003,
+    remove: float = 0.01,
+    least_z: float = 0.5,
+    name: str | None = None,
+    target: str | None = None,
+) -> NeuronSet:
+    """Culture-specific neurons of one country (section 3 of the paper).
+
+    All four sites are one pool, ranked by mean(scores) - mean(control) over the country's own
+    instances; the top share is kept; those in the top share `remove` of the country's own
+    CountryRC scores are taken out, and those whose rank value is not high for this country: z over
+    all countries of `scores` (population standard deviation; 0 where that is 0) below `least_z`.
+    The published code divides a country's sums by the instances of all countries; here by its own.
+
+    Args:
+        scores, control, countryrc, variant, target: as `select_general`.
+        country: one that the scores hold.
+        top: share of all neurons (the paper's t).
+        remove: share by CountryRC (the paper's r).
+        least_z: what z must at least be; -inf leaves that filter out.
+        name: the set's name; None takes the country's.
+
+    Raises:
+        CulnigError: as `select_general`; a country that a file of scores does not hold; scores of
+            one country only, so that there is no z.
+    """
+    shares = {"top": top, "remove": remove}
+    check_shares(shares)
+    check_least_z(least_z)
+    _check_one_model(scores, control, countryrc)
+    if len(scores.countries) < 2:
+        raise CulnigError(
+            f"these scores hold {', '.join(scores.countries)} only, and what is specific shows "
+            "beside others: score several countries"
+        )
+
+    target = target or scores.targets[0]
+
+    def rank_of(where: str) -> np.ndarray:
+        return rank_values(scores, control, variant, [where], target)
+
+    everything = np.arange(scores.layout.total)
+    what, ties = f"neurons of {country!r}", {}
+    chosen = top_share(everything, rank_of(country), top, what, ties)
+    if countryrc is not None:
+        of_names = countryrc.mean(variant, [country], target)
+        names = top_share(everything, of_names, remove, f"{what} by CountryRC", ties)
+        chosen = np.setdiff1d(chosen, names)
+    values = np.stack([rank_of(where)[chosen] for where in scores.countries])
+    deviation = values.std(axis=0)
+    centred = values[scores.countries.index(country)] - values.mean(axis=0)
+    z = np.divide(centred, deviation, out=np.zeros_like(centred), where=deviation > 0)
+    arguments = {"country": country, "variant": variant, "target": target}
+    arguments |= {**shares, "least_z": least_z}
+    about = _provenance("select_specific", arguments, scores, control, countryrc, ties)
+    neurons = NeuronSet(scores.layout, chosen[z >= least_z], name or country, about)
+    check_selectable(neurons)
+    return neurons
+
+
+def rank_values(
+    scores: Scores,
+    control: Scores | None,
+    variant: str,
+    countries: Sequence[str] | None = None,
+    target: str | None = None,
+) -> np.ndarray:
+    """What neurons are ranked by: mean(scores) - mean(control), by flat id; arguments as above."""
+    target = target or scores.targets[0]
+    mean = scores.mean(variant, countries, target)
+    return mean if control is None else mean - control.mean(variant, countries, target)
+
+
+def overlap(sets: Sequence[NeuronSet]) -> pd.DataFrame:
+    """How many neurons each two sets share; the diagonal has their sizes.
+
+    Raises:
+        CulnigError: sets of different models, or two of one name.
+    """
+    names = [neurons.name for neurons in sets]
+    twice = [name for name in names if names.count(name) > 1]
+    if twice:
+        raise CulnigError(f"two sets are named {twice[0]!r}: give them names of their own")
+    _check_one_layout(sets)
+    shared = [[len(np.intersect1d(one.ids, other.ids)) for other in sets] for one in sets]
+    return pd.DataFrame(shared, index=names, columns=names).rename_axis("set")  # type: ignore[arg-type]
+
+
+def union(sets: Sequence[NeuronSet], name: str) -> NeuronSet:
+    """All neurons of the sets as one set.
+
+    Raises:
+        CulnigError: no set, or sets of different models.
+    """
+    if not sets:
+        raise CulnigError(f"{name!r} is the union of no set: give one or more")
+    _check_one_layout(sets)
+    ids = np.concatenate([neurons.ids for neurons in sets])
+    return NeuronSet(sets[0].layout, ids, name, sets[0].provenance)
+
+
+def select_random(like: NeuronSet, seed: int, matched: bool = False) -> NeuronSet:
+    """As many neurons as `like`, uniform over all four sites of all layers, without replacement.
+
+    With `matched`, as many in every (site, layer) as `like` has: a stricter control, since it
+    keeps where the neurons sit and changes only which they are.
+
+    Raises:
+        CulnigError: a seed below 0.
+    """
+    check_count("seed", seed, most=SEED_MOST)
+    check_flag("matched", matched)
+    rng = np.random.default_rng(seed)
+    layout = like.layout
+    if matched:
+        draws = [
+            rng.choice(layout.size(site), size=len(indices), replace=False)
+            + layout.span(layer, site).start
+            for (layer, site), indices in like.by_site().items()
+        ]
+        ids = np.concatenate(draws) if draws else np.empty(0, dtype=np.int64)
+    else:
+        ids = rng.choice(layout.total, size=len(like), replace=False)
+    return NeuronSet(
+        layout,
+        ids,
+        f"random-{'matched-' if matched else ''}{seed}",
+        {
+            "versions": package_versions(),
+            "model": like.provenance.get("model"),
+            "method": "select_random",
+            "arguments": {"seed": seed, "matched": matched, "like": like.name, "count": len(like)},
+        },
+    )
+
+
+def check_shares(shares: Mapping[str, float]) -> None:
+    """Refuse what is no share.
+
+    Raises:
+        CulnigError: one is no number, below 0 or above 1.
+    """
+    for what, share in shares.items():
+        check_share(what, share)
+
+
+def check_least_z(least_z: float) -> None:
+    """Refuse what is no least z; -inf, which leaves that filter out, is one.
+
+    Raises:
+        CulnigError: it is no number, NaN, or infinite and keeps no neuron.
+    """
+    check_number("least_z", least_z, least=-math.inf)
+
+
+def _check_one_layout(sets: Sequence[NeuronSet]) -> None:
+    """Raise unless all sets are of one model."""
+    first = sets[0]
+    for neurons in sets:
+        if neurons.layout != first.layout:
+            raise CulnigError(
+                f"{neurons.name!r} is of a model with {neurons.layout}, {first.name!r} with "
+                f"{first.layout}: take sets of one model"
+            )
+
+
+def _check_one_model(scores: Scores, control: Scores | None, countryrc: Scores | None) -> None:
+    name = scores.provenance["model"]["name"]
+    for what, other in (("the control's", control), ("the CountryRC", countryrc)):
+        if other is None:
+            continue
+        if other.provenance["model"]["name"] != name:
+            raise CulnigError(
+                f"scores of {name} and of {other.provenance['model']['name']}: "
+                "use scores of one model"
+            )
+        other.check_layout(scores.layout, f"{what} scores")
+
+
+def _provenance(
+    method: str,
+    arguments: dict[str, Any],
+    scores: Scores,
+    control: Scores | None,
+    countryrc: Scores | None,
+    ties: Mapping[str, int],
+) -> Provenance:
+    about = {
+        "versions": package_versions(),
+        "model": scores.provenance["model"],
+        "method": method,
+        "arguments": arguments,
+        "scores": scores.provenance["dataset"],
+        "control": control and control.provenance["dataset"],
+        "countryrc": countryrc and countryrc.provenance["dataset"],
+    }
+    return about | ({"ties": dict(ties)} if ties else {})
+
+
+def _top_of_pools(
+    layout: NeuronLayout,
+    rank: np.ndarray,
+    mlp: float,
+    attention: float,
+    by: str,
+    ties: dict[str, int],
+) -> np.ndarray:
+    """The top share of the gate neurons and of the attention neurons, as flat ids."""
+    pools: list[tuple[str, Sequence[str], float]] = [
+        ("MLP neurons", SITES[:1], mlp),
+        ("attention neurons", ATTENTION_SITES, attention),
+    ]
+    return np.concatenate(
+        [
+            top_share(layout.ids_of(sites), rank, share, what + by, ties)
+            for what, sites, share in pools
+        ]
+    )
+
+
+def top_share(
+    ids: np.ndarray, rank: np.ndarray, share: float, what: str, ties: dict[str, int]
+) -> np.ndarray:
+    """The floor(ids x share) ids of the highest rank; ties as in `highest`."""
+    return ids[highest(rank[ids], share_count(len(ids), share), what, ties=ties)]
+
+
+def share_count(size: int, share: float) -> int:
+    """floor(size x share)."""
+    # 0.29 * 100 is 28.999...: the tolerance keeps floor() from losing a neuron to that.
+    return math.floor(size * share + 1e-9)

@@ -1,0 +1,171 @@
+"""Sets of neurons of one model, which can be saved."""
+
+# pandas types most results as unions of everything it can return.
+# pyright: reportArgumentType=false, reportAttributeAccessIssue=false, reportCallIssue=false
+# pyright: reportGeneralTypeIssues=false, reportOperatorIssue=false, reportReturnType=false
+# pyright: reportIndexIssue=false
+
+import html
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from culnig_tl.checks import shown
+from culnig_tl.errors import CulnigError
+from culnig_tl.files import read_json, write_json
+from culnig_tl.neurons.layout import LAYOUT_SCHEMA, SITES, Neuron, NeuronLayout
+from culnig_tl.provenance import Provenance
+from culnig_tl.schemas import check_object, damaged
+
+_FORMAT = "culnig_tl neuron set, version 1"
+
+
+_SCHEMA = {"name": str, "layout": LAYOUT_SCHEMA, "provenance": dict, "neurons": [list]}
+
+
+_AGAIN = "make the set again"
+
+
+@dataclass(frozen=True)
+class NeuronSet:
+    """Some neurons of one model, without order.
+
+    Attributes:
+        layout: the model's neurons.
+        ids: flat ids, ascending and unique.
+        name: what the set is, for tables and figures.
+        provenance: what it was made from and how.
+
+    Raises:
+        CulnigError: an id outside the layout.
+    """
+
+    layout: NeuronLayout
+    ids: np.ndarray
+    name: str = "neurons"
+    provenance: Provenance = field(default_factory=dict, compare=False)
+
+    def __post_init__(self) -> None:
+        ids = np.unique(np.asarray(self.ids, dtype=np.int64))
+        if len(ids) and not (ids[0] >= 0 and ids[-1] < self.layout.total):
+            raise CulnigError(
+                f"neuron set {self.name!r} has ids from {ids[0]} to {ids[-1]}, the model only "
+                f"{self.layout}: make the set from this model's scores"
+            )
+        ids.setflags(write=False)
+        object.__setattr__(self, "ids", ids)
+
+    @classmethod
+    def of(
+        cls, layout: NeuronLayout, neurons: Iterable[Neuron], name: str = "neurons"
+    ) -> "NeuronSet":
+        """The set of these neurons."""
+        return cls(layout, np.array([layout.flat_id(n) for n in neurons], dtype=np.int64), name)
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def __iter__(self) -> Iterator[Neuron]:
+        frame = self.frame()
+        for layer, site, index in zip(frame["layer"], frame["site"], frame["index"], strict=True):
+            yield Neuron(int(layer), str(site), int(index))
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, NeuronSet):
+            return NotImplemented
+        return self.layout == other.layout and np.array_equal(self.ids, other.ids)
+
+    def __hash__(self) -> int:
+        return hash((self.layout, self.ids.tobytes()))
+
+    def check_layout(self, layout: NeuronLayout) -> None:
+        """Refuse a model with other neurons.
+
+        Raises:
+            CulnigError: the layouts differ; the message has both.
+        """
+        if self.layout != layout:
+            raise CulnigError(
+                f"neuron set {self.name!r} is of a model with {self.layout}, this one has "
+                f"{layout}: use the model that it was made from"
+            )
+
+    def frame(self) -> pd.DataFrame:
+        """One row a neuron: layer, site, index."""
+        return self.layout.decode(self.ids)
+
+    def counts(self) -> pd.DataFrame:
+        """Neurons per layer (rows) and site (columns), zeros included."""
+        frame = self.frame()
+        table = pd.crosstab(frame["layer"], frame["site"])
+        return table.reindex(
+            index=range(self.layout.n_layers), columns=list(SITES), fill_value=0
+        ).rename_axis(index="layer", columns="site")
+
+    def by_site(self) -> dict[tuple[int, str], np.ndarray]:
+        """The indices within each (layer, site) that holds any, ascending."""
+        frame = self.frame()
+        groups = frame.groupby(["layer", "site"], observed=True)["index"]
+        return {(int(layer), str(site)): g.to_numpy() for (layer, site), g in groups}
+
+    def save(self, path: str | Path) -> None:
+        """Write the set and its provenance as JSON, atomically."""
+        neurons = [list(neuron) for neuron in self]
+        write_json(
+            Path(path),
+            {
+                "format": _FORMAT,
+                "name": self.name,
+                "layout": asdict(self.layout),
+                "provenance": self.provenance,
+                "neurons": neurons,
+            },
+        )
+
+    @classmethod
+    def load(cls, path: str | Path, layout: NeuronLayout | None = None) -> "NeuronSet":
+        """Read a saved set; with `layout`, refuse one made for another number of neurons.
+
+        Raises:
+            CulnigError: not such a file, or it belongs to a model of other dimensions.
+        """
+        content = read_json(Path(path))
+        if not isinstance(content, dict) or content.get("format") != _FORMAT:
+            raise CulnigError(f"{path} is not a neuron set saved by this package: check the path")
+        check_object(path, content, _SCHEMA, _AGAIN)
+        own = NeuronLayout.read(path, content["layout"])
+        ids = []
+        for number, neuron in enumerate(content["neurons"], start=1):
+            if [type(part) for part in neuron] != [int, str, int]:
+                raise damaged(
+                    path,
+                    f"neuron {number} is {shown(neuron)}, expected layer, site, index",
+                    _AGAIN,
+                )
+            try:
+                ids.append(own.flat_id(Neuron(*neuron)))
+            except CulnigError as error:
+                raise damaged(path, f"neuron {number}: {error}", _AGAIN) from error
+        if len(set(ids)) < len(ids):
+            raise damaged(path, "it holds a neuron twice", _AGAIN)
+        loaded = cls(own, np.array(ids, dtype=np.int64), content["name"], content["provenance"])
+        if layout is not None and own != layout:
+            raise CulnigError(
+                f"{path} was made for a model with {own}, this one has {layout}: "
+                "use the model that it was made from"
+            )
+        return loaded
+
+    def __repr__(self) -> str:
+        counts = self.frame()["site"].value_counts().reindex(list(SITES))
+        sites = ", ".join(f"{site} {count:,}" for site, count in counts.items())
+        share = 100 * len(self) / self.layout.total
+        return (
+            f"{self.name}: {len(self):,} of {self.layout.total:,} neurons ({share:.2f}%): {sites}"
+        )
+
+    def _repr_html_(self) -> str:
+        return f"<p>{html.escape(repr(self))}</p>{self.counts().T.to_html()}"

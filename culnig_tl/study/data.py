@@ -1,0 +1,63 @@
+"""The data of a study: what neurons are found on, and what is asked."""
+
+from culnig_tl.study.arguments import Study
+from culnig_tl.tasks import load_task
+from culnig_tl.tasks.countries import COUNTRIES, FOCUS_COUNTRIES, country_name
+from culnig_tl.tasks.instances import Instance
+
+SCORED = ("neuron", "control", "countryrc")
+
+
+def study_data(study: Study) -> dict[str, list[Instance]]:
+    """The instances by use: `neuron`, `control`, `countryrc`, then `TASK test` for each test.
+
+    Raises:
+        CulnigError: as `load_task`.
+    """
+    passages = passage_countries(study)
+
+    def load(
+        task: str,
+        split: str,
+        limit: int,
+        templates: int | str | None,
+        countries: tuple[str, ...] | None = study.countries,
+    ) -> list[Instance]:
+        where = passages if task == "countryrc" else countries
+        return load_task(task, split, where, limit or None, study.data.get(task), templates)
+
+    data = {
+        "neuron": load(study.task, "neuron", study.limit, study.templates),
+        "control": load(study.task, "control", study.limit, study.templates),
+        "countryrc": load("countryrc", "neuron", study.rc_limit, None),
+    }
+    own = study.templates or study.template_count
+    groups: list[tuple[int, tuple[str, ...] | None]] = [(study.test_limit, study.countries)]
+    if study.focus_limit:
+        among = COUNTRIES if study.countries is None else map(country_name, study.countries)
+        others = tuple(country for country in among if country not in passages)
+        groups = [(study.focus_limit, passages), (study.test_limit, others)]
+    data[f"{study.task} test"] = [
+        instance
+        for limit, countries in groups
+        if countries != ()
+        for instance in load(study.task, "test", limit, own, countries)
+    ]
+    for test in study.tests:
+        data[f"{test} test"] = load(test, "test", study.other_limit, study.template_count)
+    return data
+
+
+def cultural_instances(study: Study, countries: tuple[str, ...] | None, limit: int) -> list:
+    """Test instances of the study's own task; limit 0 takes all."""
+    templates = study.templates or study.template_count
+    data = study.data.get(study.task)
+    return load_task(study.task, "test", countries, limit or None, data, templates)
+
+
+def passage_countries(study: Study) -> tuple[str, ...]:
+    """The countries of CountryRC and of the specific sets: the focus countries of the study."""
+    if study.countries is None:
+        return FOCUS_COUNTRIES
+    countries = tuple(map(country_name, study.countries))
+    return tuple(c for c in FOCUS_COUNTRIES if c in countries) or countries

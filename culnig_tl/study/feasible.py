@@ -1,0 +1,76 @@
+"""What a study cannot do, told before its first pass: else it would fail after hours of them."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from culnig_tl.errors import CulnigError
+from culnig_tl.neurons.layout import ATTENTION_SITES, SITES, NeuronLayout
+from culnig_tl.neurons.selection import check_selectable, share_count
+from culnig_tl.neurons.sets import NeuronSet
+from culnig_tl.study.arguments import Study
+from culnig_tl.study.data import SCORED
+from culnig_tl.study.maskings import GENERAL, Masking
+from culnig_tl.tasks.instances import Instance
+
+
+def check_data(study: Study, made: Sequence[Masking], data: Mapping[str, list[Instance]]) -> None:
+    """Refuse data of which the tables of the study cannot be made.
+
+    Raises:
+        CulnigError: a part without instances, an id twice among the tests; for culture-specific
+            sets also fewer than two countries to find neurons of, or a country without
+            instances where its neurons are found or tested.
+    """
+    for name, instances in data.items():
+        if not instances:
+            raise CulnigError(f"no instance for {name!r}: raise its limit, or ask other countries")
+    tests = {name: part for name, part in data.items() if name not in SCORED}
+    ids = [(i.task, i.id) for part in tests.values() for i in part]
+    if len(set(ids)) < len(ids):
+        seen: set[Any] = set()
+        task, twice = next(key for key in ids if key in seen or seen.add(key))
+        raise CulnigError(f"the test of {task!r} has instance {twice!r} twice: give each one once")
+    specific = [masking.name for masking in made if masking.kind == "specific"]
+    if specific:
+        _check_countries(study, specific, data)
+
+
+def check_selection(study: Study, layout: NeuronLayout) -> None:
+    """Refuse shares that leave no culture-general neuron, whatever the scores are.
+
+    Raises:
+        EmptySelection: they do.
+    """
+    sizes = (len(layout.ids_of(SITES[:1])), len(layout.ids_of(ATTENTION_SITES)))
+    shares = (study.top_mlp, study.top_attention)
+    kept = sum(share_count(size, share) for size, share in zip(sizes, shares, strict=True))
+    if not kept:
+        check_selectable(NeuronSet(layout, np.empty(0, dtype=np.int64), GENERAL))
+
+
+def _check_countries(
+    study: Study, specific: Sequence[str], data: Mapping[str, list[Instance]]
+) -> None:
+    of = {name: {i.country for i in part if i.country} for name, part in data.items()}
+    if len(of["neuron"]) < 2:
+        raise CulnigError(
+            f"culture-specific sets (specific) need instances of two or more countries, and these "
+            f"are of {', '.join(sorted(of['neuron'])) or 'none'}: give more countries, or raise "
+            "limit"
+        )
+    test = f"{study.task} test"
+    needed = {"neuron": "limit", test: "focus_limit" if study.focus_limit else "test_limit"}
+    if study.control:
+        needed["control"] = "limit"
+    if study.countryrc:
+        needed["countryrc"] = "rc_limit"
+    for name, limit in needed.items():
+        absent = [country for country in specific if country not in of[name]]
+        if absent:
+            raise CulnigError(
+                f"no instance of {name!r} is about {absent[0]!r}, of which a culture-specific set "
+                f"(specific) is asked: raise {limit}, now {getattr(study, limit)}, or ask without "
+                f"that country; there are {', '.join(sorted(of[name]))}"
+            )

@@ -1,0 +1,355 @@
+"""Which modules to train: those with a run's neurons against those without (figure 5)."""
+
+# pandas types most results as unions of everything it can return.
+# pyright: reportArgumentType=false, reportAttributeAccessIssue=false, reportCallIssue=false
+# pyright: reportGeneralTypeIssues=false, reportOperatorIssue=false, reportReturnType=false
+# pyright: reportIndexIssue=false
+
+import logging
+import shutil
+from collections.abc import Sequence
+from itertools import product
+from pathlib import Path
+
+import pandas as pd
+
+from culnig_tl.checks import SEED_MOST, check_choice, check_count, check_share
+from culnig_tl.errors import CulnigError
+from culnig_tl.files import clear_half_written
+from culnig_tl.frames import numbers, read_frame, write_frame
+from culnig_tl.models.configs import skeleton
+from culnig_tl.models.prompts import model_prompts
+from culnig_tl.paths import check_inputs_outside
+from culnig_tl.provenance import note_arguments
+from culnig_tl.schemas import read_object
+from culnig_tl.study.arguments import Study
+from culnig_tl.study.folder import finished_study, set_hashes
+from culnig_tl.study.paper_models import PAPER_MODELS
+from culnig_tl.study.running import (
+    evaluate_once,
+    load_study_hf_model,
+    load_study_model,
+    run_sets,
+    write_run_report,
+)
+from culnig_tl.tasks import TASKS, load_task
+from culnig_tl.tasks.instances import Instance, content_hash
+from culnig_tl.training.curves import TRAINING
+from culnig_tl.training.finetuning import (
+    check_finetuning,
+    check_learning_rate,
+    check_settings,
+    divide,
+    finetune,
+)
+from culnig_tl.training.modules import CHOICES, ModuleSet, select_modules
+
+CULTURAL = ("everyday", "blend", "culturalbench", "normad", "worldvaluesbench")
+
+
+ALL = "all"
+
+
+_RUN = ["which", "learning_rate", "seed"]
+
+
+_log = logging.getLogger(__name__)
+
+
+def finetune_run(
+    out: str | Path,
+    task: str,
+    data: str | Path | None = None,
+    which: Sequence[str] = CHOICES,
+    learning_rates: Sequence[float] = (3e-5,),
+    seeds: Sequence[int] = (0,),
+    share: float = 0.10,
+    steps: int = 600,
+    batch: int = 16,
+    evaluate_every: int = 200,
+    train_limit: int = 10000,
+    test_limit: int = 200,
+    culture_limit: int = 200,
+    lora: int = 0,
+    accumulation: int = 1,
+    gradient_checkpointing: bool = False,
+    report_to: str = "none",
+    keep_models: bool = True,
+    *,
+    trust_remote_code: bool = False,
+) -> pd.DataFrame:
+    """Train modules of a finished run's model on `task`, chosen by the run's culture-general
+    neurons, and watch the task and the run's cultural tests.
+
+    Every combination of `which`, `learning_rates` and `seeds` is one fine-tuning, in
+    `out/finetune/TASK/WHICH-RATE-SEED` (`finetune`); what is there is not done again, and more
+    may be added later. Over all of them `out/finetune/TASK/curves.csv` and table.csv are written,
+    and the run's report anew, with a section on them.
+
+    Args:
+        out: the folder of `run_study`.
+        task: any that `load_task` knows. Its split `train` where it has one and comes from the
+            Hub; otherwise its test instances are divided, `test_limit` items to test on.
+        data: its local file or folder; None takes that of the run, or the Hub.
+        which: of `select_modules`, and `all` for all parameters.
+        seeds: of the order of the data, and of the choice of modules.
+        share: as `select_modules`.
+        train_limit, test_limit, culture_limit: instances at most; 0 takes all.
+        steps, batch, evaluate_every, lora, accumulation, gradient_checkpointing, report_to: as
+            `finetune`.
+        keep_models: False deletes each trained model when it has been evaluated.
+        trust_remote_code: as `load_model`; a run's own file gives no trust.
+
+    Returns:
+        table.csv: `finetune_table`.
+
+    Raises:
+        CulnigError: not a finished run, unknown choices, the folder holds a comparison with
+            other arguments or data, or as `finetune`, before anything is evaluated.
+    """
+    out = Path(out)
+    _check_lists(which, learning_rates, seeds)
+    check_share("share", share)
+    for what, value in (("train_limit", train_limit), ("culture_limit", culture_limit)):
+        check_count(what, value)
+    check_settings(steps, batch, evaluate_every, lora, accumulation, report_to)
+    check_choice("task", task, TASKS)
+    if data is not None:
+        check_inputs_outside(out, {"data": data})
+    _, study = finished_study(out, trust_remote_code=trust_remote_code)
+    folder = out / "finetune" / task
+    (neurons,) = run_sets(out, "general")
+    train, tests = finetune_data(study, task, data, train_limit, test_limit, culture_limit)
+    arguments = {
+        "share": share,
+        "steps": steps,
+        "batch": batch,
+        "evaluate_every": evaluate_every,
+        "lora": lora,
+        "train": len(train),
+        "tests": len(tests),
+        "train_hash": content_hash(train),
+        "tests_hash": content_hash(tests),
+        "sets": set_hashes([neurons]),
+    }
+    check_finetuning(train, tests, steps, batch, accumulation, evaluate_every, lora)
+    trust = {"trust_remote_code": trust_remote_code}
+    chosen = {
+        (choice, seed): select_modules(neurons, study.model, share, choice, seed, **trust)
+        for choice, seed in product(which, seeds)
+        if choice != ALL
+    }
+    note_arguments(folder / "comparison.json", arguments)
+    clear_half_written(folder, deep=True)
+    start, model = folder / "start.csv", None
+    if not start.exists():
+        model = load_study_model(study)
+        model_prompts(model, [*train, *tests], study.answer_format)
+    before = evaluate_once(model, study, tests, None, start)
+    del model
+    combinations = list(product(which, learning_rates, seeds))
+    for number, (choice, rate, seed) in enumerate(combinations, start=1):
+        place = folder / f"{choice}-{rate:g}-{seed}"
+        if (place / "scores.csv").exists():
+            continue
+        _log.info("fine-tuning %s (%d of %d)", place.name, number, len(combinations))
+        modules = chosen.get((choice, seed))
+        if modules is not None:
+            modules.save(place / "modules.json")
+        hf_model, tokenizer = load_study_hf_model(study)
+        finetune(
+            hf_model,
+            tokenizer,
+            train,
+            tests,
+            place,
+            modules,
+            rate,
+            seed,
+            steps,
+            batch,
+            evaluate_every,
+            study.answer_format,
+            lora,
+            accumulation,
+            gradient_checkpointing,
+            report_to,
+            study.model,
+            study.model_class,
+            study.device,
+            before,
+        )
+        if not keep_models:
+            shutil.rmtree(place / "model")
+    curves = read_curves(folder)
+    table = finetune_table(curves)
+    write_frame(curves, folder / "curves.csv")
+    write_frame(table, folder / "table.csv", index=True)
+    write_run_report(out)
+    return table
+
+
+def _check_lists(
+    which: Sequence[str], learning_rates: Sequence[float], seeds: Sequence[int]
+) -> None:
+    """Refuse lists that are empty, and what may not be in them."""
+    for what, values, example in (
+        ("which", which, "top,bottom"),
+        ("learning_rates", learning_rates, "1e-5,3e-5"),
+        ("seeds", seeds, "0,1"),
+    ):
+        if not len(values):
+            raise CulnigError(f"no {what}: give some, as {example}")
+    for choice in which:
+        check_choice("choice", choice, (*CHOICES, ALL))
+    for rate in learning_rates:
+        check_learning_rate(rate)
+    for seed in seeds:
+        check_count("seed", seed, most=SEED_MOST)
+
+
+def finetune_data(
+    study: Study,
+    task: str,
+    data: str | Path | None = None,
+    train_limit: int = 10000,
+    test_limit: int = 200,
+    culture_limit: int = 200,
+) -> tuple[list[Instance], list[Instance]]:
+    """What to train on, and what to test on: the task itself first, then the cultural tests."""
+    data = data or study.data.get(task)
+    if task in TASKS and "train" in TASKS[task].splits and data is None:
+        train = load_task(task, "train", limit=train_limit or None, templates=1)
+        own = load_task(task, "test", limit=test_limit or None, templates=1)
+    else:
+        train, own = divide(load_task(task, "test", data=data, templates=1), test_limit)
+        train = train[: train_limit or None]
+    cultural = [study.task, *(t for t in study.tests if t in CULTURAL and t != study.task)]
+    for name in cultural:
+        if name != task:
+            own += load_task(
+                name,
+                "test",
+                study.countries,
+                culture_limit or None,
+                study.data.get(name),
+                study.templates if name == study.task and study.templates else 1,
+            )
+    return train, own
+
+
+def run_modules(
+    out: str | Path, share: float, which: str, seed: int, *, trust_remote_code: bool = False
+) -> ModuleSet:
+    """`select_modules` of a finished run's model and its culture-general neurons.
+
+    Raises:
+        CulnigError: not a finished run, or as `select_modules`.
+    """
+    out = Path(out)
+    _, study = finished_study(out, numbers=False)
+    (neurons,) = run_sets(out, "general")
+    model = study.model
+    return select_modules(neurons, model, share, which, seed, trust_remote_code=trust_remote_code)
+
+
+def training_memory(share: float) -> pd.DataFrame:
+    """What training takes of the paper's six models, in GiB, without activations.
+
+    All weights in bfloat16, and once more in the copy that is evaluated; each trained one in
+    float32 instead, with its gradient and AdamW's two moments.
+
+    Returns:
+        One row a model: parameters; GiB with `share` of them trained, and with all.
+    """
+    rows = {}
+    for name, config in PAPER_MODELS.items():
+        count = sum(weight.numel() for weight in skeleton(config).parameters())
+        memory = {
+            what: (2 * (2 - x) + 16 * x) * count / 2**30
+            for what, x in (("share", share), ("all", 1.0))
+        }
+        rows[name] = {"parameters": count, **memory}
+    return pd.DataFrame(rows).T
+
+
+def read_curves(folder: Path) -> pd.DataFrame:
+    """The scores of all fine-tunings in `folder`: which, learning_rate, seed, step, task,
+    `finetune`'s columns, neurons in the trained modules, and trained, the task that was.
+
+    Raises:
+        CulnigError: there is none.
+    """
+    parts = []
+    for file in sorted(folder.glob("*/scores.csv")):
+        about = read_object(file.with_name("finetune.json"), {"learning_rate": float, "seed": int})
+        saved = file.with_name("modules.json")
+        modules = ModuleSet.load(saved) if saved.exists() else None
+        frame = read_frame(file, TRAINING)
+        frame.insert(0, "which", ALL if modules is None else modules.name)
+        frame.insert(1, "learning_rate", about["learning_rate"])
+        frame.insert(2, "seed", about["seed"])
+        frame["neurons"] = 0 if modules is None else sum(m.neurons for m in modules.modules)
+        frame["trained"] = folder.name
+        parts.append(frame)
+    if not parts:
+        raise CulnigError(f"{folder} holds no finished fine-tuning: run culnig finetune first")
+    return pd.concat(parts, ignore_index=True)
+
+
+def finetune_table(curves: pd.DataFrame) -> pd.DataFrame:
+    """What training does to the task and to culture, means over the seeds, at the kept step.
+
+    Returns:
+        One row a choice and learning rate: seeds, neurons; `task` and `culture` before
+        (`_start`) and after in percent, culture as the mean over the cultural tests, with the
+        standard deviation over seeds (`_sd`); culture_nats: how far the mean of ln P(y|x) rose.
+
+    Raises:
+        CulnigError: a value that is no number; fine-tunings that were tested on other items, or
+            that have not one step 0 and one kept step each.
+    """
+    for column in ("accuracy", "nats"):
+        numbers(curves, column, "the curves", ["task", "step"])
+    counts = curves.groupby("task")["items"].nunique()
+    if (counts > 1).any():
+        raise CulnigError(
+            f"the fine-tunings were tested on different items of {counts.idxmax()!r}: compare "
+            "those of one comparison"
+        )
+    wide = _wide(curves)
+    first = wide[wide["step"] == 0].set_index(_RUN)
+    kept = wide[wide["kept"]].set_index(_RUN)
+    for what, rows in (("step 0", first), ("kept step", kept)):
+        if rows.index.has_duplicates or set(rows.index) != {*map(tuple, wide[_RUN].to_numpy())}:
+            raise CulnigError(
+                f"a fine-tuning of {curves['trained'].iloc[0]!r} has no {what}, or two: delete its "
+                "folder and train again"
+            )
+    rows = pd.DataFrame(
+        {
+            "neurons": kept["neurons"],
+            "step": kept["step"],
+            "task_start": first["task"],
+            "task": kept["task"],
+            "culture_start": first["culture"],
+            "culture": kept["culture"],
+            "culture_nats": kept["culture_nats"] - first["culture_nats"],
+        }
+    )
+    grouped = rows.groupby(["which", "learning_rate"])
+    table = grouped.mean()
+    table.insert(0, "seeds", grouped.size())
+    for name in ("task", "culture"):
+        table[f"{name}_sd"] = grouped[name].std(ddof=0)
+    return table
+
+
+def _wide(curves: pd.DataFrame) -> pd.DataFrame:
+    """One row a step of a fine-tuning: its task's accuracy beside that of the cultural tests."""
+    own = curves["task"] == curves["trained"]
+    keys = [*_RUN, "step", "kept", "neurons"]
+    task = curves[own].groupby(keys)["accuracy"].mean().rename("task")
+    culture = curves[~own].groupby(keys)[["accuracy", "nats"]].mean()
+    culture.columns = ["culture", "culture_nats"]
+    return pd.concat([task, culture], axis=1).reset_index()

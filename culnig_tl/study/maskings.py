@@ -1,0 +1,144 @@
+"""What a study masks: its sets of neurons, and what is asked with each."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from culnig_tl.neurons.scores import VARIANTS, Scores
+from culnig_tl.neurons.selection import (
+    select_general,
+    select_random,
+    select_specific,
+)
+from culnig_tl.neurons.sets import NeuronSet
+from culnig_tl.study.arguments import Study
+from culnig_tl.study.data import SCORED, passage_countries
+from culnig_tl.tasks.instances import Instance
+
+GENERAL = "culture-general"
+
+
+SWEEP_TOP = (0.0025, 0.005, 0.01, 0.02)
+
+
+SWEEP_REMOVE = (0.0, 0.01, 0.03)
+
+
+SWEEP_ITEMS = 400
+
+
+@dataclass(frozen=True)
+class Masking:
+    """One evaluation of a study: a set of neurons by name, and how it comes from the scores.
+
+    Attributes:
+        name: the set's name; `original` for nothing masked.
+        kind: `original`, `general`, `random`, `matched`, `specific`, `ablation` or `sweep`.
+        select: from the scores of `SCORED` and the culture-general set; None masks nothing.
+        about: what distinguishes it within its kind (a sweep's shares).
+    """
+
+    name: str
+    kind: str
+    select: Callable[[Mapping[str, Scores], NeuronSet | None], NeuronSet] | None
+    about: Mapping[str, float] = field(default_factory=dict)
+
+
+def maskings(study: Study) -> list[Masking]:
+    """All evaluations of the study, in the order in which they are made."""
+    chosen: dict[str, Any] = {
+        "variant": study.variant,
+        "top_mlp": study.top_mlp,
+        "top_attention": study.top_attention,
+        "remove": study.remove,
+        "control": study.control,
+        "countryrc": study.countryrc,
+    }
+
+    def general(name: str, kind: str, about: Mapping[str, float], **changes: Any) -> Masking:
+        now = chosen | changes
+
+        def select(scores: Mapping[str, Scores], _: NeuronSet | None) -> NeuronSet:
+            return select_general(
+                scores["neuron"],
+                scores["control"] if now["control"] else None,
+                scores["countryrc"] if now["countryrc"] else None,
+                now["variant"],
+                now["top_mlp"],
+                now["top_attention"],
+                now["remove"],
+                name,
+                study.target,
+            )
+
+        return Masking(name, kind, select, about)
+
+    def random(seed: int, matched: bool) -> Masking:
+        def select(_: Mapping[str, Scores], like: NeuronSet | None) -> NeuronSet:
+            assert like is not None
+            return select_random(like, seed, matched)
+
+        kind = "matched" if matched else "random"
+        return Masking(f"random-{'matched-' if matched else ''}{seed}", kind, select)
+
+    def specific(country: str) -> Masking:
+        def select(scores: Mapping[str, Scores], _: NeuronSet | None) -> NeuronSet:
+            return select_specific(
+                scores["neuron"],
+                scores["control"] if study.control else None,
+                scores["countryrc"] if study.countryrc else None,
+                country,
+                study.variant,
+                study.top,
+                study.remove,
+                study.least_z,
+                target=study.target,
+            )
+
+        return Masking(country, "specific", select)
+
+    made = [Masking("original", "original", None), general(GENERAL, "general", {})]
+    made += [random(seed, False) for seed in range(study.seeds)]
+    if study.specific:
+        made += [specific(country) for country in passage_countries(study)]
+    if study.ablations:
+        made += [
+            general(f"score {variant}", "ablation", {}, variant=variant)
+            for variant in VARIANTS
+            if variant != study.variant
+        ]
+        made += [
+            general("without control", "ablation", {}, control=False),
+            general("without CountryRC", "ablation", {}, countryrc=False),
+            general("MLP only", "ablation", {}, top_attention=0.0),
+            general("attention only", "ablation", {}, top_mlp=0.0),
+        ]
+    made += [random(seed, True) for seed in range(study.matched_seeds)]
+    if study.sweep:
+        ratio = study.top_attention / study.top_mlp if study.top_mlp else 1.0
+        made += [
+            general(
+                f"sweep t={top} r={remove}",
+                "sweep",
+                {"t": top, "r": remove},
+                top_mlp=top,
+                top_attention=min(1.0, top * ratio),
+                remove=remove,
+            )
+            for top in SWEEP_TOP
+            for remove in SWEEP_REMOVE
+        ]
+    return made
+
+
+def asked(masking: Masking, data: Mapping[str, list[Instance]]) -> list[Instance]:
+    """What is asked with a set masked: all tests; a country's set, only what has countries; a
+    sweep's set, a part of the task itself."""
+    tests = [i for name, part in data.items() if name not in SCORED for i in part]
+    if masking.kind == "specific":
+        return [instance for instance in tests if instance.country is not None]
+    if masking.kind == "sweep":
+        # Every so many, as instances come in the order of their file.
+        own = next(part for name, part in data.items() if name not in SCORED)
+        return own[:: max(1, -(-len(own) // SWEEP_ITEMS))]
+    return tests

@@ -1,0 +1,298 @@
+"""The plan of a study: instances, tokens, FLOPs, time and memory, before anything is run."""
+
+import logging
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerFast
+
+from culnig_tl.measure.attribution import score_batch
+from culnig_tl.measure.evaluation import answer_log_probabilities
+from culnig_tl.models.batches import MOST_TOKENS, fitting_budget, plan_batches, token_bytes
+from culnig_tl.models.configs import count_neurons, first_layers, read_config, skeleton
+from culnig_tl.models.devices import check_device, default_device
+from culnig_tl.models.embedded import EMBEDDED_NAME, embedded_folder
+from culnig_tl.models.forward import frozen
+from culnig_tl.models.prompts import Prompt, make_prompts
+from culnig_tl.models.wrapping import wrap_model
+from culnig_tl.neurons.scores import TARGETS, VARIANTS
+from culnig_tl.study.arguments import Study
+from culnig_tl.study.data import SCORED, study_data
+from culnig_tl.study.maskings import asked, maskings
+from culnig_tl.study.paper_models import PAPER_MODELS
+from culnig_tl.tasks.instances import Instance
+
+# What attribution is taken to reach of an H100's 989 TFLOP/s in bfloat16: 40%, not measured.
+H100_FLOPS = 0.4 * 989e12
+
+
+CHARACTERS_A_TOKEN = 4
+
+
+# Parameters of the part of a model that is measured, and how long, in seconds, at least.
+MEASURED_PARAMETERS = 3e8
+
+
+MEASURED_SECONDS = 5.0
+
+
+_clock = time.perf_counter
+
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Step:
+    """One pass over instances: `tokens` go through the blocks, `rows` through the unembedding."""
+
+    name: str
+    instances: int
+    tokens: int
+    rows: int
+    backward: bool
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What the study costs with one model: parameters, bytes of memory a device, FLOPs, seconds."""
+
+    model: str
+    parameters: int
+    memory: float
+    flops: int
+    seconds_here: float
+    seconds_h100: float
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Steps of the study, its cost for its own model and the paper's six, and what was assumed.
+
+    Attributes:
+        speeds: FLOP/s of this machine, of passes with a backward pass (True) and without.
+    """
+
+    steps: tuple[Step, ...]
+    costs: tuple[Cost, ...]
+    speeds: dict[bool, float]
+    note: str
+
+    def by_name(self) -> dict[str, list[Step]]:
+        """Steps of the same name together, such as all random sets."""
+        groups: dict[str, list[Step]] = {}
+        for step in self.steps:
+            groups.setdefault(step.name, []).append(step)
+        return groups
+
+
+def plan_study(study: Study) -> Plan:
+    """What `run_study` would do, estimated; loads the data, and of the model its tokenizer.
+
+    A forward pass costs 2 FLOP a parameter and token, attribution twice that (weights are frozen,
+    so the backward pass computes gradients of activations only); the unembedding is counted for
+    the rows that are needed. The speed of this machine is measured on some of the prompts with a
+    model of the same configuration, random weights, and as many layers as are quickly made.
+
+    Raises:
+        CulnigError: as `study_data`, or as `wrap_model`.
+    """
+    check_device(study.device)
+    data = study_data(study)
+    trust = study.trust_remote_code
+    config = PAPER_MODELS.get(study.model) or read_config(study.model, trust)
+    tokenizer = _tokenizer(study.model, trust)
+    prompts = {name: _prompts(tokenizer, data[name], study) for name in SCORED}
+    steps = [make_step(f"score {name}", prompts[name], True) for name in SCORED]
+    same: dict[str, Step] = {}
+    for masking in maskings(study):
+        key = masking.kind if masking.kind in ("specific", "sweep") else "all"
+        if key not in same:
+            prompts[key] = _prompts(tokenizer, asked(masking, data), study)
+            same[key] = make_step("", prompts[key], False)
+        steps.append(replace(same[key], name=f"evaluate {masking.kind}"))
+    countries = len({instance.country for instance in data["neuron"]})
+    longest = max(len(prompt.sequence) for part in prompts.values() for prompt in part)
+    measured = _measured_part(config, trust)
+    speeds = _speeds(measured, study, prompts["neuron"], prompts["all"])
+    models = {study.model: config} | PAPER_MODELS
+    costs = [
+        _cost(name, config, study, steps, countries, longest, speeds)
+        for name, config in models.items()
+    ]
+    how = "about 4 characters a token" if tokenizer is None else f"tokenizer of {study.model}"
+    layers, device = measured.num_hidden_layers, study.device or default_device()
+    note = (
+        f"Tokens: {how}, the same for every model. Here ({device}): {speeds[True] / 1e9:,.0f} "
+        f"GFLOP/s scoring and {speeds[False] / 1e9:,.0f} answering, measured just now in "
+        f"{study.dtype} on {layers} of {config.num_hidden_layers} layers of {study.model} with "
+        "random weights. One H100: 40% of its 989 TFLOP/s, an assumption. Memory: weights in the "
+        f"run's dtype, score sums, activations of {_tokens(study):,} tokens"
+        + (f", on each of {study.devices} devices" if study.devices > 1 else "")
+        + "; Python comes on top. Hooking a model takes no second copy of its weights, but for the "
+        "scaled embedding of a HookedTransformer of Gemma and the joint matrices of Phi-3, which a "
+        "bridge splits."
+    )
+    return Plan(tuple(steps), tuple(costs), speeds, note)
+
+
+def _tokenizer(model: str, trust: bool) -> Any:
+    try:
+        source = embedded_folder() if model == EMBEDDED_NAME else model
+        return AutoTokenizer.from_pretrained(source, trust_remote_code=trust)
+    except Exception:  # not at hand, or one of a dozen faults in it: the plan estimates
+        return None
+
+
+def _prompts(tokenizer: Any, instances: Sequence[Instance], study: Study) -> list[Prompt]:
+    if tokenizer is not None:
+        return make_prompts(tokenizer, instances, study.answer_format)
+
+    def tokens(text: str) -> tuple[int, ...]:
+        return (1,) * max(1, len(text) // CHARACTERS_A_TOKEN)
+
+    if study.answer_format == "cloze":
+        return [Prompt(i, tokens(i.cloze), tuple(map(tokens, i.options))) for i in instances]
+    return [
+        Prompt(i, tokens(i.system + i.user + i.prefill), ((1,),) * len(i.options))
+        for i in instances
+    ]
+
+
+def make_step(name: str, prompts: Sequence[Prompt], backward: bool) -> Step:
+    """A pass over the prompts: scoring with `backward`, else answering."""
+    if backward:
+        tokens = sum(len(prompt.sequence) for prompt in prompts)
+        rows = sum(len(prompt.label) for prompt in prompts)
+    else:  # the options share their prompt
+        further = [sum(len(option) - 1 for option in prompt.options) for prompt in prompts]
+        tokens = sum(len(p.tokens) + more for p, more in zip(prompts, further, strict=True))
+        rows = len(prompts) + sum(further)
+    return Step(name, len(prompts), tokens, rows, backward)
+
+
+def _tokens(study: Study) -> int:
+    return study.token_budget or MOST_TOKENS["cpu"]
+
+
+def model_sizes(config: Any, trust_remote_code: bool = False) -> tuple[int, int, int]:
+    """Parameters: all, those outside the blocks, and those of the unembedding."""
+    model = skeleton(config, trust_remote_code)
+    parameters = sum(weight.numel() for weight in model.parameters())
+    unembedding = config.vocab_size * config.hidden_size
+    return parameters, unembedding * (1 if config.tie_word_embeddings else 2), unembedding
+
+
+def step_flops(sizes: tuple[int, int, int], step: Step) -> int:
+    """FLOPs of a step (`plan_study`) with a model of these `model_sizes`."""
+    parameters, outside, unembedding = sizes
+    passes = 2 if step.backward else 1
+    return 2 * passes * (step.tokens * (parameters - outside) + step.rows * unembedding)
+
+
+def _cost(
+    name: str,
+    config: Any,
+    study: Study,
+    steps: Sequence[Step],
+    countries: int,
+    longest: int,
+    speeds: dict[bool, float],
+) -> Cost:
+    trust = study.trust_remote_code
+    sizes = model_sizes(config, trust)
+    flops = [step_flops(sizes, step) for step in steps]
+    here = sum(f / speeds[step.backward] for f, step in zip(flops, steps, strict=True))
+    width = getattr(torch, study.dtype).itemsize
+    neurons = count_neurons(config, name, trust_remote_code=trust).total
+    sums = len(TARGETS) * len(VARIANTS) * countries * neurons * 8
+    each = token_bytes(
+        config.num_hidden_layers,
+        config.hidden_size,
+        config.intermediate_size,
+        config.num_attention_heads,
+        config.vocab_size,
+        width,
+        longest,
+    )
+    memory = width * sizes[0] + sums + _tokens(study) * each
+    return Cost(name, sizes[0], memory / study.devices, sum(flops), here, sum(flops) / H100_FLOPS)
+
+
+def _measured_part(config: Any, trust: bool) -> Any:
+    """The configuration with fewer layers and words, where it has too many parameters."""
+    parameters, outside, _ = model_sizes(config, trust)
+    layer = (parameters - outside) / config.num_hidden_layers
+    words = min(config.vocab_size, max(1024, int(MEASURED_PARAMETERS / 2 / config.hidden_size)))
+    if parameters <= MEASURED_PARAMETERS:
+        words = config.vocab_size
+    left = MEASURED_PARAMETERS - words * (outside / config.vocab_size)
+    layers = min(config.num_hidden_layers, max(1, int(left / layer)))
+    part = first_layers(config, layers)
+    part.vocab_size = words
+    part.pad_token_id = part.bos_token_id = part.eos_token_id = 0
+    return part
+
+
+def _speeds(
+    config: Any, study: Study, scored: Sequence[Prompt], answered: Sequence[Prompt]
+) -> dict[bool, float]:
+    """FLOP/s of scoring (True) and of answering (False) with random weights."""
+    hf_model = AutoModelForCausalLM.from_config(
+        config,
+        dtype=getattr(torch, study.dtype),
+        attn_implementation="eager",
+        trust_remote_code=study.trust_remote_code,
+    )
+    words = Tokenizer(WordLevel({"x": 0}, unk_token="x"))
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=words, unk_token="x", pad_token="x")
+    name = f"{study.model} with random weights"
+    model = wrap_model(hf_model, tokenizer, name, "TransformerBridge", study.device)
+    sizes, speeds = model_sizes(config, study.trust_remote_code), {}
+    _log.info("measuring the speed of this machine: up to a minute")
+
+    def fitting(prompt: Prompt) -> Prompt:
+        def short(tokens: tuple[int, ...]) -> tuple[int, ...]:
+            return tuple(token % config.vocab_size for token in tokens)
+
+        return replace(
+            prompt, tokens=short(prompt.tokens), options=tuple(map(short, prompt.options))
+        )
+
+    def score(batch: list[Prompt]) -> None:
+        score_batch(model, batch, TARGETS, False)
+
+    def answer(batch: list[Prompt]) -> None:
+        with torch.no_grad():
+            answer_log_probabilities(model, batch)
+
+    with frozen(model):
+        for backward, work, prompts in ((True, score, scored), (False, answer, answered)):
+            longest = max(len(prompt.sequence) for prompt in prompts)
+            budget = study.token_budget or fitting_budget(model, longest, backward)
+            sample, seconds = _timed(work, list(map(fitting, prompts)), budget)
+            speeds[backward] = step_flops(sizes, make_step("", sample, backward)) / seconds
+    return speeds
+
+
+def _timed(
+    work: Callable[[list[Prompt]], None], prompts: Sequence[Prompt], budget: int
+) -> tuple[list[Prompt], float]:
+    """Run ever more of the prompts until it takes long enough; which they were, and how long."""
+    count = 1
+    while True:
+        sample = list(prompts[:: -(-len(prompts) // count)])
+        lengths = [len(prompt.sequence) for prompt in sample]
+        start = _clock()
+        for rows in plan_batches(range(len(sample)), lengths, budget):
+            work([sample[row] for row in rows])
+        seconds = _clock() - start
+        # The first is a warm-up.
+        if count > 1 and (seconds >= MEASURED_SECONDS or len(sample) == len(prompts)):
+            return sample, seconds
+        count *= 4

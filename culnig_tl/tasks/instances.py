@@ -1,0 +1,97 @@
+"""One multiple-choice item, and randomness that does not depend on order."""
+
+import hashlib
+import random
+from dataclasses import asdict, dataclass
+
+from culnig_tl.errors import CulnigError
+from culnig_tl.provenance import sha256_of
+
+
+def stable_random(*key: object) -> random.Random:
+    """A generator seeded by a hash of `key`: the same on every machine and in any order."""
+    digest = hashlib.sha256("\x1f".join(map(str, key)).encode("utf-8")).digest()
+    return random.Random(int.from_bytes(digest[:8], "big"))
+
+
+@dataclass(frozen=True)
+class Instance:
+    """One question with its options, rendered as text for both answer formats.
+
+    Attributes:
+        id: unique within its task, split and template.
+        task: the task's name, as `load_task` knows it.
+        split: `neuron`, `control` or `test`.
+        country: one of `COUNTRIES` or another that a benchmark asks about, or None for a task
+            without countries.
+        template: index of the prompt template.
+        options: the options' texts, all different.
+        answer: index of the right option.
+        cloze: the text before a cloze answer, up to and with `Answer:`.
+        user: the user's turn for the letter format.
+        labels: the options' labels in `user`, such as A, B, C, D.
+        system: the system turn for the letter format, or the empty string.
+        prefill: text that begins the model's turn in the letter format, or the empty string.
+        credits: what each option scores, from 0 to 1; None: 1 for the answer, 0 for the others.
+
+    Raises:
+        CulnigError: fewer than two options, duplicate options, the answer is not among them, or
+            labels or credits that do not go with the options.
+    """
+
+    id: str
+    task: str
+    split: str
+    country: str | None
+    template: int
+    options: tuple[str, ...]
+    answer: int
+    cloze: str
+    user: str
+    labels: tuple[str, ...] = ("A", "B", "C", "D")
+    system: str = ""
+    prefill: str = ""
+    credits: tuple[float, ...] | None = None
+
+    def __post_init__(self) -> None:
+        folded = [option.strip().lower() for option in self.options]
+        if len(self.options) < 2:
+            raise CulnigError(f"instance {self.id}: {len(self.options)} option; give at least two")
+        if len(set(folded)) < len(folded):
+            raise CulnigError(
+                f"instance {self.id}: duplicate options {list(self.options)}; make them different"
+            )
+        if not 0 <= self.answer < len(self.options):
+            raise CulnigError(
+                f"instance {self.id}: answer {self.answer} is not among its {len(self.options)} "
+                "options; correct the row"
+            )
+        if len(self.labels) != len(self.options):
+            raise CulnigError(
+                f"instance {self.id}: {len(self.labels)} labels for {len(self.options)} options; "
+                "give one label an option"
+            )
+        if self.credits is not None and (
+            len(self.credits) != len(self.options) or not all(0 <= c <= 1 for c in self.credits)
+        ):
+            raise CulnigError(
+                f"instance {self.id}: credits {self.credits} for {len(self.options)} options; "
+                "give one from 0 to 1 an option"
+            )
+
+    @property
+    def answer_text(self) -> str:
+        """The right option's own text."""
+        return self.options[self.answer]
+
+
+def content_hash(instances: list[Instance]) -> str:
+    """SHA-256 of everything the instances say, in their order.
+
+    Credits of None are left out, so that what was saved before there were credits keeps its hash.
+    """
+    contents = [asdict(instance) for instance in instances]
+    for content in contents:
+        if content["credits"] is None:
+            del content["credits"]
+    return sha256_of(contents)
