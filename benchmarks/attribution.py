@@ -93,7 +93,7 @@ def make_batches(
     """The batches that `attribute` makes of these prompts."""
     sequences = [prompt.sequence for prompt in prompts]
     return [
-        ([prompts[row] for row in rows], pad_batch(sequences, rows, tokenizer, device))
+        ([prompts[row] for row in rows], pad_batch(sequences, rows, tokenizer, device=device))
         for rows in plan_batches(range(len(prompts)), [*map(len, sequences)], budget)
     ]
 
@@ -156,7 +156,7 @@ def as_published(
     for start in range(0, len(prompts), PUBLISHED_BATCH):
         rows = range(start, min(start + PUBLISHED_BATCH, len(prompts)))
         batch, group = (
-            pad_batch(sequences, rows, tokenizer, device),
+            pad_batch(sequences, rows, tokenizer, device=device),
             prompts[rows.start : rows.stop],
         )
         model.zero_grad()
@@ -276,7 +276,7 @@ def prepare(
         bare = load_bare(options.device)
         if hooked is None:
             tokenizer = AutoTokenizer.from_pretrained(embedded_folder())
-    prompts = make_prompts(tokenizer, instances, "cloze")
+    prompts = make_prompts(tokenizer, instances, answer_format="cloze")
     groups = make_batches(tokenizer, prompts, options.token_budget, options.device)
     methods = {
         PUBLISHED: lambda: as_published(bare, tokenizer, prompts, options.device),
@@ -299,13 +299,19 @@ def random_weights(options: argparse.Namespace) -> None:
             config, dtype=torch.bfloat16, attn_implementation="eager"
         )
     tokenizer = AutoTokenizer.from_pretrained(embedded_folder())
-    model = wrap_model(bare, tokenizer, "random weights", "TransformerBridge", options.device)
+    model = wrap_model(
+        bare,
+        tokenizer,
+        name="random weights",
+        model_class="TransformerBridge",
+        device=options.device,
+    )
     instances = load_task("everyday", "neuron", limit=options.instances)
-    prompts = make_prompts(tokenizer, instances, "letter")
+    prompts = make_prompts(tokenizer, instances, answer_format="letter")
     step = make_step("score", prompts, True)
 
     def work() -> None:
-        attribute(model, instances, "letter", targets=["product"])
+        attribute(model, instances, answer_format="letter", targets=["product"])
 
     work()  # warm-up
     cuda = options.device.startswith("cuda")

@@ -34,12 +34,12 @@ METHODS = (NAIVE, OURS)
 def naive(model: Any, instances: Sequence[Instance], budget: int) -> tuple[list[str], list[float]]:
     """Each instance's predicted option, and P(y|x) of its answer."""
     tokenizer = tokenizer_of(model)
-    prompts = make_prompts(tokenizer, instances, "cloze")
+    prompts = make_prompts(tokenizer, instances, answer_format="cloze")
     pairs = [(prompt, option) for prompt in prompts for option in prompt.options]
     sequences = [prompt.tokens + option for prompt, option in pairs]
     sums, means = [0.0] * len(pairs), [0.0] * len(pairs)
     for rows in plan_batches(range(len(pairs)), [*map(len, sequences)], budget):
-        batch = pad_batch(sequences, rows, tokenizer, model.cfg.device)
+        batch = pad_batch(sequences, rows, tokenizer, device=model.cfg.device)
         log_probabilities = model(batch.tokens, attention_mask=batch.mask).log_softmax(dim=-1)
         for i, row in enumerate(rows):
             option = pairs[row][1]

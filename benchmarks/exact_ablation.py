@@ -38,7 +38,7 @@ NAIVE, OURS = "naive", "ours"
 @torch.no_grad()
 def naive(model: Any, instance: Instance, neurons: NeuronSet) -> np.ndarray:
     """P(y|x) with each neuron at 0, in the order of the ids."""
-    (prompt,) = make_prompts(tokenizer_of(model), [instance], "cloze")
+    (prompt,) = make_prompts(tokenizer_of(model), [instance], answer_format="cloze")
     tokens = torch.tensor([prompt.sequence], device=model.cfg.device)
     labels = torch.tensor(prompt.label, device=model.cfg.device)
     found = []
@@ -62,9 +62,11 @@ def every_gate(model: Any, instance: Instance, options: argparse.Namespace) -> N
     gates = NeuronSet(layout, layout.ids_of(["gate"]), "gate")
     checkpoint = RESULTS / f"every-gate-{options.model_class}.checkpoint"
     start = time.perf_counter()
-    effects = exact_effects(model, instance, gates, "all", "cloze", checkpoint=checkpoint)
+    effects = exact_effects(
+        model, instance, gates, positions="all", answer_format="cloze", checkpoint=checkpoint
+    )
     seconds = time.perf_counter() - start
-    (prompt,) = make_prompts(tokenizer_of(model), [instance], "cloze")
+    (prompt,) = make_prompts(tokenizer_of(model), [instance], answer_format="cloze")
     first_order = position_scores(model, prompt, gates).sum(axis=1)
     effects = effects.assign(instance=instance.id, first_order=first_order)
     overall = agreement(effects).iloc[0]
@@ -100,7 +102,7 @@ def best_known(model: Any, instances: list[Instance]) -> Instance:
     Most of the paper's answers are one token, and where P(y|x) is next to 0 there is nothing to
     ablate.
     """
-    prompts = make_prompts(tokenizer_of(model), instances, "cloze")
+    prompts = make_prompts(tokenizer_of(model), instances, answer_format="cloze")
     short = [prompt for prompt in prompts if len(prompt.label) == 1]
     return max(short, key=lambda prompt: float(log_probability(model, prompt))).instance
 
@@ -130,10 +132,12 @@ def main() -> None:
         found[NAIVE] = naive(model, instance, neurons)
 
     def run_ours() -> None:
-        found[OURS] = exact_effects(model, instance, neurons, "all", "cloze")
+        found[OURS] = exact_effects(
+            model, instance, neurons, positions="all", answer_format="cloze"
+        )
 
     few = NeuronSet(layout, neurons.ids[:: max(1, len(neurons) // 20)], "warm-up")
-    exact_effects(model, instance, few, "all", "cloze")
+    exact_effects(model, instance, few, positions="all", answer_format="cloze")
     naive(model, instance, few)
     methods: dict[str, Callable[[], Any]] = {NAIVE: run_naive, OURS: run_ours}
     options.instances = len(neurons)

@@ -54,9 +54,17 @@ METHODS = (CAPTUM, LAST, NNSIGHT, OURS)
 def empty_scores(model: Any, instances: Sequence[Instance]) -> Scores:
     """Where countries and neurons have their places; no sums."""
     countries = tuple(dict.fromkeys(instance.country or "" for instance in instances))
-    layout = count_neurons(model.config, MODEL)
+    layout = count_neurons(model.config, name=MODEL)
     zeros = torch.zeros(1, 1, len(countries), layout.total).numpy()
-    return Scores(layout, ("product",), ("max",), countries, (1,) * len(countries), zeros, {})
+    return Scores(
+        layout=layout,
+        targets=("product",),
+        variants=("max",),
+        countries=countries,
+        instances=(1,) * len(countries),
+        sums=zeros,
+        provenance={},
+    )
 
 
 def by_captum(model: Any, groups: Sequence[Group], like: Scores, last_only: bool) -> Tensor:
@@ -127,14 +135,16 @@ def prepare(
     """Load what the methods `names` need; returns them, the last model loaded, and the data."""
     instances = load_task("everyday", "neuron", limit=options.instances)
     tokenizer = AutoTokenizer.from_pretrained(embedded_folder())
-    prompts = make_prompts(tokenizer, instances, "cloze")
+    prompts = make_prompts(tokenizer, instances, answer_format="cloze")
     groups = make_batches(tokenizer, prompts, options.token_budget, options.device)
     methods: dict[str, Callable[[], Any]] = {}
     model = None
     if OURS in names:
         model = load_model(MODEL, model_class=options.model_class, device=options.device)
         hooked, budget = model, options.token_budget
-        methods[OURS] = lambda: attribute(hooked, instances, "cloze", token_budget=budget)
+        methods[OURS] = lambda: attribute(
+            hooked, instances, answer_format="cloze", token_budget=budget
+        )
     if set(names) - {OURS}:
         model = bare = load_bare(options.device)
         like = empty_scores(bare, instances)

@@ -57,10 +57,10 @@ console = Console()
 def child(options: argparse.Namespace) -> None:
     """One of the processes of `processes`: the first writes the seconds into `options.child`."""
     instances = load_task("everyday", "neuron", limit=SHARED)
-    model = load_model(MODEL, options.model_class, device=options.device)
+    model = load_model(MODEL, model_class=options.model_class, device=options.device)
     seconds = {}
     works: dict[str, Callable[[list[Instance]], Any]] = {
-        "attribution": lambda part: attribute(model, part, "cloze"),
+        "attribution": lambda part: attribute(model, part, answer_format="cloze"),
         "evaluation": lambda part: evaluate(model, part, answer_format="cloze"),
     }
     for name, work in works.items():
@@ -109,10 +109,12 @@ def processes(options: argparse.Namespace) -> dict[str, Any]:
 
 def instances(options: argparse.Namespace) -> dict[str, Any]:
     """Seconds against the number of instances."""
-    model = load_model(MODEL, options.model_class, device=options.device)
+    model = load_model(MODEL, model_class=options.model_class, device=options.device)
     everything = load_task("everyday", "neuron", limit=max(COUNTS))
     works = {
-        count: lambda part=everything[:: COUNTS[-1] // count]: attribute(model, part, "cloze")
+        count: lambda part=everything[:: COUNTS[-1] // count]: attribute(
+            model, part, answer_format="cloze"
+        )
         for count in COUNTS
     }
     seconds = timed(works, options)
@@ -134,15 +136,15 @@ def instances(options: argparse.Namespace) -> dict[str, Any]:
 
 def length(options: argparse.Namespace) -> dict[str, Any]:
     """Milliseconds an instance against its tokens; the same eight questions behind more words."""
-    model = load_model(MODEL, options.model_class, device=options.device)
+    model = load_model(MODEL, model_class=options.model_class, device=options.device)
     base = load_task("everyday", "neuron", limit=8)
     works, tokens = {}, {}
     for wanted in LENGTHS:
         words = max(0, wanted - 16)
         longer = [replace(i, cloze="and so on " * (words // 3) + i.cloze) for i in base]
-        prompts = make_prompts(tokenizer_of(model), longer, "cloze")
+        prompts = make_prompts(tokenizer_of(model), longer, answer_format="cloze")
         tokens[wanted] = statistics.mean(len(prompt.sequence) for prompt in prompts)
-        works[wanted] = lambda part=longer: attribute(model, part, "cloze")
+        works[wanted] = lambda part=longer: attribute(model, part, answer_format="cloze")
     each = {
         tokens[wanted]: 1000 * seconds / len(base)
         for wanted, seconds in timed(works, options).items()
@@ -169,7 +171,7 @@ def size(options: argparse.Namespace) -> dict[str, Any]:
     words = Tokenizer(models.WordLevel(names, unk_token="<pad>"))
     words.pre_tokenizer = pre_tokenizers.WhitespaceSplit()  # type: ignore[assignment]
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=words, pad_token="<pad>")
-    prompts = make_prompts(tokenizer, asked, "cloze")
+    prompts = make_prompts(tokenizer, asked, answer_format="cloze")
     tokens = sum(len(prompt.sequence) for prompt in prompts)
     works = {}
     for d_model, d_mlp, layers in SIZES:
@@ -184,8 +186,10 @@ def size(options: argparse.Namespace) -> dict[str, Any]:
         )
         hf = LlamaForCausalLM._from_config(config, attn_implementation="eager")
         blocks = sum(weight.numel() for weight in hf.model.layers.parameters())
-        model = wrap_model(hf, tokenizer, "random", "TransformerBridge", options.device)
-        works[blocks] = lambda model=model: attribute(model, asked, "cloze")
+        model = wrap_model(
+            hf, tokenizer, name="random", model_class="TransformerBridge", device=options.device
+        )
+        works[blocks] = lambda model=model: attribute(model, asked, answer_format="cloze")
     each = {blocks: 1e6 * seconds / tokens for blocks, seconds in timed(works, options).items()}
     millions = np.array(list(each)) / 1e6
     fit = stats.linregress(millions, list(each.values()))
@@ -202,18 +206,24 @@ def size(options: argparse.Namespace) -> dict[str, Any]:
 
 def hooks(options: argparse.Namespace) -> dict[str, Any]:
     """Seconds of `evaluate` with neurons masked by hooks and in the weights."""
-    model = load_model(MODEL, options.model_class, device=options.device)
+    model = load_model(MODEL, model_class=options.model_class, device=options.device)
     asked = load_task("everyday", "test", limit=options.instances)
     layout = layout_of(model)
     ids = np.random.default_rng(0).choice(layout.total, MASKED, replace=False)
     neurons = NeuronSet(layout, ids, "random")
     hf, tokenizer = load_hf_model(MODEL)
     scale_weights(hf, neurons)
-    scaled = wrap_model(hf, tokenizer, MODEL, options.model_class, options.device)
+    scaled = wrap_model(
+        hf, tokenizer, name=MODEL, model_class=options.model_class, device=options.device
+    )
     works = {
-        "nothing masked": lambda: evaluate(model, asked, None, 0.0, "cloze"),
-        "masked by hooks": lambda: evaluate(model, asked, neurons, 0.0, "cloze"),
-        "masked in the weights": lambda: evaluate(scaled, asked, None, 0.0, "cloze"),
+        "nothing masked": lambda: evaluate(model, asked, None, factor=0.0, answer_format="cloze"),
+        "masked by hooks": lambda: evaluate(
+            model, asked, neurons, factor=0.0, answer_format="cloze"
+        ),
+        "masked in the weights": lambda: evaluate(
+            scaled, asked, None, factor=0.0, answer_format="cloze"
+        ),
     }
     answers = [works[name]() for name in ("masked by hooks", "masked in the weights")]
     same = np.allclose(answers[0]["probability"], answers[1]["probability"], rtol=1e-3)

@@ -48,7 +48,7 @@ def main() -> None:
         if half_of(instance.id) == arguments.half
     ]
     model = load_study_model(study)
-    original = evaluate_once(model, study, asked, None, folder / "original.csv")
+    original = evaluate_once(model, study, asked, neurons=None, file=folder / "original.csv")
     rows = []
     for target in TARGETS:
         sets = {
@@ -56,17 +56,19 @@ def main() -> None:
                 scores["neuron"],
                 scores["control"],
                 scores["countryrc"],
-                country,
-                study.variant,
-                study.top,
-                study.remove,
-                study.least_z,
+                country=country,
+                variant=study.variant,
+                top=study.top,
+                remove=study.remove,
+                least_z=study.least_z,
                 target=target,
             )
             for country in FOCUS_COUNTRIES
         }
         masked = {
-            country: evaluate_once(model, study, asked, neurons, folder / f"{target}-{country}.csv")
+            country: evaluate_once(
+                model, study, asked, neurons=neurons, file=folder / f"{target}-{country}.csv"
+            )
             for country, neurons in sets.items()
         }
         for metric in METRICS:

@@ -25,7 +25,7 @@ NAME_BYTES = 200  # a file system allows 255, and what is written has an ending 
 _RESERVED = {"con", "prn", "aux", "nul"} | {f"{p}{n}" for p in ("com", "lpt") for n in range(1, 10)}
 
 
-def shown(value: Any, most: int = 80) -> str:
+def shown(value: Any, *, most: int = 80) -> str:
     """A value as it stands in a message: on one line, and not longer than `most` characters."""
     try:
         text = str(value) if isinstance(value, numbers.Real) else repr(value)
@@ -36,7 +36,7 @@ def shown(value: Any, most: int = 80) -> str:
 
 
 def check_number(
-    what: str, value: Any, least: float | int = -FLOAT32_MOST, most: float | int = FLOAT32_MOST
+    what: str, value: Any, *, least: float | int = -FLOAT32_MOST, most: float | int = FLOAT32_MOST
 ) -> None:
     """Refuse what is no real number from `least` to `most`; NaN always, and infinity unless it is
     one of these two.
@@ -44,7 +44,7 @@ def check_number(
     Raises:
         CulnigError: it is not.
     """
-    _check_kind(what, value, numbers.Real, "a number")
+    _check_kind(what, value, numbers.Real, name="a number")
     if not least <= value <= most:
         if abs(value) > FLOAT32_MOST or math.isnan(value):
             ways = "a finite number"
@@ -61,20 +61,20 @@ def check_share(what: str, value: Any) -> None:
     Raises:
         CulnigError: it is not.
     """
-    _check_kind(what, value, numbers.Real, "a number")
+    _check_kind(what, value, numbers.Real, name="a number")
     if not 0 <= value <= 1:
         raise CulnigError(f"{what} is {shown(value)}: give a share between 0 and 1")
 
 
 def check_count(
-    what: str, value: Any, least: int = 0, most: int = COUNT_MOST, unit: str = ""
+    what: str, value: Any, *, least: int = 0, most: int = COUNT_MOST, unit: str = ""
 ) -> None:
     """Refuse what is no whole number from `least` to `most`.
 
     Raises:
         CulnigError: it is not.
     """
-    _check_kind(what, value, numbers.Integral, "a whole number")
+    _check_kind(what, value, numbers.Integral, name="a whole number")
     unit = f" {unit}" if unit else ""
     if value < least:
         raise CulnigError(f"{what} is {shown(value)}: give {least} or more{unit}")
@@ -99,7 +99,7 @@ def check_flag(what: str, value: Any) -> None:
     Raises:
         CulnigError: it is another value.
     """
-    _check_kind(what, value, bool, "true or false")
+    _check_kind(what, value, bool, name="true or false")
 
 
 def check_text(what: str, value: Any) -> None:
@@ -108,7 +108,7 @@ def check_text(what: str, value: Any) -> None:
     Raises:
         CulnigError: it is such.
     """
-    _check_kind(what, value, str, "a text")
+    _check_kind(what, value, str, name="a text")
     if not value.strip():
         raise CulnigError(f"{what} is {shown(value)}: give a text that is not empty")
     if any(ord(character) < 32 for character in value):
@@ -134,7 +134,7 @@ def check_file_name(what: str, value: Any) -> None:
     raise CulnigError(f"{what} {shown(value)} cannot be a file's name: {reason}")
 
 
-def _check_kind(what: str, value: Any, kind: type, name: str) -> None:
+def _check_kind(what: str, value: Any, kind: type, *, name: str) -> None:
     """Refuse a value of another type; true and false are no numbers here."""
     if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
         raise CulnigError(f"{what} is {shown(value)}: give {name}")

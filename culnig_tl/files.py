@@ -60,7 +60,7 @@ _DAY = 24 * 3600.0
 
 
 def write_atomically(
-    path: Path, write: Callable[[Path], object], every_process: bool = False
+    path: Path, write: Callable[[Path], object], *, every_process: bool = False
 ) -> None:
     """Call `write` on a temporary name in the same folder, then rename it to `path`.
 
@@ -91,7 +91,7 @@ def half_written(path: Path) -> Iterator[Path]:
     Raises:
         CulnigError: the folder cannot be written.
     """
-    temporary = path.with_name(half_written_name(path.suffix))
+    temporary = path.with_name(half_written_name(suffix=path.suffix))
     with disk_errors(path, "choose a folder you may write to"):
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary.touch(exist_ok=False)
@@ -101,13 +101,13 @@ def half_written(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
-def half_written_name(suffix: str = "") -> str:
+def half_written_name(*, suffix: str = "") -> str:
     """A name for a file or folder that is being written, to be renamed when it is whole."""
     suffix = suffix if re.fullmatch(r"\.\w+", suffix) else ""
     return f".culnig-{_machine()}-{os.getpid()}-{secrets.token_hex(4)}{suffix}"
 
 
-def clear_half_written(folder: Path, deep: bool = False) -> None:
+def clear_half_written(folder: Path, *, deep: bool = False) -> None:
     """Delete what killed processes left half written in `folder`; `deep`: below it too.
 
     Only names of `half_written_name`, and never those of a process that still lives: on this
@@ -175,7 +175,7 @@ def disk_trouble(error: BaseException) -> str | None:
 
 
 @contextlib.contextmanager
-def new_folder(folder: Path, replace: bool = False) -> Iterator[Path]:
+def new_folder(folder: Path, *, replace: bool = False) -> Iterator[Path]:
     """A folder to fill, which gets its name at the end: half of one is never there under it.
 
     It is filled beside `folder` (`half_written_name`).
@@ -211,7 +211,7 @@ def write_json(path: Path, content: Any) -> None:
     write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
 
 
-def read_bytes(path: str | Path, most: int = -1) -> bytes:
+def read_bytes(path: str | Path, *, most: int = -1) -> bytes:
     """The bytes of a file, or its first `most`.
 
     Raises:

@@ -30,14 +30,14 @@ class Kind:
     dtype: Any = None
 
 
-def _number(text: str, least: float | int = -math.inf, most: float | int = math.inf) -> float:
+def _number(text: str, *, least: float | int = -math.inf, most: float | int = math.inf) -> float:
     value = float(text)
     if "_" in text or not (math.isfinite(value) and least <= value <= most):
         raise ValueError
     return value
 
 
-def _whole(text: str, least: float | int = 0) -> int:
+def _whole(text: str, *, least: float | int = 0) -> int:
     value = int(text)
     if "_" in text or value < least or abs(value) >= 2**63:
         raise ValueError
@@ -55,7 +55,7 @@ def _flag(text: str) -> bool:
 
 
 def _credit(text: str) -> bool | float:
-    return text == "True" if text in ("True", "False") else _number(text, 0, 1)
+    return text == "True" if text in ("True", "False") else _number(text, least=0, most=1)
 
 
 TEXT = Kind("a text", str)
@@ -67,7 +67,7 @@ NAME = Kind("a text that is not empty", _name)
 COUNT = Kind("a whole number, 0 or more", _whole, np.int64)
 
 
-PLACE = Kind("a whole number", lambda text: _whole(text, -math.inf), np.int64)
+PLACE = Kind("a whole number", lambda text: _whole(text, least=-math.inf), np.int64)
 
 
 NUMBER = Kind("a number", _number, np.float64)
@@ -77,10 +77,12 @@ MAYBE_NUMBER = Kind("a number or nothing", lambda text: float(text) if text else
 
 
 # A product of softmaxes may be above 1 by rounding.
-SHARE = Kind("a number from 0 to 1", lambda text: _number(text, 0, 1 + 1e-4), np.float64)
+SHARE = Kind("a number from 0 to 1", lambda text: _number(text, least=0, most=1 + 1e-4), np.float64)
 
 
-PERCENT = Kind("a number from 0 to 100", lambda text: _number(text, 0, 100 + 1e-2), np.float64)
+PERCENT = Kind(
+    "a number from 0 to 100", lambda text: _number(text, least=0, most=100 + 1e-2), np.float64
+)
 
 
 FLAG = Kind("True or False", _flag, bool)
@@ -111,7 +113,7 @@ class Frame:
     index: tuple[str, ...] = ()
 
 
-def read_frame(path: str | Path, frame: Frame, remedy: str = AGAIN) -> pd.DataFrame:
+def read_frame(path: str | Path, frame: Frame, *, remedy: str = AGAIN) -> pd.DataFrame:
     """Read a CSV file by its schema.
 
     Raises:
@@ -126,37 +128,37 @@ def read_frame(path: str | Path, frame: Frame, remedy: str = AGAIN) -> pd.DataFr
     except OSError as error:
         raise CulnigError(f"cannot read {path}: {error.strerror}; check the path") from error
     except (ValueError, csv.Error) as error:
-        raise damaged(path, f"no CSV in UTF-8 ({error})", remedy) from error
+        raise damaged(path, f"no CSV in UTF-8 ({error})", remedy=remedy) from error
     missing = [name for name in frame.columns if name not in header]
     if missing:
         has = shown(", ".join(header))
-        raise damaged(path, f"no column {missing[0]!r}, its first line is {has}", remedy)
+        raise damaged(path, f"no column {missing[0]!r}, its first line is {has}", remedy=remedy)
     twice = [name for name in header if header.count(name) > 1]
     if twice:
-        raise damaged(path, f"two columns {shown(twice[0])}", remedy)
+        raise damaged(path, f"two columns {shown(twice[0])}", remedy=remedy)
     if not rows:
-        raise damaged(path, "no rows", remedy)
+        raise damaged(path, "no rows", remedy=remedy)
     for number, row in enumerate(rows, start=1):
         if len(row) != len(header):
             raise damaged(
-                path, f"row {number} has {len(row)} cells, expected {len(header)}", remedy
+                path, f"row {number} has {len(row)} cells, expected {len(header)}", remedy=remedy
             )
     columns = dict(zip(header, zip(*rows, strict=True), strict=True))
     read = {}
     for name, cells in columns.items():
         kind = frame.columns.get(name, frame.rest) or TEXT
-        read[name] = _column(path, name, cells, kind, remedy)
+        read[name] = _column(path, name, cells, kind=kind, remedy=remedy)
     table = pd.DataFrame(read)
     if frame.key:
         again = table.duplicated(list(frame.key)).to_numpy()
         if again.any():
             number = int(again.argmax())
             found = ", ".join(f"{name} {shown(columns[name][number])}" for name in frame.key)
-            raise damaged(path, f"row {number + 1} has {found} for the second time", remedy)
+            raise damaged(path, f"row {number + 1} has {found} for the second time", remedy=remedy)
     return table.set_index(list(frame.index)) if frame.index else table
 
 
-def _column(path: str | Path, name: str, cells: Sequence[str], kind: Kind, remedy: str) -> Any:
+def _column(path: str | Path, name: str, cells: Sequence[str], *, kind: Kind, remedy: str) -> Any:
     values = []
     for number, cell in enumerate(cells, start=1):
         try:
@@ -168,7 +170,7 @@ def _column(path: str | Path, name: str, cells: Sequence[str], kind: Kind, remed
             raise damaged(
                 path,
                 f"row {number}, column {shown(name)} has {shown(cell)}, expected {kind.expected}",
-                remedy,
+                remedy=remedy,
             )
     return values if kind.dtype is None else np.array(values, dtype=kind.dtype)
 
@@ -176,7 +178,7 @@ def _column(path: str | Path, name: str, cells: Sequence[str], kind: Kind, remed
 KEY = ("task", "id")  # what an instance is known by
 
 
-def write_frame(frame: pd.DataFrame, path: str | Path, index: bool = False) -> None:
+def write_frame(frame: pd.DataFrame, path: str | Path, *, index: bool = False) -> None:
     """Save as CSV, atomically; `schemas.read_frame` gives back the same values and types."""
     columns = (frame.reset_index() if index else frame).select_dtypes(exclude=["number", "bool"])
     # Python's csv does not quote a carriage return by itself, and takes it for a line's end.
@@ -185,7 +187,7 @@ def write_frame(frame: pd.DataFrame, path: str | Path, index: bool = False) -> N
     write_atomically(Path(path), lambda name: frame.to_csv(name, index=index, quoting=quoting))
 
 
-def numbers(frame: pd.DataFrame, column: str, what: str, key: Sequence[str] = KEY) -> np.ndarray:
+def numbers(frame: pd.DataFrame, column: str, what: str, *, key: Sequence[str] = KEY) -> np.ndarray:
     """A column of a frame as numbers.
 
     Args:

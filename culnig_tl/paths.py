@@ -63,7 +63,7 @@ def check_inputs_outside(out: Path, inputs: Mapping[str, Any]) -> None:
             )
 
 
-def check_own_folder(folder: Path, mark: str, ours: Iterable[str] | None = None) -> None:
+def check_own_folder(folder: Path, mark: str, *, ours: Iterable[str] | None = None) -> None:
     """Refuse to write into a folder that holds files of others.
 
     Args:

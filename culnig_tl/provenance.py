@@ -28,12 +28,14 @@ def sha256_of(content: Any) -> str:
     return hashlib.sha256(text.encode("utf-8")).hexdigest()
 
 
-def first_difference(before: Any, now: Any, where: str = "") -> tuple[str, Any, Any] | None:
+def first_difference(before: Any, now: Any, *, where: str = "") -> tuple[str, Any, Any] | None:
     """Where two contents of JSON first differ (`model.weights`), and both values there; or None."""
     before, now = (json.loads(json.dumps(content)) for content in (before, now))
     if isinstance(before, dict) and isinstance(now, dict):
         for key in dict.fromkeys((*now, *before)):
-            found = first_difference(before.get(key), now.get(key), f"{where}.{key}".lstrip("."))
+            found = first_difference(
+                before.get(key), now.get(key), where=f"{where}.{key}".lstrip(".")
+            )
             if found is not None:
                 return found
         return None
@@ -61,7 +63,7 @@ def check_arguments(file: Path, arguments: Mapping[str, Any]) -> None:
         return
     before = read_object(file, {})
     for key, value in arguments.items():
-        difference = first_difference(before.get(key), value, key) if key in before else None
+        difference = first_difference(before.get(key), value, where=key) if key in before else None
         if difference is not None:
             where, held, asked = difference
             raise CulnigError(

@@ -19,7 +19,7 @@ from culnig_tl.files import read_json
 AGAIN = "delete it and give the command that made it again"
 
 
-def damaged(path: str | Path, what: str, remedy: str = AGAIN) -> CulnigError:
+def damaged(path: str | Path, what: str, *, remedy: str = AGAIN) -> CulnigError:
     """The error of a file that cannot be what it should be."""
     return CulnigError(f"{path} is damaged ({what}): {remedy}")
 
@@ -35,46 +35,48 @@ _WORDS = {
 }
 
 
-def read_object(path: str | Path, schema: Mapping[Any, Any], remedy: str = AGAIN) -> dict[str, Any]:
+def read_object(
+    path: str | Path, schema: Mapping[Any, Any], *, remedy: str = AGAIN
+) -> dict[str, Any]:
     """Read a JSON file that holds an object of this schema.
 
     Raises:
         CulnigError: no such file, not JSON, or a key or value that is missing or another.
     """
     content = read_json(path)
-    check_object(path, content, schema, remedy)
+    check_object(path, content, schema, remedy=remedy)
     return content
 
 
-def check_object(path: str | Path, content: Any, schema: Any, remedy: str = AGAIN) -> None:
+def check_object(path: str | Path, content: Any, schema: Any, *, remedy: str = AGAIN) -> None:
     """Refuse content of a JSON file that is not of the schema.
 
     Raises:
         CulnigError: the key, what it has, and what it should have.
     """
-    _check(path, content, schema, "", remedy)
+    _check(path, content, schema, where="", remedy=remedy)
 
 
-def _check(path: str | Path, content: Any, schema: Any, where: str, remedy: str) -> None:
+def _check(path: str | Path, content: Any, schema: Any, *, where: str, remedy: str) -> None:
     what = f"{shown(where)} is" if where else "it is"
     if isinstance(schema, Mapping):
         if not isinstance(content, dict):
-            raise damaged(path, f"{what} {shown(content)}, expected an object", remedy)
+            raise damaged(path, f"{what} {shown(content)}, expected an object", remedy=remedy)
         for key, part in schema.items():
             if isinstance(key, EllipsisType):
                 for name, value in content.items():
-                    _check(path, value, part, f"{where}.{name}".strip("."), remedy)
+                    _check(path, value, part, where=f"{where}.{name}".strip("."), remedy=remedy)
                 continue
             name = f"{where}.{key.rstrip('?')}".strip(".")
             if key.rstrip("?") in content:
-                _check(path, content[key.rstrip("?")], part, name, remedy)
+                _check(path, content[key.rstrip("?")], part, where=name, remedy=remedy)
             elif not key.endswith("?"):
-                raise damaged(path, f"{name!r} is missing", remedy)
+                raise damaged(path, f"{name!r} is missing", remedy=remedy)
     elif isinstance(schema, list):
         if not isinstance(content, list):
-            raise damaged(path, f"{what} {shown(content)}, expected a list", remedy)
+            raise damaged(path, f"{what} {shown(content)}, expected a list", remedy=remedy)
         for number, value in enumerate(content):
-            _check(path, value, schema[0], f"{where}[{number}]", remedy)
+            _check(path, value, schema[0], where=f"{where}[{number}]", remedy=remedy)
     else:
         kinds = schema if isinstance(schema, tuple) else (schema,)
         # A whole number is a number; true and false are none.
@@ -84,4 +86,4 @@ def _check(path: str | Path, content: Any, schema: Any, where: str, remedy: str)
         )
         if not fits or (isinstance(content, float) and not math.isfinite(content)):
             words = " or ".join(_WORDS[kind] for kind in kinds)
-            raise damaged(path, f"{what} {shown(content)}, expected {words}", remedy)
+            raise damaged(path, f"{what} {shown(content)}, expected {words}", remedy=remedy)

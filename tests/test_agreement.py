@@ -74,7 +74,7 @@ def test_mistakes():
     with pytest.raises(CulnigError, match="no column 'head' in these effects: they have"):
         agreement(frame, by="head")
     with pytest.raises(CulnigError, match="'integrated' was not computed: call taylor_check"):
-        agreement(frame, "integrated")
+        agreement(frame, estimate="integrated")
 
 
 def test_figures():

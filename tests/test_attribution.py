@@ -87,9 +87,9 @@ def oracle(hf, prompts, layout, targets):
 
 def assert_parity(hf, model, instances, tolerance, targets=TARGETS, **options):
     layout = layout_of(model)
-    prompts = make_prompts(tokenizer_of(model), instances, "cloze")
+    prompts = make_prompts(tokenizer_of(model), instances, answer_format="cloze")
     expected = oracle(hf, prompts, layout, targets)
-    scores = attribute(model, instances, "cloze", clamp_control=False, **options)
+    scores = attribute(model, instances, answer_format="cloze", clamp_control=False, **options)
     for row, target in enumerate(targets):
         found = scores.sums[scores.targets.index(target)].sum(axis=1)
         for number, variant in enumerate(VARIANTS):
@@ -161,22 +161,24 @@ def test_norm_is_weight_times_weight_gradient(kind, model_class):
     if kind == "phi3 with biases":
         hf, twin = (with_joint_biases(tiny.hf_model("phi3")) for _ in range(2))
         twin.load_state_dict(hf.state_dict())
-        model = wrap_model(twin, tiny.tokenizer(), "tiny-phi3", model_class)
+        model = wrap_model(twin, tiny.tokenizer(), name="tiny-phi3", model_class=model_class)
     else:
         hf, model = tiny.hf_model(kind), tiny.model(kind, model_class)
     biased = (kind, model_class) in BIASED
     assert (len(projection_biases(model)) > 0) == biased
     instance = tiny.instances()[3:4]
     layout = layout_of(model)
-    (prompt,) = make_prompts(tokenizer_of(model), instance, "cloze")
+    (prompt,) = make_prompts(tokenizer_of(model), instance, answer_format="cloze")
     tokens = torch.tensor([prompt.tokens + prompt.label])
     logits = hf(input_ids=tokens[:, :-1], use_cache=False).logits[0].log_softmax(-1)
     start = len(prompt.tokens)
     p = torch.stack([logits[start - 1 + i, y] for i, y in enumerate(prompt.label)]).sum().exp()
     p.backward()
     # Beside a shorter one, so that there is padding.
-    scores = attribute(model, [*instance, replace(tiny.instances()[1], country="Spain")], "cloze")
-    found = scores.mean("norm", [instance[0].country], "product")
+    scores = attribute(
+        model, [*instance, replace(tiny.instances()[1], country="Spain")], answer_format="cloze"
+    )
+    found = scores.mean(variant="norm", countries=[instance[0].country], target="product")
     for number, layer in enumerate(hf.model.layers):
         for site, (w, rows) in projections(layer, layout).items():
             literal = (w * w.grad).sum(1)[rows].detach().numpy() * p.item()
@@ -184,7 +186,9 @@ def test_norm_is_weight_times_weight_gradient(kind, model_class):
                 found[layout.span(number, site)], literal, atol=1e-4 * np.abs(found).max()
             )
     if biased:  # its sum of n dP/dn is another number
-        mean = scores.mean("mean", [instance[0].country], "product") * len(prompt.sequence)
+        mean = scores.mean(variant="mean", countries=[instance[0].country], target="product") * len(
+            prompt.sequence
+        )
         assert np.abs(found - mean).max() > 0.1 * np.abs(found).max()
 
 
@@ -194,7 +198,10 @@ def test_independent_of_batch_order_and_padding(kind, model_class):
     together = attribute(model, instances, token_budget=10_000)
     alone = attribute(model, instances[::-1], token_budget=1)
     for variant, target in itertools.product(VARIANTS, TARGETS):
-        a, b = together.mean(variant, None, target), alone.mean(variant, None, target)
+        a, b = (
+            together.mean(variant=variant, countries=None, target=target),
+            alone.mean(variant=variant, countries=None, target=target),
+        )
         assert np.abs(a - b).max() < 1e-5 * np.abs(a).max()
 
 
@@ -222,7 +229,7 @@ def test_targets_by_argument():
     model, instances = tiny.bridge("llama"), tiny.instances()
     whole = attribute(model, instances)
     assert whole.targets == ("log", "product", "geometric")  # the default of cloze first
-    assert attribute(model, instances, "letter").targets[0] == "product"
+    assert attribute(model, instances, answer_format="letter").targets[0] == "product"
     some = attribute(model, instances, targets=["geometric"])
     assert some.targets == ("geometric",)
     assert np.array_equal(some.mean(), whole.mean(target="geometric"))
@@ -266,7 +273,7 @@ def test_out_of_memory_in_a_backward_pass_counts_nothing_twice(monkeypatch):
 
 
 def test_out_of_memory_twice_says_what_to_lower(monkeypatch):
-    def fails(*args):
+    def fails(*args, **kwargs):
         raise torch.OutOfMemoryError("CUDA out of memory")
 
     monkeypatch.setattr("culnig_tl.measure.attribution.score_batch", fails)
@@ -288,8 +295,8 @@ import tiny
 from culnig_tl import attribute
 import culnig_tl.measure.attribution as a
 real = a.score_batch
-def slow(*args):
-    import time; time.sleep(0.05); return real(*args)
+def slow(*args, **kwargs):
+    import time; time.sleep(0.05); return real(*args, **kwargs)
 a.score_batch = slow
 attribute(tiny.bridge("llama"), tiny.instances(40), token_budget=1,
           checkpoint={path!r}, checkpoint_seconds=0)

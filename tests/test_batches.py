@@ -35,12 +35,12 @@ def test_plan_by_hand():
 
 def test_no_budget():
     with pytest.raises(CulnigError, match="token budget is 0: give 1 or more"):
-        list(in_batches([1], LENGTHS, 0, len, "Test"))
+        list(in_batches([1], LENGTHS, 0, work=len, what="Test"))
 
 
 def test_padding_is_on_the_left():
     tokenizer = SimpleNamespace(pad_token_id=None, eos_token_id=9)
-    batch = pad_batch([[1, 2, 3], [4], [5, 6]], [2, 0], tokenizer, "cpu")
+    batch = pad_batch([[1, 2, 3], [4], [5, 6]], [2, 0], tokenizer, device="cpu")
     assert batch.rows == (2, 0)
     assert batch.tokens.tolist() == [[9, 5, 6], [1, 2, 3]]
     assert batch.mask.tolist() == [[0, 1, 1], [1, 1, 1]]
@@ -75,7 +75,7 @@ def test_out_of_memory_halves_the_tokens_once(error, caplog):
             raise error
         return sum(LENGTHS[row] for row in rows)
 
-    found = list(in_batches(range(6), LENGTHS, 30, work, "Test"))
+    found = list(in_batches(range(6), LENGTHS, 30, work=work, what="Test"))
     # 20 alone; 9, 4, 4 are too many at 27 tokens; then 13 fit: 9 alone, 4, 4, 3 and 1 alone.
     assert seen == [[5], [1, 2, 3], [1], [2, 3, 0], [4]]
     assert found == [([5], 20), ([1], 9), ([2, 3, 0], 11), ([4], 1)]
@@ -88,9 +88,9 @@ def test_out_of_memory_twice_says_what_to_lower():
 
     message = r"out of memory on a batch of 1 x 9 tokens: lower token_budget .*, now 9"
     with pytest.raises(CulnigError, match=message):
-        list(in_batches([1, 2], LENGTHS, 18, work, "Test"))
+        list(in_batches([1, 2], LENGTHS, 18, work=work, what="Test"))
     with pytest.raises(CulnigError, match="1 x 20 tokens: .* now 30"):  # half of one row is none
-        list(in_batches(range(6), LENGTHS, 30, work, "Test"))
+        list(in_batches(range(6), LENGTHS, 30, work=work, what="Test"))
 
 
 @pytest.mark.parametrize(
@@ -116,7 +116,7 @@ def test_other_errors_pass(error, caplog):
 
     seen: list = []
     with pytest.raises(type(error)) as caught:
-        list(in_batches(range(6), LENGTHS, 30, work, "Test"))
+        list(in_batches(range(6), LENGTHS, 30, work=work, what="Test"))
     assert caught.value is error
     assert len(seen) == 1  # not tried again
     assert not caplog.messages
@@ -128,7 +128,15 @@ def test_the_budget_fits_the_free_memory(monkeypatch):
     cfg = model.cfg
     assert fitting_budget(model, 10) == 1024  # a small model: no more than is of use
     assert fitting_budget(model, 10, gradients=False) == 2048
-    each = token_bytes(cfg.n_layers, cfg.d_model, cfg.d_mlp, cfg.n_heads, cfg.d_vocab, 4, 10)
+    each = token_bytes(
+        cfg.n_layers,
+        cfg.d_model,
+        cfg.d_mlp,
+        heads=cfg.n_heads,
+        d_vocab=cfg.d_vocab,
+        width=4,
+        longest=10,
+    )
     free = {"available": int(2 * 500.5 * each)}
     monkeypatch.setattr("psutil.virtual_memory", lambda: SimpleNamespace(**free))
     assert fitting_budget(model, 10) == 500

@@ -46,7 +46,7 @@ def instance(**changes):
 
 
 def shown(tokenizer, **changes) -> str:
-    (prompt,) = make_prompts(tokenizer, [instance(**changes)], "letter")
+    (prompt,) = make_prompts(tokenizer, [instance(**changes)], answer_format="letter")
     return tokenizer.decode(list(prompt.tokens))
 
 
@@ -65,10 +65,13 @@ def test_the_system_is_told_with_every_template(template):
 
 
 def test_where_the_system_stands():
-    assert chat_text(reader(TURNS), "u", "s") == "<|system|>s<|end|><|user|>u<|end|><|assistant|>"
+    assert (
+        chat_text(reader(TURNS), "u", system="s")
+        == "<|system|>s<|end|><|user|>u<|end|><|assistant|>"
+    )
     told = "<|user|>s\n\nu<|end|><|assistant|>"
-    assert chat_text(reader(NO_SYSTEM + TURNS), "u", "s") == told
-    assert chat_text(reader(DROPPED), "u", "s") == "<|user|>s\n\nu<|assistant|>"
+    assert chat_text(reader(NO_SYSTEM + TURNS), "u", system="s") == told
+    assert chat_text(reader(DROPPED), "u", system="s") == "<|user|>s\n\nu<|assistant|>"
     assert shown(reader()).startswith(f"{SYSTEM}\n\n{USER.rstrip()}")
 
 
@@ -150,8 +153,10 @@ def test_a_tokenizer_that_cannot_apply_its_template():
 def test_special_tokens_in_a_text(mark, answer_format):
     text = f"What is {mark} here?"
     with pytest.raises(CulnigError, match="instance q-1: its text holds the special token '"):
-        make_prompts(reader(TURNS), [instance(user=text, cloze=text)], answer_format)
-    question = ShortQuestion("q-2", "UK", "en", text, text, ("tea",))
+        make_prompts(reader(TURNS), [instance(user=text, cloze=text)], answer_format=answer_format)
+    question = ShortQuestion(
+        id="q-2", country="UK", language="en", question=text, prompt=text, answers=("tea",)
+    )
     with pytest.raises(CulnigError, match="question q-2: its text holds the special token '"):
         _tokens(reader(TURNS), question, answer_format == "letter")
 
@@ -160,7 +165,7 @@ def test_special_tokens_in_a_text(mark, answer_format):
 @pytest.mark.parametrize("begins", [True, False])
 def test_bos_stands_once(template, begins):
     tokenizer = reader(template, begins)
-    (prompt,) = make_prompts(tokenizer, [instance(user="u", system="")], "letter")
+    (prompt,) = make_prompts(tokenizer, [instance(user="u", system="")], answer_format="letter")
     told = chat_tokens(tokenizer, chat_text(tokenizer, "u"))
     assert list(prompt.tokens) == told
     expected = int(begins or "bos" in template)
@@ -171,15 +176,17 @@ def test_bos_stands_once(template, begins):
 def test_labels_and_options_that_cannot_be_told_apart():
     labels = ("1", "10", "2", "3")
     with pytest.raises(CulnigError, match="q-1: label '10' begins with the tokens of label '1'"):
-        make_prompts(reader(TURNS), [instance(labels=labels)], "letter")
+        make_prompts(reader(TURNS), [instance(labels=labels)], answer_format="letter")
     with pytest.raises(CulnigError, match="q-1: an option is empty; give it a text"):
-        make_prompts(reader(), [instance(options=("a", " ", "b", "c"))], "cloze")
+        make_prompts(reader(), [instance(options=("a", " ", "b", "c"))], answer_format="cloze")
 
 
 def test_a_short_question_is_told_as_an_instance_is():
     tokenizer = reader("{{ bos_token }}" + TURNS + "<think>\n", begins=True)
-    question = ShortQuestion("q-2", "UK", "en", "u", "u", ("tea",))
-    (prompt,) = make_prompts(tokenizer, [instance(user="u", system="")], "letter")
+    question = ShortQuestion(
+        id="q-2", country="UK", language="en", question="u", prompt="u", answers=("tea",)
+    )
+    (prompt,) = make_prompts(tokenizer, [instance(user="u", system="")], answer_format="letter")
     assert _tokens(tokenizer, question, True) == list(prompt.tokens)
 
 

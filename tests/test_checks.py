@@ -39,8 +39,8 @@ def test_what_is_right_passes(check, values):
 
 def test_ends_that_are_given():
     check_number("x", -INF, least=-INF)
-    check_number("x", 5, 0, 5)
-    check_count("x", 1, 1, 1)
+    check_number("x", 5, least=0, most=5)
+    check_count("x", 1, least=1, most=1)
     check_choice("colour", "red", ["red", "blue"])
 
 
@@ -87,13 +87,13 @@ def test_what_is_wrong_is_one_line(check, value, line):
 
 def test_ranges_and_choices():
     with pytest.raises(CulnigError, match="^x is 0: give 1 or more tokens$"):
-        check_count("x", 0, 1, unit="tokens")
+        check_count("x", 0, least=1, unit="tokens")
     with pytest.raises(CulnigError, match="^x is 7: give 5 or less$"):
         check_count("x", 7, most=5)
     with pytest.raises(CulnigError, match="^x is 7: give a number between 0 and 5$"):
-        check_number("x", 7, 0, 5)
+        check_number("x", 7, least=0, most=5)
     with pytest.raises(CulnigError, match="^x is -1: give 0 or more$"):
-        check_number("x", -1, 0)
+        check_number("x", -1, least=0)
     for value in ("green", None, 3, ["red"], "RED"):
         with pytest.raises(CulnigError, match=r"^unknown colour .*: choose from red, blue$"):
             check_choice("colour", value, ("red", "blue"))

@@ -250,7 +250,7 @@ def test_compare_countries_by_hand():
 
 def test_own_ranks_by_hand():
     related = {"Iran": ["Spain", "Azerbaijan"]}
-    table = own_ranks(BEFORE, {"Iran": OF_IRAN, "Spain": BEFORE}, related)
+    table = own_ranks(BEFORE, {"Iran": OF_IRAN, "Spain": BEFORE}, related=related)
     iran, spain = table.loc["Iran"], table.loc["Spain"]
     assert (iran["items"], iran["reduction"], iran["others"], iran["rank"]) == (20, 50.0, 0.0, 1)
     assert (iran["rank_low"], iran["rank_high"]) == (1, 1)

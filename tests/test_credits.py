@@ -95,8 +95,16 @@ def test_tables_join_tasks_with_and_without_credits():
 
 
 def test_an_items_labels_and_credits_go_with_its_options():
-    item = Item("a", None, {}, ("x", "y", "z"), 0, labels=("7", "8", "9"), credits=(1.0, 0.5, 0.0))
-    (found,) = render([item], [Template("{options}", "Pick:")], "mine", "test")
+    item = Item(
+        id="a",
+        country=None,
+        fields={},
+        options=("x", "y", "z"),
+        answer=0,
+        labels=("7", "8", "9"),
+        credits=(1.0, 0.5, 0.0),
+    )
+    (found,) = render([item], [Template("{options}", "Pick:")], "mine", split="test")
     assert found.labels == ("7", "8", "9")
     assert dict(zip(found.options, found.credits or (), strict=True)) == {
         "x": 1.0,
@@ -105,6 +113,6 @@ def test_an_items_labels_and_credits_go_with_its_options():
     }
     assert found.user == "\n".join(f"{x}. {o}" for x, o in zip("789", found.options, strict=True))
     with pytest.raises(CulnigError, match="item a: 2 labels for 3 options; give one an option"):
-        Item("a", None, {}, ("x", "y", "z"), 0, labels=("1", "2"))
+        Item(id="a", country=None, fields={}, options=("x", "y", "z"), answer=0, labels=("1", "2"))
     with pytest.raises(CulnigError, match="item a: 1 credits for 3 options"):
-        Item("a", None, {}, ("x", "y", "z"), 0, credits=(1.0,))
+        Item(id="a", country=None, fields={}, options=("x", "y", "z"), answer=0, credits=(1.0,))

@@ -45,15 +45,17 @@ def test_a_dispatched_model_gives_the_same_numbers(kind):
     )
     parts |= {f"model.layers.{layer}": "cpu" for layer in range(3)}
     accelerate.dispatch_model(hf, parts, force_hooks=True)
-    spread = wrap_model(hf, tiny.tokenizer(), f"tiny-{kind}")
+    spread = wrap_model(hf, tiny.tokenizer(), name=f"tiny-{kind}")
     instances = tiny.instances(9)
-    expected, found = (attribute(model, instances, "cloze").sums for model in (whole, spread))
+    expected, found = (
+        attribute(model, instances, answer_format="cloze").sums for model in (whole, spread)
+    )
     assert np.abs(expected - found).max() <= 1e-6 * np.abs(expected).max()
     frames = [evaluate(model, instances, answer_format="cloze") for model in (whole, spread)]
     pd.testing.assert_frame_equal(*frames, rtol=1e-5)
     if HookedTransformer is not None:
         with pytest.raises(CulnigError, match="not spread over several devices here: use model_c"):
-            wrap_model(hf, tiny.tokenizer(), f"tiny-{kind}", "HookedTransformer")
+            wrap_model(hf, tiny.tokenizer(), name=f"tiny-{kind}", model_class="HookedTransformer")
 
 
 def test_the_devices_that_transformers_is_given(monkeypatch):

@@ -58,7 +58,7 @@ def test_exact_effects_equal_run_with_hooks(kind, model_class, positions):
     neurons = some(model, 1)
     (prompt,) = make_prompts(tokenizer_of(model), [instance])
     assert len(prompt.label) > 1
-    frame = exact_effects(model, instance, neurons, positions, token_budget=60)
+    frame = exact_effects(model, instance, neurons, positions=positions, token_budget=60)
     width = len(prompt.tokens) + len(prompt.label) - 1
     assert len(frame) == len(neurons) * (1 if positions == "all" else width)
     # Every seventh of many: each takes a pass of its own here.
@@ -98,7 +98,9 @@ def test_the_integral_is_complete(kind, model_class):
 
 def test_the_integral_is_complete_at_each_position():
     model = tiny.bridge("gemma3")
-    check_complete(taylor_check(model, tiny.instances()[1:2], some(model, 1), "each", steps=16))
+    check_complete(
+        taylor_check(model, tiny.instances()[1:2], some(model, 1), positions="each", steps=16)
+    )
 
 
 def check_complete(frame):
@@ -135,7 +137,7 @@ def test_toys_by_hand(monkeypatch, power, first, truth):
     exact = effects._ablated(None, prompt, cuts)
     assert exact[0, 0] - exact[1, 0] == pytest.approx(truth)
     for steps in (1, 4, 64):
-        assert effects._integrated(None, prompt, cuts, steps)[0] == pytest.approx(truth)
+        assert effects._integrated(None, prompt, cuts, steps=steps)[0] == pytest.approx(truth)
     leaf = n.clone().requires_grad_()
     toy(power, leaf, 0.1)(None, None, cuts[:0], None).exp().backward()
     assert float((leaf.detach() * leaf.grad).sum()) == pytest.approx(first)
@@ -149,11 +151,11 @@ def test_first_order_is_what_attribute_sums(kind, model_class):
         frame = taylor_check(model, [instance], neurons, steps=0)
         scores = attribute(model, [instance], targets=["product"])
         found = frame["first_order"] * frame["probability"]
-        expected = scores.mean("norm")[neurons.ids]
+        expected = scores.mean(variant="norm")[neurons.ids]
         np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-5 * abs(expected).max())
         (prompt,) = make_prompts(tokenizer_of(model), [instance])
         each = position_scores(model, prompt, neurons) * frame["probability"].iloc[0]
-        highest = scores.mean("max")[neurons.ids]
+        highest = scores.mean(variant="max")[neurons.ids]
         np.testing.assert_allclose(
             each.max(axis=1), highest, rtol=1e-3, atol=1e-5 * abs(highest).max()
         )
@@ -162,7 +164,7 @@ def test_first_order_is_what_attribute_sums(kind, model_class):
 def test_each_position_names_its_token():
     model, instance = tiny.bridge("llama"), tiny.instances()[0]
     one = NeuronSet.of(layout_of(model), [Neuron(1, "gate", 5)])
-    frame = taylor_check(model, [instance], one, "each", steps=2)
+    frame = taylor_check(model, [instance], one, positions="each", steps=2)
     assert " ".join(frame["token"]).startswith("Question : what do people in iran")
     assert list(frame["position"]) == list(range(len(frame)))
     assert set(frame["country"]) == {"Iran"}
@@ -248,7 +250,9 @@ def test_taylor_check_resumes_by_instance(tmp_path, monkeypatch):
     neurons = some(model, 1)
     first = taylor_check(model, instances[:2], neurons, steps=2, checkpoint=tmp_path)
     real, seen = effects._check_one, []
-    monkeypatch.setattr(effects, "_check_one", lambda *a: seen.append(a[1].id) or real(*a))
+    monkeypatch.setattr(
+        effects, "_check_one", lambda *a, **k: seen.append(a[1].id) or real(*a, **k)
+    )
     again = taylor_check(model, instances, neurons, steps=2, checkpoint=tmp_path)
     assert seen == [instances[2].id]
     pd.testing.assert_frame_equal(again.iloc[: len(first)], first)
@@ -257,12 +261,15 @@ def test_taylor_check_resumes_by_instance(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda m, i, n: exact_effects(m, i, n, "some"), "unknown positions 'some': choose from"),
+        (
+            lambda m, i, n: exact_effects(m, i, n, positions="some"),
+            "unknown positions 'some': choose from",
+        ),
         (lambda m, i, n: taylor_check(m, [i], n, steps=-1), "steps is -1: give 0"),
         (lambda m, i, n: taylor_check(m, [], n), "no instances: load a task first"),
         (
             lambda m, i, n: exact_effects(
-                m, i, NeuronSet(NeuronLayout(1, 4, 1, 1, 1), np.array([1]))
+                m, i, NeuronSet(NeuronLayout(n_layers=1, gate=4, q=1, k=1, v=1), np.array([1]))
             ),
             "is of a model with 7 neurons .*, this one has 336",
         ),

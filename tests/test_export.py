@@ -25,7 +25,7 @@ def test_logits_equal_those_under_hooks(tmp_path, kind, model_class, factor):
         Neuron(i % 3, s, x) for s in ("gate", "q", "k", "v") for i, x in enumerate((1, 9, 15))
     ]
     neurons = NeuronSet.of(layout, chosen)
-    scale_weights(hf, neurons, factor)
+    scale_weights(hf, neurons, factor=factor)
     save_hf_model(hf, tiny.tokenizer(), tmp_path / "scaled")
     # By plain transformers, as anybody would.
     loaded = transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "scaled")
@@ -33,7 +33,7 @@ def test_logits_equal_those_under_hooks(tmp_path, kind, model_class, factor):
     with torch.no_grad():
         found = loaded(TOKENS).logits
         plain = model(TOKENS)
-        with ablate(model, neurons, factor):
+        with ablate(model, neurons, factor=factor):
             expected = model(TOKENS)
     torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-4)
     assert not torch.allclose(plain, expected, atol=1e-3)
@@ -46,7 +46,7 @@ def test_biases_are_scaled_too():
             if weight.ndim == 1:
                 weight.fill_(1.0)
     chosen = [Neuron(0, "q", 3), Neuron(0, "gate", 5)]
-    scale_weights(hf, NeuronSet.of(count_neurons(hf.config), chosen), 0.5)
+    scale_weights(hf, NeuronSet.of(count_neurons(hf.config), chosen), factor=0.5)
     block = hf.model.layers[0]
     assert block.self_attn.q_proj.bias.tolist() == [0.5 if i == 3 else 1.0 for i in range(32)]
     assert block.mlp.gate_proj.bias[5] == 0.5
@@ -60,9 +60,9 @@ def test_export_of_a_run(monkeypatch, capsys, tmp_path):
     )
     assert code == 0, error
     assert "culture-general" in printed
-    exported = load_model(str(tmp_path / "x"), "TransformerBridge")
-    original = load_model(str(tmp_path / "tiny"), "TransformerBridge")
-    neurons = NeuronSet.load(tmp_path / "x" / "neurons.json", layout_of(exported))
+    exported = load_model(str(tmp_path / "x"), model_class="TransformerBridge")
+    original = load_model(str(tmp_path / "tiny"), model_class="TransformerBridge")
+    neurons = NeuronSet.load(tmp_path / "x" / "neurons.json", layout=layout_of(exported))
     with torch.no_grad(), ablate(original, neurons):
         expected = original(TOKENS)
     torch.testing.assert_close(exported(TOKENS), expected, atol=1e-5, rtol=1e-4)

@@ -108,7 +108,7 @@ def wrapped(name, hf, model_class="auto", **table):
     TransformerLens knows some of these models by heart: its sizes are made those of `hf`.
     """
     if HookedTransformer is None:
-        return wrap_model(hf, tiny.tokenizer(), name, model_class, "cpu")
+        return wrap_model(hf, tiny.tokenizer(), name=name, model_class=model_class, device="cpu")
     from transformer_lens import loading_from_pretrained as loading
 
     real, config = loading.convert_hf_model_config, hf.config
@@ -129,7 +129,7 @@ def wrapped(name, hf, model_class="auto", **table):
         return known | table
 
     with mock.patch.object(loading, "convert_hf_model_config", convert):
-        return wrap_model(hf, tiny.tokenizer(), name, model_class, "cpu")
+        return wrap_model(hf, tiny.tokenizer(), name=name, model_class=model_class, device="cpu")
 
 
 @pytest.mark.model
@@ -290,13 +290,20 @@ def test_a_multimodal_gemma_installs_nothing(monkeypatch, tmp_path):
     tokens = faithful.probe(hf.config)
     with torch.no_grad():
         expected = hf(tokens).logits
-    model = wrap_model(hf, tiny.tokenizer(), "google/gemma-3-4b-it", "TransformerBridge")
+    model = wrap_model(
+        hf, tiny.tokenizer(), name="google/gemma-3-4b-it", model_class="TransformerBridge"
+    )
     assert not record.exists()
     assert not hasattr(model, "vision_encoder")
     assert (model(tokens) - expected).abs().max() < 1e-4
     # Also where TransformerLens would still want a processor.
     monkeypatch.setattr(models, "text_model", lambda hf_model: hf_model)
-    wrap_model(gemma3_multimodal(), tiny.tokenizer(), "google/gemma-3-4b-it", "TransformerBridge")
+    wrap_model(
+        gemma3_multimodal(),
+        tiny.tokenizer(),
+        name="google/gemma-3-4b-it",
+        model_class="TransformerBridge",
+    )
     assert not record.exists()
 
 
@@ -371,7 +378,7 @@ def test_a_class_that_cannot_be_made_is_one_line():
         mock.patch.object(models, "_bridge", side_effect=KeyError("layers")),
         pytest.raises(CulnigError, match="model x: TransformerBridge cannot be made of it"),
     ):
-        wrap_model(hf, tiny.tokenizer(), "x", "TransformerBridge")
+        wrap_model(hf, tiny.tokenizer(), name="x", model_class="TransformerBridge")
 
 
 def test_a_model_that_cannot_answer_is_one_line():
@@ -380,7 +387,7 @@ def test_a_model_that_cannot_answer_is_one_line():
         mock.patch.object(type(hf), "forward", side_effect=RuntimeError("two\nlines")),
         pytest.raises(CulnigError, match="does not answer a prompt of 32 tokens .*two lines"),
     ):
-        wrap_model(hf, tiny.tokenizer(), "x", "TransformerBridge")
+        wrap_model(hf, tiny.tokenizer(), name="x", model_class="TransformerBridge")
 
 
 def test_loading_compares_too(tmp_path):

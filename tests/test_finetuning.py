@@ -44,7 +44,7 @@ def chosen(kind="llama", layer=1):
     config = tiny.config(kind)
     layout = count_neurons(config)
     ids = np.arange(layout.total // 3) + layer * (layout.total // 3)
-    return select_modules(NeuronSet(layout, ids), config, 0.15)
+    return select_modules(NeuronSet(layout, ids), config, share=0.15)
 
 
 def trained(out, kind="llama", hf=None, **arguments):
@@ -53,7 +53,7 @@ def trained(out, kind="llama", hf=None, **arguments):
     given.setdefault("modules", chosen(kind))
     given.setdefault("model_class", "TransformerBridge")
     train, tests = questions()
-    return finetune(hf, tiny.tokenizer(), train, tests, out, name=f"tiny-{kind}", **given)
+    return finetune(hf, tiny.tokenizer(), train, tests=tests, out=out, name=f"tiny-{kind}", **given)
 
 
 def result(out):
@@ -95,7 +95,7 @@ def test_only_the_chosen_modules_change(tmp_path, kind):
     # The folder answers as the kept step did.
     kept = scores[scores["kept"]].index[0][0]
     frame = evaluate(
-        load_model(str(tmp_path / "model"), "TransformerBridge"), questions()[1],
+        load_model(str(tmp_path / "model"), model_class="TransformerBridge"), questions()[1],
         answer_format="cloze",
     )  # fmt: skip
     saved = pd.read_csv(tmp_path / "evaluations" / f"step-{kept}.csv")
@@ -191,7 +191,7 @@ def test_bfloat16_trains_in_float32(tmp_path):
     assert dtype == torch.float32
     assert 0 < (after - before.float()).abs().max() < 1e-4
     assert seen["model.embed_tokens.weight"][0] == torch.bfloat16
-    loaded, _ = load_hf_model(str(tmp_path / "model"), "bfloat16")
+    loaded, _ = load_hf_model(str(tmp_path / "model"), dtype="bfloat16")
     assert loaded.get_parameter(name).dtype == torch.bfloat16
     weights = result(tmp_path)["weights"]
     assert weights["frozen"]["before"] == weights["frozen"]["after"]
@@ -205,7 +205,7 @@ def test_mixed_precision_is_not_evaluated_through(tmp_path):
     )
     scores = trained(tmp_path, hf=hf)
     kept = scores[scores["kept"]].index[0][0]
-    hooked = load_model(str(tmp_path / "model"), "TransformerBridge", "bfloat16")
+    hooked = load_model(str(tmp_path / "model"), model_class="TransformerBridge", dtype="bfloat16")
     frame = evaluate(hooked, questions()[1], answer_format="cloze")
     expected = 100 * frame["probability"].mean()
     assert scores.loc[kept, "probability"].iloc[0] == pytest.approx(expected, rel=1e-3)
@@ -247,19 +247,24 @@ def test_errors(tmp_path):
     train, tests = questions()
     hf, tokenizer = tiny.hf_model("llama"), tiny.tokenizer()
     with pytest.raises(CulnigError, match="no instances to train on"):
-        finetune(hf, tokenizer, [], tests, tmp_path)
+        finetune(hf, tokenizer, [], tests=tests, out=tmp_path)
     with pytest.raises(CulnigError, match="instance tiny-3 of 'tiny' is to be trained on and test"):
-        finetune(hf, tokenizer, train, [*tests, train[3]], tmp_path)
+        finetune(hf, tokenizer, train, tests=[*tests, train[3]], out=tmp_path)
     other = dataclasses.replace(train[3], id="new", task="other")
     with pytest.raises(CulnigError, match="instance tiny-3 of 'tiny' is to be trained on and test"):
-        finetune(hf, tokenizer, train, [*tests, other], tmp_path)
+        finetune(hf, tokenizer, train, tests=[*tests, other], out=tmp_path)
     # Another split may number its items from 0 too.
     module.check_finetuning(
-        train, [dataclasses.replace(tests[0], id="tiny-3", split="test")], 1, 1, 1, 1
+        train,
+        [dataclasses.replace(tests[0], id="tiny-3", split="test")],
+        1,
+        batch=1,
+        accumulation=1,
+        evaluate_every=1,
     )
     foreign = [dataclasses.replace(i, task="other") for i in tests]
     with pytest.raises(CulnigError, match="no test is of the trained task 'tiny': add some"):
-        finetune(hf, tokenizer, train, foreign, tmp_path)
+        finetune(hf, tokenizer, train, tests=foreign, out=tmp_path)
     with pytest.raises(CulnigError, match="steps is 0: give 1 or more"):
         trained(tmp_path, steps=0)
     with pytest.raises(CulnigError, match="batch 4 is no multiple of accumulation 3"):
@@ -337,7 +342,9 @@ def test_what_is_trained_and_tested(monkeypatch, tmp_path):
 
     monkeypatch.setattr(datasets, "load_dataset", load_dataset)
     study = Study(tests=("countryrc", "paraphrase"))
-    train, tests = finetune_data(study, "qnli", None, 6, 4, 8)
+    train, tests = finetune_data(
+        study, "qnli", data=None, train_limit=6, test_limit=4, culture_limit=8
+    )
     assert [i.split for i in train] == ["train"] * 6
     assert pd.Series([(i.task, i.split) for i in tests]).value_counts().to_dict() == {
         ("qnli", "test"): 4,
@@ -350,12 +357,16 @@ def test_what_is_trained_and_tested(monkeypatch, tmp_path):
         (study, file),
         (dataclasses.replace(study, tests=(*study.tests, "qnli"), data={"qnli": str(file)}), None),
     ):
-        train, tests = finetune_data(own, "qnli", given, 0, 4, 0)
+        train, tests = finetune_data(
+            own, "qnli", data=given, train_limit=0, test_limit=4, culture_limit=0
+        )
         ids = [{i.id for i in part if i.task == "qnli"} for part in (train, tests)]
         assert [len(part) for part in ids] == [5, 4]
         assert not ids[0] & ids[1]
     # What is trained is not also the culture that is watched.
-    _, tests = finetune_data(study, "everyday", None, 0, 4, 8)
+    _, tests = finetune_data(
+        study, "everyday", data=None, train_limit=0, test_limit=4, culture_limit=8
+    )
     assert {i.task for i in tests} == {"everyday"}
 
 

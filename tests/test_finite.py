@@ -53,7 +53,14 @@ ONE, OTHER = (
 )
 BOTH = [ONE, OTHER]
 TEXTS = {"a": ["what do people eat with tea"], "b": ["tea is hot on the green"]}
-QUESTION = ShortQuestion("q-7", "Iran", "en", "what ?", "what do people eat ?", ("rice",))
+QUESTION = ShortQuestion(
+    id="q-7",
+    country="Iran",
+    language="en",
+    question="what ?",
+    prompt="what do people eat ?",
+    answers=("rice",),
+)
 
 
 def broken_model(how: str):
@@ -65,7 +72,9 @@ def broken_model(how: str):
             hf.lm_head.weight.mul_(1e30)
         if how == "NaN":
             hf.model.layers[1].mlp.down_proj.weight[0, 0] = torch.nan
-    return wrap_model(hf, tiny.tokenizer(), "tiny-llama", "TransformerBridge", "cpu")
+    return wrap_model(
+        hf, tiny.tokenizer(), name="tiny-llama", model_class="TransformerBridge", device="cpu"
+    )
 
 
 @cache
@@ -87,14 +96,14 @@ READS_LOGITS = {
     "attribute": lambda m: attribute(m, BOTH),
     "evaluate": lambda m: evaluate(m, BOTH),
     "evaluate letters": lambda m: evaluate(m, BOTH, answer_format="letter"),
-    "dose_response": one_set(lambda m, s: dose_response(m, BOTH, s, (1.0,))),
+    "dose_response": one_set(lambda m, s: dose_response(m, BOTH, s, factors=(1.0,))),
     "exact_effects": one_set(lambda m, s: exact_effects(m, ONE, s)),
-    "exact_effects each": one_set(lambda m, s: exact_effects(m, ONE, s, "each")),
+    "exact_effects each": one_set(lambda m, s: exact_effects(m, ONE, s, positions="each")),
     "taylor_check": one_set(lambda m, s: taylor_check(m, BOTH, s)),
     "interaction": one_set(lambda m, s: interaction(m, BOTH, s)),
     "token_attribution": one_set(lambda m, s: token_attribution(m, ONE, s)),
-    "activation_patch": one_set(lambda m, s: activation_patch(m, ONE, OTHER, s)),
-    "attribution_patch": one_set(lambda m, s: attribution_patch(m, ONE, OTHER, s)),
+    "activation_patch": one_set(lambda m, s: activation_patch(m, ONE, OTHER, neurons=s)),
+    "attribution_patch": one_set(lambda m, s: attribution_patch(m, ONE, OTHER, neurons=s)),
     "patching_effects": one_set(lambda m, s: patching_effects(m, BOTH, s)),
 }
 NAMED = {
@@ -194,7 +203,9 @@ def test_a_probability_that_underflows_is_taken():
     hf = tiny.hf_model("llama")
     with torch.no_grad():
         hf.lm_head.weight.mul_(3e3)
-    model = wrap_model(hf, tiny.tokenizer(), "tiny-llama", "TransformerBridge", "cpu")
+    model = wrap_model(
+        hf, tiny.tokenizer(), name="tiny-llama", model_class="TransformerBridge", device="cpu"
+    )
     frame = evaluate(model, tiny.instances())
     assert (frame["probability"] == 0).any()
     assert np.isfinite(frame["probability"]).all()
@@ -207,7 +218,7 @@ def test_a_probability_that_underflows_is_taken():
 def test_nothing_is_saved_of_what_is_refused(tmp_path):
     model, file = broken("NaN"), tmp_path / "evaluations" / "original.csv"
     for call in (
-        partial(evaluate_once, model, Study(), BOTH, None, file),
+        partial(evaluate_once, model, Study(), BOTH, neurons=None, file=file),
         partial(attribute, model, BOTH, checkpoint=tmp_path / "c.safetensors"),
         partial(exact_effects, model, ONE, some(), checkpoint=tmp_path / "e.safetensors"),
         partial(taylor_check, model, BOTH, some(), checkpoint=tmp_path / "finished"),
@@ -230,7 +241,7 @@ def test_a_loss_that_is_none_stops_the_training(monkeypatch, tmp_path):
         CulnigError, match=r"the loss at step 2 is nan: lower learning_rate \(1e\+3"
     ):
         finetune(
-            tiny.hf_model("llama"), tiny.tokenizer(), train, tests, tmp_path, learning_rate=1e30,
+            tiny.hf_model("llama"), tiny.tokenizer(), train, tests=tests, out=tmp_path, learning_rate=1e30,
             steps=2, batch=2, evaluate_every=2, device="cpu",
         )  # fmt: skip
     assert {path.name for path in (tmp_path / "evaluations").iterdir()} == {"step-0.csv"}
@@ -241,7 +252,13 @@ def test_texts_too_short_to_predict_anything():
     model = broken("fine")
     with pytest.raises(CulnigError, match="group 'b' has no token that another one comes before"):
         perplexity(model, {"a": ["green tea"], "b": ["tea"]})
-    empty = Shares(layout_of(model), ("a", "b"), (3, 0), np.zeros((2, 144), dtype=int), {})
+    empty = Shares(
+        layout=layout_of(model),
+        groups=("a", "b"),
+        tokens=(3, 0),
+        active=np.zeros((2, 144), dtype=int),
+        provenance={},
+    )
     with pytest.raises(CulnigError, match="group 'b' has no token: count again"):
         empty.frame()
 
@@ -251,7 +268,9 @@ def test_weights_of_an_unlikely_answer_are_counted(caplog):
     hf = tiny.hf_model("llama")
     with torch.no_grad():
         hf.lm_head.weight.mul_(3e3)
-    model = wrap_model(hf, tiny.tokenizer(), "tiny-llama", "TransformerBridge", "cpu")
+    model = wrap_model(
+        hf, tiny.tokenizer(), name="tiny-llama", model_class="TransformerBridge", device="cpu"
+    )
     scores = attribute(model, tiny.instances(), targets=["product", "log"])
     count = scores.provenance["weightless"]["product"]
     assert 0 < count <= 12

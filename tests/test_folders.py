@@ -127,7 +127,7 @@ ON_A_RUN = {
     "finetune": lambda out: finetune_run(out, "paraphrase"),
     "lm-eval": lambda out: lm_eval_run(out, ["x"]),
     "export": lambda out: export_run(out, out / "x"),
-    "modules": lambda out: run_modules(out, 0.1, "top", 0),
+    "modules": lambda out: run_modules(out, 0.1, "top", seed=0),
 }
 
 
@@ -147,7 +147,7 @@ def test_a_run_of_other_numbers(made, monkeypatch):
         with pytest.raises(CulnigError, match="numbers of version 1, this .* those of version 99"):
             ask()
     assert len(run_study(study, home / "finished")) == 2  # reading goes on
-    run_modules(home / "finished", 0.1, "top", 0)
+    run_modules(home / "finished", 0.1, "top", seed=0)
 
 
 def without(content, *keys):
@@ -223,10 +223,10 @@ def test_what_may_change(tmp_path, key, value, there, taken):
         file.write_text("")
     now = dataclasses.replace(before, **{key: value})
     if taken:
-        check_same_study(tmp_path, run, now, {})
+        check_same_study(tmp_path, run, now, datasets={})
         return
     with pytest.raises(CulnigError) as caught:
-        check_same_study(tmp_path, run, now, {})
+        check_same_study(tmp_path, run, now, datasets={})
     assert f"holds a run with {key} = " in str(caught.value)
     assert repr(json.loads(json.dumps(value))) in str(caught.value)
     if there:
@@ -237,13 +237,13 @@ def test_less_is_refused_where_it_was_evaluated(tmp_path):
     for key in ("specific", "ablations", "sweep"):
         before = dataclasses.replace(Study(model="none/such"), **{key: True})
         run = {"arguments": study_arguments(before), "datasets": {}, "model": {}}
-        check_same_study(tmp_path, run, Study(model="none/such"), {})
+        check_same_study(tmp_path, run, Study(model="none/such"), datasets={})
         name = maskings(before)[-1].name
         file = evaluation_file(tmp_path, name)
         file.parent.mkdir(exist_ok=True)
         file.write_text("")
         with pytest.raises(CulnigError, match=f"{key} = True .used by '{re.escape(name)}'."):
-            check_same_study(tmp_path, run, Study(model="none/such"), {})
+            check_same_study(tmp_path, run, Study(model="none/such"), datasets={})
         file.unlink()
 
 
@@ -252,7 +252,7 @@ def test_a_step_has_used_the_selection(tmp_path, step):
     (tmp_path / step).mkdir()
     run = {"arguments": study_arguments(Study()), "datasets": {}, "model": {}}
     with pytest.raises(CulnigError, match=f"variant = 'max' .used by '{step}'.*has 'mean'"):
-        check_same_study(tmp_path, run, Study(variant="mean"), {})
+        check_same_study(tmp_path, run, Study(variant="mean"), datasets={})
 
 
 def test_other_data_is_refused(tmp_path):
@@ -266,11 +266,11 @@ def test_other_data_is_refused(tmp_path):
         if name.endswith(" test"):
             file = evaluation_file(tmp_path, "original")
             file.unlink(missing_ok=True)
-            check_same_study(tmp_path, run, study, now)  # nothing was asked yet
+            check_same_study(tmp_path, run, study, datasets=now)  # nothing was asked yet
             file.parent.mkdir(exist_ok=True)
             file.write_text("")
         with pytest.raises(CulnigError, match=f"other data .{name}: .*{values[0]}.*{values[1]}"):
-            check_same_study(tmp_path, run, study, now)
+            check_same_study(tmp_path, run, study, datasets=now)
 
 
 def test_a_corrected_argument_after_scoring(made, monkeypatch, tmp_path, capsys):
@@ -279,7 +279,7 @@ def test_a_corrected_argument_after_scoring(made, monkeypatch, tmp_path, capsys)
     out = shutil.copytree(home / "original", tmp_path / "out")
     monkeypatch.setattr(runs, "write_report", no_figures)
     monkeypatch.setattr(runs, "attribute", None)  # what was scored is kept
-    model = load_model(study.model, study.model_class)
+    model = load_model(study.model, model_class=study.model_class)
     monkeypatch.setattr(runs, "load_study_model", lambda study: model)
     run = read_json(out / "run.json")
     run["arguments"] |= {"variant": "mean", "top_mlp": 1e-4, "specific": True, "top": 0.9}
@@ -290,7 +290,9 @@ def test_a_corrected_argument_after_scoring(made, monkeypatch, tmp_path, capsys)
     pd.testing.assert_frame_equal(table, read_run(home / "finished"))
     # More is asked of it: only that is evaluated. Until it is there, the run is not finished.
     evaluated = []
-    monkeypatch.setattr(runs, "evaluate", lambda *a: evaluated.append(a[2].name) or evaluate(*a))
+    monkeypatch.setattr(
+        runs, "evaluate", lambda *a, **k: evaluated.append(a[2].name) or evaluate(*a, **k)
+    )
     more = dataclasses.replace(study, seeds=2)
     with monkeypatch.context() as patch:
         patch.setattr(runs, "evaluate", None)
@@ -310,9 +312,9 @@ def test_files_of_another_study(made, monkeypatch, tmp_path, what):
     if what == "scores":
         other = home / "foreign"
         if not other.exists():
-            model = load_model(str(home / "other"), "TransformerBridge")
+            model = load_model(str(home / "other"), model_class="TransformerBridge")
             instances = study_data(study)["neuron"]
-            attribute(model, instances, "cloze").save(other)
+            attribute(model, instances, answer_format="cloze").save(other)
         shutil.copy(other, folders.scores_file(out, "neuron"))
         words = "neuron.safetensors was made with model .*other, expected .*model"
     elif what == "evaluation":
@@ -347,10 +349,10 @@ def test_reading_writes_nothing(made, monkeypatch):
             monkeypatch.setattr(f"culnig_tl.{module}.{name}", refuses, raising=False)
     table = run_study(study, out)
     pd.testing.assert_frame_equal(table, read_run(out))
-    run_modules(out, 0.1, "top", 0)
+    run_modules(out, 0.1, "top", seed=0)
     finished_study(out)
     runs.run_sets(out, "general")
-    runs.run_scores(out, read_json(out / "run.json"))
+    runs.run_scores(out, run=read_json(out / "run.json"))
     check_arguments(out / "run.json", {"new": 1})
     check_arguments(out / "none.json", {"new": 1})
     with pytest.raises(AssertionError, match="is written"):
@@ -390,8 +392,10 @@ def test_the_commit_that_a_run_used_is_asked_for(made, monkeypatch, tmp_path):
     study = dataclasses.replace(STUDY, model="us/tiny")
     words = f"with revision {commit}, now it has {'b' * 40}: ask for the same commit .--revision {commit}"
     with pytest.raises(CulnigError, match=words):
-        check_same_study(out, run, study, run["datasets"])
-    check_same_study(out, run, dataclasses.replace(study, revision=commit), run["datasets"])
+        check_same_study(out, run, study, datasets=run["datasets"])
+    check_same_study(
+        out, run, dataclasses.replace(study, revision=commit), datasets=run["datasets"]
+    )
 
 
 SPECIFIC = dataclasses.replace(STUDY, specific=True, limit=32, test_limit=32, rc_limit=16)
@@ -440,7 +444,7 @@ def test_an_instance_twice_among_the_tests():
 
 def test_shares_that_leave_nothing():
     study = dataclasses.replace(STUDY, top_mlp=1e-3, top_attention=1e-3)
-    layout = NeuronLayout(2, 48, 32, 16, 16)
+    layout = NeuronLayout(n_layers=2, gate=48, q=32, k=16, v=16)
     with pytest.raises(EmptySelection, match="the selection 'culture-general' is empty"):
         feasible.check_selection(study, layout)
     feasible.check_selection(STUDY, layout)
@@ -448,7 +452,7 @@ def test_shares_that_leave_nothing():
 
 LATE = {
     "precision": (
-        lambda out: precision_run(out, ["bfloat16", "int8"]),
+        lambda out: precision_run(out, dtypes=["bfloat16", "int8"]),
         "unknown dtype 'int8'",
     ),
     "short answers": (lambda out: short_answers_run(out, data=out / "blend"), "install .*saq"),
@@ -487,7 +491,7 @@ def test_a_step_that_can_only_fail_is_refused_first(made, monkeypatch, case):
         asked = {"question": "¿Qué?", "annotations": [{"answers": ["vino"], "count": 1}]}
         monkeypatch.setattr("culnig_tl.tasks.short_questions.LANGUAGES", {"Spain": "es"})
         (folder / "Spain_data.json").write_text(json.dumps({"A-1": asked}))
-        monkeypatch.setattr("culnig_tl.study.short_answers.basic_words", lambda *a: missing())
+        monkeypatch.setattr("culnig_tl.study.short_answers.basic_words", lambda *a, **k: missing())
     with pytest.raises(CulnigError, match=words):
         ask(out)
 
@@ -513,7 +517,7 @@ def test_what_killed_processes_left_is_cleared_on_resuming(made, monkeypatch, tm
     home, study = made
     out = shutil.copytree(home / "random-0", tmp_path / "out")
     monkeypatch.setattr(runs, "write_report", no_figures)
-    mine = half_written_name(".csv")
+    mine = half_written_name(suffix=".csv")
     dead = re.sub(r"-\d+-", "-999999999-", mine)
     for folder in (out, out / "scores", out / "evaluations"):
         for name in (mine, dead, ".culnig-notes", ".pre-commit-config.yaml"):

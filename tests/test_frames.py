@@ -277,10 +277,10 @@ def test_rows_of_some_instances():
 
 @pytest.mark.parametrize("kind", ["ablation", "sweep", "specific"])
 def test_tables_of_a_study_are_of_the_same_instances(kind):
-    neurons = NeuronSet(NeuronLayout(1, 4, 1, 1, 1), np.array([1]), "set")
+    neurons = NeuronSet(NeuronLayout(n_layers=1, gate=4, q=1, k=1, v=1), np.array([1]), "set")
     made = [
         Masking("original", "original", None), Masking("culture-general", "general", None),
-        Masking("random-0", "random", None), Masking("Iran", kind, None, {"t": 0.1, "r": 0.1}),
+        Masking("random-0", "random", None), Masking(name="Iran", kind=kind, select=None, about={"t": 0.1, "r": 0.1}),
     ]  # fmt: skip
     sets = {m.name: NeuronSet(neurons.layout, neurons.ids, m.name) for m in made[1:]}
     frames = {masking.name: SAME for masking in made}

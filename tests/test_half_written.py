@@ -23,7 +23,7 @@ ABOUT = {"format": "culnig_tl checkpoint, version 4", "run": "r"}
 
 
 def of_process(number, suffix=".csv"):
-    return half_written_name(suffix).replace(f"-{os.getpid()}-", f"-{number}-")
+    return half_written_name(suffix=suffix).replace(f"-{os.getpid()}-", f"-{number}-")
 
 
 def dead():

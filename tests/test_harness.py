@@ -77,7 +77,7 @@ def test_lm_eval_of_a_run(monkeypatch, capsys, tmp_path):
     row = table.loc[("drinks", "brier_score")]
     assert row["items"] == 4
     # The harness with scaled weights says what the hooked model says.
-    model = load_model(str(tmp_path / "tiny"), "TransformerBridge", device="cpu")
+    model = load_model(str(tmp_path / "tiny"), model_class="TransformerBridge", device="cpu")
     assert row["original"] == pytest.approx(brier(model), rel=1e-4)
     for name, kind in (("masked", "general"), ("random", "random")):
         with ablate(model, run_sets(out, kind)[0]):
@@ -106,7 +106,7 @@ def test_without_the_extra(monkeypatch, capsys, tmp_path):
     (tmp_path / "table.csv").write_text("")
     (tmp_path / "run.json").write_text('{"arguments": {}}')
     monkeypatch.setitem(sys.modules, "lm_eval.tasks", None)
-    neurons = NeuronSet(NeuronLayout(1, 4, 1, 1, 1), np.array([1]))
+    neurons = NeuronSet(NeuronLayout(n_layers=1, gate=4, q=1, k=1, v=1), np.array([1]))
     monkeypatch.setattr("culnig_tl.study.lm_eval.finished_study", lambda out, **_: ({}, Study()))
     monkeypatch.setattr("culnig_tl.study.lm_eval.run_sets", lambda out, kind: [neurons])
     code, _, error = culnig(monkeypatch, capsys, "lm-eval", "--run", tmp_path, "--tasks", "x")

@@ -143,7 +143,7 @@ def hub(tmp_path, monkeypatch, saved):
 
 def test_commits_of_the_hub(saved, tmp_path, monkeypatch):
     place, commits = hub(tmp_path, monkeypatch, saved)
-    found = [weights_of("us/tiny", commit) for commit in commits]
+    found = [weights_of("us/tiny", revision=commit) for commit in commits]
     assert None not in found
     assert found[0] != found[1]
     assert (weights_of("us/tiny"), commit_of("us/tiny")) == (found[0], commits[0])
@@ -167,7 +167,7 @@ def test_in_memory(kind):
     with torch.no_grad():
         hf.model.norm.weight[3] += 1e-4
     assert weights_in(hf) != before
-    assert weights_in(tiny.hf_model(kind), tiny.tokenizer()) != before
+    assert weights_in(tiny.hf_model(kind), tokenizer=tiny.tokenizer()) != before
     assert weights_in(tiny.hf_model(kind, rms_norm_eps=1e-3)) != before
 
 
@@ -193,7 +193,7 @@ def test_adapters_in_memory():
 @pytest.mark.model
 def test_a_loaded_model_says_what_its_files_say_in_any_dtype(saved):
     for dtype in ("float32", "bfloat16"):
-        model = load_model(str(saved), "TransformerBridge", dtype)
+        model = load_model(str(saved), model_class="TransformerBridge", dtype=dtype)
         assert describe_model(model)["weights"] == weights_of(str(saved))
 
 
@@ -201,7 +201,7 @@ def test_a_loaded_model_says_what_its_files_say_in_any_dtype(saved):
 @pytest.mark.parametrize("model_class", sorted({name for _, name in tiny.MODELS}))
 def test_a_model_of_no_files_says_its_weights(model_class):
     found = [describe_model(tiny.model("llama", model_class, seed))["weights"] for seed in (0, 1)]
-    assert found[0] == weights_in(tiny.hf_model("llama"), tiny.tokenizer())
+    assert found[0] == weights_in(tiny.hf_model("llama"), tokenizer=tiny.tokenizer())
     assert found[0] != found[1]
 
 

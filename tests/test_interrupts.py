@@ -32,7 +32,16 @@ def add_up(path, stop_at=None, rows=6, add=None):
     def plus(batch, found):
         total[batch] += 1
 
-    add_batches([1] * rows, 1, work, add or plus, {"total": total}, "run", "", path)
+    add_batches(
+        [1] * rows,
+        1,
+        work,
+        add=add or plus,
+        sums={"total": total},
+        made_from="run",
+        what="",
+        checkpoint=path,
+    )
     return total, calls
 
 
@@ -178,13 +187,13 @@ import sys, time
 from culnig_tl.measure import attribution
 from culnig_tl.cli import commands as cli
 real, calls = attribution.score_batch, []
-def slow(*arguments):
+def slow(*arguments, **named):
     calls.append(1)
     if len(calls) == 4:
         print("scoring", file=sys.stderr, flush=True)
     if len(calls) > 3:
         time.sleep(0.5)
-    return real(*arguments)
+    return real(*arguments, **named)
 attribution.score_batch = slow
 cli.main()
 """

@@ -52,9 +52,11 @@ def test_ablation_equals_scaled_weight_rows(kind, model_class, factor):
             )
             rows.weight[index] *= factor
         expected = hf(TOKENS).logits
-        with ablate(model, neurons, factor):
+        with ablate(model, neurons, factor=factor):
             found = model(TOKENS)
-        by_run = model.run_with_hooks(TOKENS, fwd_hooks=ablation_hooks(model, neurons, factor))
+        by_run = model.run_with_hooks(
+            TOKENS, fwd_hooks=ablation_hooks(model, neurons, factor=factor)
+        )
         plain = model(TOKENS)
     torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-4)
     torch.testing.assert_close(by_run, found)
@@ -81,7 +83,10 @@ def test_empty_set_changes_no_logit():
 def test_set_of_another_model_is_refused():
     with (
         pytest.raises(CulnigError, match="is of a model with 7 neurons .*, this one has 336"),
-        ablate(tiny.bridge("llama"), NeuronSet(NeuronLayout(1, 4, 1, 1, 1), np.array([1]))),
+        ablate(
+            tiny.bridge("llama"),
+            NeuronSet(NeuronLayout(n_layers=1, gate=4, q=1, k=1, v=1), np.array([1])),
+        ),
     ):
         pass
 
@@ -139,7 +144,7 @@ def test_labels_must_split_and_be_known():
     instance = tiny.instances()[0]
     unknown = replace(instance, options=("rice", "hot bread", "zebra", "maize"))
     with pytest.raises(CulnigError, match="tiny-0: the label ' zebra' maps to an unknown token"):
-        make_prompts(tiny.tokenizer(), [unknown], "cloze")
+        make_prompts(tiny.tokenizer(), [unknown], answer_format="cloze")
 
     def merging(texts, add_special_tokens):
         return {"input_ids": [[hash(text) % 97] for text in texts]}
@@ -147,4 +152,4 @@ def test_labels_must_split_and_be_known():
     merging.chat_template = None
     merging.unk_token_id = None
     with pytest.raises(CulnigError, match="tiny-0: the label .* does not split from its prompt"):
-        make_prompts(merging, [instance], "cloze")
+        make_prompts(merging, [instance], answer_format="cloze")

@@ -72,7 +72,7 @@ def in_any_form(answer: str, language: str) -> dict[str, str]:
 def test_real_answers_in_any_form(country, shared):
     """A sample of each country's answers, half of them with digits where so many have some."""
     language = LANGUAGES[country]
-    questions = load_short_questions([country], data=shared / "data" / "blend")
+    questions = load_short_questions(countries=[country], data=shared / "data" / "blend")
     answers = list(dict.fromkeys(answer for q in questions for answer in q.answers))
     stable_random("judging", country).shuffle(answers)
     with_digits = [answer for answer in answers if re.search(r"\d", answer)]
@@ -170,6 +170,6 @@ SENTENCES = {
 @pytest.mark.parametrize("country", ["Algeria", "China", "Greece", "Iran", "North Korea"])
 def test_real_answers_in_a_sentence(country, shared):
     language = LANGUAGES[country]
-    questions = load_short_questions([country], 60, shared / "data" / "blend")
+    questions = load_short_questions(countries=[country], limit=60, data=shared / "data" / "blend")
     for answer in (question.answers[0] for question in questions):
         assert judge(SENTENCES[language].format(answer), [answer], language), answer

@@ -31,7 +31,13 @@ TEXTS = {
 def shares(rows: dict[str, list[int]], tokens: int = 100) -> Shares:
     about = {"model": {"name": "tiny"}, "texts": {"hash": "x"}, "arguments": {}}
     active = np.array(list(rows.values()))
-    return Shares(LAYOUT, tuple(rows), (tokens,) * len(rows), active, about)
+    return Shares(
+        layout=LAYOUT,
+        groups=tuple(rows),
+        tokens=(tokens,) * len(rows),
+        active=active,
+        provenance=about,
+    )
 
 
 # Ten gate neurons on a hundred tokens of each language.
@@ -64,7 +70,7 @@ def test_ties_break_by_id_and_silent_neurons_are_never_chosen():
     assert found["fa"].ids.tolist() == [IDS[0], IDS[1]]
     assert found["es"].ids.tolist() == []
     silent = shares({"fa": [0] * 10, "es": [0] * 10})
-    assert [len(s) for s in select_lape(silent, 0.5, 1.0).values()] == [0, 0]
+    assert [len(s) for s in select_lape(silent, quantile=0.5, top=1.0).values()] == [0, 0]
 
 
 def test_a_cut_inside_a_wide_tie_is_said(caplog):
@@ -86,7 +92,10 @@ def test_cape_leaves_out_the_languages_own():
     assert found["Iran"].provenance["without"] == "LAPE fa"
     with pytest.raises(CulnigError, match="culture 'Spain' has language '', of which there is no"):
         select_cape(cultures, lape, {"Iran": "fa"})
-    other = {"fa": NeuronSet(NeuronLayout(1, 2, 1, 1, 1), np.array([0])), "es": lape["es"]}
+    other = {
+        "fa": NeuronSet(NeuronLayout(n_layers=1, gate=2, q=1, k=1, v=1), np.array([0])),
+        "es": lape["es"],
+    }
     with pytest.raises(CulnigError, match="the LAPE sets are of a model with 5 neurons.*one model"):
         select_cape(cultures, other, languages)
 
@@ -157,9 +166,9 @@ def test_perplexity_equals_plain_passes(kind, model_class):
                 count += len(window) - 1
             assert found.loc[name, "tokens"] == count
             assert found.loc[name, "perplexity"] == pytest.approx(math.exp(total / count), rel=1e-4)
-    increase = perplexity_increase(model, TEXTS, {"a": masked, "none": like}, 6)
-    before = perplexity(model, TEXTS, None, 6)["nats"]
-    after = perplexity(model, TEXTS, masked, 6)["nats"]
+    increase = perplexity_increase(model, TEXTS, {"a": masked, "none": like}, context=6)
+    before = perplexity(model, TEXTS, None, context=6)["nats"]
+    after = perplexity(model, TEXTS, masked, context=6)["nats"]
     assert increase.loc["a"].to_numpy() == pytest.approx((after - before).to_numpy(), abs=1e-6)
     assert list(increase.columns) == ["food", "drink"]
 
@@ -168,7 +177,7 @@ RESUMED = """
 import sys, os, signal
 sys.path.insert(0, {tests!r})
 import tiny
-from culnig_tl import texts
+from culnig_tl.measure import activity as texts
 from test_lape import TEXTS
 counted = texts._count
 def count(*args):
@@ -178,7 +187,7 @@ def count(*args):
     return counted(*args)
 count.calls = 0
 texts._count = count
-texts.activation_shares(tiny.bridge("llama"), TEXTS, 4, 4, {path!r}, checkpoint_seconds=0)
+texts.activation_shares(tiny.bridge("llama"), TEXTS, context=4, token_budget=4, checkpoint={path!r}, checkpoint_seconds=0)
 """
 
 
@@ -189,11 +198,11 @@ def test_killed_counting_resumes(tmp_path):
     assert subprocess.run([sys.executable, "-c", script], check=False).returncode == -9
     assert path.exists()
     model = tiny.bridge("llama")
-    whole = activation_shares(model, TEXTS, 4, 4)
-    resumed = activation_shares(model, TEXTS, 4, 4, path)
+    whole = activation_shares(model, TEXTS, context=4, token_budget=4)
+    resumed = activation_shares(model, TEXTS, context=4, token_budget=4, checkpoint=path)
     assert np.array_equal(whole.active, resumed.active)
     with pytest.raises(CulnigError, match="belongs to another run: .*delete it or name another"):
-        activation_shares(model, TEXTS, 5, 4, path)
+        activation_shares(model, TEXTS, context=5, token_budget=4, checkpoint=path)
 
 
 @pytest.mark.model

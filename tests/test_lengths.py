@@ -41,7 +41,9 @@ def some(model) -> NeuronSet:
 
 
 def question(words: str) -> ShortQuestion:
-    return ShortQuestion("long-1", "UK", "en", words, words, ("tea",))
+    return ShortQuestion(
+        id="long-1", country="UK", language="en", question=words, prompt=words, answers=("tea",)
+    )
 
 
 INSTANCE = "instance long-1: 65 tokens, and the model has 64 positions: leave it out, shorten it"
@@ -55,7 +57,7 @@ TOO_LONG = {
     "token_attribution": (lambda m, i: token_attribution(m, i, some(m)), INSTANCE),
     "activation_patch": (
         lambda m, i: activation_patch(
-            m, replace(i, answer=1), tiny.instances(3)[2], some(m), align="end"
+            m, replace(i, answer=1), tiny.instances(3)[2], neurons=some(m), align="end"
         ),
         INSTANCE,
     ),
@@ -191,5 +193,5 @@ def test_a_models_own_ends(kind, model_class, where, monkeypatch):
 def test_no_ends_of_its_own():
     hf = tiny.hf_model("llama", eos_token_id=None)
     hf.generation_config.eos_token_id = None
-    model = wrap_model(hf, tiny.tokenizer(), "tiny", "TransformerBridge")
+    model = wrap_model(hf, tiny.tokenizer(), name="tiny", model_class="TransformerBridge")
     assert end_tokens(model) == {0}  # the tokenizer's

@@ -40,7 +40,7 @@ def questions_folder(tmp_path):
 
 
 def test_questions_by_language_and_culture(tmp_path):
-    questions = load_questions(questions_folder(tmp_path))
+    questions = load_questions(data=questions_folder(tmp_path))
     assert len(questions) == 16 * 12
     row = questions[questions["country"] == "Iran"].iloc[2]
     assert (row["language"], row["id"], row["local"]) == ("fa", "Al-3", "مردم چه می‌نوشند، 3؟")
@@ -61,11 +61,11 @@ def test_questions_by_language_and_culture(tmp_path):
     assert texts["cultures"][1]["Mexico"] == ["What do people drink in Mexico, number 10?"]
     (tmp_path / "questions" / "Spain_questions.csv").unlink()
     with pytest.raises(CulnigError, match="no file .*Spain_questions.csv: check the path"):
-        load_questions(tmp_path)
+        load_questions(data=tmp_path)
 
 
 def test_real_questions(shared):
-    questions = load_questions(shared / "data" / "blend")
+    questions = load_questions(data=shared / "data" / "blend")
     assert len(questions) == 16 * 500 - 1  # one is empty in China's language
     assert questions["language"].nunique() == 13
 
@@ -82,7 +82,7 @@ def test_questions_from_the_hub_are_as_from_a_folder(monkeypatch, tmp_path):
         return datasets.Dataset.from_pandas(rows)
 
     monkeypatch.setattr(datasets, "load_dataset", load_dataset)
-    assert load_questions().equals(load_questions(folder))
+    assert load_questions().equals(load_questions(data=folder))
 
 
 def test_methods_and_short_answers_of_a_run(monkeypatch, capsys, tmp_path):

@@ -260,7 +260,7 @@ def test_a_multimodal_export_loads_as_the_original(tmp_path):
     folder, to = multimodal(tmp_path / "model"), tmp_path / "exported"
     model, tokenizer = load_hf_model(str(folder))
     chosen = [Neuron(1, "gate", 7), Neuron(0, "v", 3)]
-    scale_weights(model, NeuronSet.of(count_neurons(model.config), chosen), 0.0)
+    scale_weights(model, NeuronSet.of(count_neurons(model.config), chosen), factor=0.0)
     save_hf_model(model, tokenizer, to)
     assert copy_processor_files(model, to) == [
         "processor_config.json",

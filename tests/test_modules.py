@@ -57,13 +57,13 @@ def test_random_modules_do_not_look_at_neurons():
     a, b = ({(layer, "gate"): 1} for layer in (1, 2))
     chosen = [select_modules(with_counts(GEMMA, x), GEMMA, which="random") for x in (a, b)]
     assert list(map(str, chosen[0].modules)) == list(map(str, chosen[1].modules))
-    assert len({select_modules(with_counts(GEMMA, a), GEMMA, 0.1, "random", s).modules
+    assert len({select_modules(with_counts(GEMMA, a), GEMMA, share=0.1, which="random", seed=s).modules
                 for s in range(3)}) == 3  # fmt: skip
 
 
 def test_ties_by_layer_and_attention_first(caplog):
     config = tiny.config("llama")
-    modules = select_modules(NeuronSet(count_neurons(config), np.array([])), config, 0.2)
+    modules = select_modules(NeuronSet(count_neurons(config), np.array([])), config, share=0.2)
     assert list(map(str, modules.modules)) == ["layer0 attention", "layer0 MLP"]
     assert modules.provenance["ties"] == 6
     assert "the last of the 2 taken is one of 6 with 0 neurons" in caplog.text
@@ -120,9 +120,9 @@ def test_errors():
     with pytest.raises(CulnigError, match="unknown choice 'best': choose from top, bottom, random"):
         select_modules(neurons, config, which="best")
     with pytest.raises(CulnigError, match="share is 1.2: give a share between 0 and 1"):
-        select_modules(neurons, config, 1.2)
+        select_modules(neurons, config, share=1.2)
     with pytest.raises(CulnigError, match="share is 1.0, and the attention .*hold 88%.*give less"):
-        select_modules(neurons, config, 1.0)
+        select_modules(neurons, config, share=1.0)
     with pytest.raises(CulnigError, match="'culture-general' is of a model with .*the same model"):
         select_modules(neurons, GEMMA)
     with pytest.raises(

@@ -22,7 +22,9 @@ ALL = [
 def some() -> NeuronSet:
     neurons = [Neuron(2, "v", 1), Neuron(0, "gate", 3), Neuron(1, "q", 0), Neuron(1, "q", 2)]
     made = NeuronSet.of(LAYOUT, neurons, "mine")
-    return NeuronSet(LAYOUT, made.ids, "mine", {"model": {"name": "tiny"}, "seed": 3})
+    return NeuronSet(
+        layout=LAYOUT, ids=made.ids, name="mine", provenance={"model": {"name": "tiny"}, "seed": 3}
+    )
 
 
 def test_sizes():
@@ -137,7 +139,7 @@ def test_repr_has_the_counts():
 def test_save_and_load(tmp_path):
     some().save(tmp_path / "set.json")
     for layout in (None, LAYOUT):
-        loaded = NeuronSet.load(tmp_path / "set.json", layout)
+        loaded = NeuronSet.load(tmp_path / "set.json", layout=layout)
         assert loaded == some()
         assert loaded.name == "mine"
         assert loaded.layout == LAYOUT
@@ -162,7 +164,7 @@ def test_load_refuses_another_layout_and_gives_both(tmp_path):
     some().save(tmp_path / "set.json")
     message = r"set\.json was made for a model with 39 neurons .*gate 5,.* this one has 42 .*gate 6"
     with pytest.raises(CulnigError, match=message):
-        NeuronSet.load(tmp_path / "set.json", OTHER)
+        NeuronSet.load(tmp_path / "set.json", layout=OTHER)
 
 
 @pytest.mark.parametrize("content", [[1, 2], {"format": "something else"}, {}, "text"])

@@ -47,19 +47,19 @@ def test_a_into_a_changes_nothing(kind, model_class):
     model = tiny.model(kind, model_class)
     iran, spain = pair()
     same = replace(spain, cloze=iran.cloze)
-    found = activation_patch(model, iran, same, everything(model))
+    found = activation_patch(model, iran, same, neurons=everything(model))
     assert found["moved"] == pytest.approx(0, abs=1e-5)
     assert found["before"] == pytest.approx(found["in_source"], abs=1e-5)
-    assert attribution_patch(model, iran, same, everything(model))["estimated"] == pytest.approx(
-        0, abs=1e-5
-    )
+    assert attribution_patch(model, iran, same, neurons=everything(model))[
+        "estimated"
+    ] == pytest.approx(0, abs=1e-5)
 
 
 @pytest.mark.parametrize(("kind", "model_class"), tiny.FEWER_MODELS)
 def test_everything_of_a_gives_the_answer_of_a(kind, model_class):
     """The last token is the same in both, so with every q, k, v and gate of A it answers as A."""
     model = tiny.model(kind, model_class)
-    found = activation_patch(model, *pair(), everything(model))
+    found = activation_patch(model, *pair(), neurons=everything(model))
     assert abs(found["in_source"] - found["before"]) > 1e-3
     assert found["after"] == pytest.approx(found["in_source"], abs=1e-4)
     assert found["share"] == pytest.approx(1, abs=0.05)
@@ -74,7 +74,9 @@ def test_the_estimate_is_right_for_little_changes(kind, model_class, monkeypatch
     layout = layout_of(model)
     some = NeuronSet.of(layout, [Neuron(1, "gate", i) for i in (3, 8, 21)], "s")
     real, way = patching._in_source, 0.01
-    there = patching._Pair.of(model, *pair()[::-1], some, "end", "cloze")
+    there = patching._Pair.of(
+        model, *pair()[::-1], neurons=some, align="end", answer_format="cloze"
+    )
     target, _ = real(model, there, some)
 
     def nearer(model, pair, neurons):
@@ -82,8 +84,8 @@ def test_the_estimate_is_right_for_little_changes(kind, model_class, monkeypatch
         return {key: t + way * (values[key] - t) for key, t in target.items()}, in_source
 
     monkeypatch.setattr(patching, "_in_source", nearer)
-    moved = activation_patch(model, *pair(), some)["moved"]
-    estimated = attribution_patch(model, *pair(), some)["estimated"]
+    moved = activation_patch(model, *pair(), neurons=some)["moved"]
+    estimated = attribution_patch(model, *pair(), neurons=some)["estimated"]
     assert abs(estimated) > 1e-7
     assert moved == pytest.approx(estimated, rel=0.1, abs=3e-6)
 
@@ -95,42 +97,44 @@ def test_both_answers_in_one_pass_equal_one_pass_an_answer(kind, model_class):
     from culnig_tl.measure.effects import log_probability
 
     model = tiny.model(kind, model_class)
-    made = patching._Pair.of(model, *pair(), everything(model), "end", "cloze")
+    made = patching._Pair.of(
+        model, *pair(), neurons=everything(model), align="end", answer_format="cloze"
+    )
     assert [len(prompt.label) for prompt in made.target] == [2, 1]
     with torch.no_grad():
         first, second = (float(log_probability(model, prompt)) for prompt in made.target)
-    found = activation_patch(model, *pair(), everything(model))
+    found = activation_patch(model, *pair(), neurons=everything(model))
     assert found["before"] == pytest.approx(first - second, abs=1e-5)
     values, _ = patching._in_source(model, made, everything(model))
-    _, before = patching._estimated(model, made, everything(model), values)
+    _, before = patching._estimated(model, made, everything(model), values=values)
     assert before == pytest.approx(first - second, abs=1e-5)
 
 
 def test_unequal_lengths_are_aligned_from_the_end_or_refused():
     model = tiny.bridge("llama")
     iran, spain = pair(longer=True)
-    found = activation_patch(model, iran, spain, everything(model))
+    found = activation_patch(model, iran, spain, neurons=everything(model))
     short = len(spain.cloze.split())
     assert found["positions"] == short
-    back = activation_patch(model, spain, iran, everything(model))
+    back = activation_patch(model, spain, iran, neurons=everything(model))
     assert back["positions"] == short
     with pytest.raises(CulnigError, match="q/Iran and q/Spain have 15 and 12 tokens: take prompts"):
-        activation_patch(model, iran, spain, everything(model), align="refuse")
+        activation_patch(model, iran, spain, neurons=everything(model), align="refuse")
     with pytest.raises(CulnigError, match="unknown align 'start': choose from end, refuse"):
-        activation_patch(model, iran, spain, everything(model), align="start")
+        activation_patch(model, iran, spain, neurons=everything(model), align="start")
 
 
 def test_letters_are_refused():
     model = tiny.bridge("llama")
     with pytest.raises(CulnigError, match="use answer_format='cloze'"):
-        activation_patch(model, *pair(), everything(model), answer_format="letter")
+        activation_patch(model, *pair(), neurons=everything(model), answer_format="letter")
 
 
 def test_the_same_answer_is_refused():
     iran, spain = pair()
     model = tiny.bridge("llama")
     with pytest.raises(CulnigError, match="have the same answer 'hot bread'"):
-        activation_patch(model, iran, replace(spain, answer=0), everything(model))
+        activation_patch(model, iran, replace(spain, answer=0), neurons=everything(model))
 
 
 def test_pairs_ask_the_same_question():
@@ -161,9 +165,9 @@ def test_effects_and_matrix():
     # "Iran" and "Spain" are the tiny tokenizer's unknown word, so nothing moves; but it is a frame.
     frame = patching_effects(model, [iran, spain], everything(model))
     assert list(frame["source"]) == ["Iran", "Spain"]
-    matrix = patching_matrix(frame, "moved")
+    matrix = patching_matrix(frame, value="moved")
     assert list(matrix.index) == list(matrix.columns) == ["Iran", "Spain"]
     assert np.isnan(matrix.loc["Iran", "Iran"])
     assert matrix.loc["Iran", "Spain"] == pytest.approx(frame["moved"][0])
     with pytest.raises(CulnigError, match="unknown value 'x': choose from moved, estimated, share"):
-        patching_matrix(frame, "x")
+        patching_matrix(frame, value="x")

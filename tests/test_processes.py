@@ -40,20 +40,20 @@ from test_lape import TEXTS
 import culnig_tl.measure.attribution as a
 from culnig_tl import activation_shares, attribute, evaluate, perplexity
 from culnig_tl.files import write_json
-from culnig_tl.runs import write_evaluation
+from culnig_tl.analysis.evaluations import write_evaluation
 from pathlib import Path
 out = Path({out!r})
 real = a.score_batch
-def slow(*args):
+def slow(*args, **kwargs):
     time.sleep({pause})
-    return real(*args)
+    return real(*args, **kwargs)
 a.score_batch = slow
 (out / ("pid" + os.environ["RANK"])).write_text(str(os.getpid()))
 model = tiny.bridge("llama")
 scores = attribute(model, tiny.instances(41), token_budget=40, checkpoint=out / "c",
                    checkpoint_seconds=0)
 scores.save(out / "scores.safetensors")
-activation_shares(model, TEXTS, 4, 8).save(out / "shares.safetensors")
+activation_shares(model, TEXTS, context=4, token_budget=8).save(out / "shares.safetensors")
 write_json(out / "perplexity.json", perplexity(model, TEXTS, context=4, token_budget=8)["nats"].to_dict())
 write_evaluation(evaluate(model, tiny.instances(41), token_budget=40), out / "evaluation.csv")
 """
@@ -94,7 +94,9 @@ def test_two_processes_find_what_one_finds(tmp_path, alone):
     assert close(scores.sums, alone.sums)
     assert scores.instances == alone.instances
     shares = Shares.load(out / "shares.safetensors")
-    assert np.array_equal(shares.active, activation_shares(model, TEXTS, 4, 8).active)
+    assert np.array_equal(
+        shares.active, activation_shares(model, TEXTS, context=4, token_budget=8).active
+    )
     nats = perplexity(model, TEXTS, context=4, token_budget=8)["nats"].to_dict()
     assert read_json(out / "perplexity.json") == pytest.approx(nats, rel=1e-5)
     frame = pd.read_csv(out / "evaluation.csv", keep_default_na=False)
@@ -142,7 +144,9 @@ def test_a_process_that_dies_ends_the_run_and_loses_nothing(tmp_path, alone):
     with pytest.MonkeyPatch.context() as patch:
         real = attribution.score_batch
         patch.setattr(
-            attribution, "score_batch", lambda m, p, *a: scored.extend(p) or real(m, p, *a)
+            attribution,
+            "score_batch",
+            lambda m, p, *a, **k: scored.extend(p) or real(m, p, *a, **k),
         )
         resumed = attribute(
             tiny.bridge("llama"), tiny.instances(41), token_budget=40, checkpoint=out / "c"
@@ -211,9 +215,27 @@ def test_a_checkpoint_that_was_being_put_together_counts_once(tmp_path):
         added.extend(rows)
         sums.add_(found)
 
-    add_batches([1] * 4, 9, lambda rows: 10.0**4, add, {"x": sums}, "r", "Test", path)
+    add_batches(
+        [1] * 4,
+        9,
+        lambda rows: 10.0**4,
+        add=add,
+        sums={"x": sums},
+        made_from="r",
+        what="Test",
+        checkpoint=path,
+    )
     assert added == [3]
     assert sums.tolist() == [10111.0] * 2
     assert not (tmp_path / "c.1").exists()
     with pytest.raises(CulnigError, match="belongs to another run: .*delete it or name another"):
-        add_batches([1], 9, lambda rows: 1.0, add, {"x": sums}, "other", "Test", path)
+        add_batches(
+            [1],
+            9,
+            lambda rows: 1.0,
+            add=add,
+            sums={"x": sums},
+            made_from="other",
+            what="Test",
+            checkpoint=path,
+        )

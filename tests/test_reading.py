@@ -37,7 +37,7 @@ from culnig_tl.study.running import run_scores, run_sets, run_study, write_run_r
 from culnig_tl.tensors import read_tensors, write_tensors
 
 GOLDEN = Path(__file__).parent / "golden"
-LAYOUT = NeuronLayout(2, gate=3, q=2, k=1, v=1)
+LAYOUT = NeuronLayout(n_layers=2, gate=3, q=2, k=1, v=1)
 EVIL = "</script><img src=x onerror=alert(1)>"
 
 
@@ -269,7 +269,7 @@ def test_the_command_says_it_in_one_line(out, monkeypatch, capsys):
 
 def test_names_that_would_be_files_elsewhere(out):
     with pytest.raises(CulnigError, match="unknown dtype '../../evil': choose from float32"):
-        precision_run(out, ["../../evil"])
+        precision_run(out, dtypes=["../../evil"])
     with pytest.raises(CulnigError, match="unknown task '../../evil': choose from everyday"):
         finetune_run(out, "../../evil")
 

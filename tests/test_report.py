@@ -25,7 +25,9 @@ from culnig_tl.neurons.sets import NeuronSet
 from culnig_tl.study.report import write_report
 
 IDS = [LAYOUT.flat_id(n) for n in (Neuron(0, "gate", 1), Neuron(0, "gate", 2), Neuron(1, "q", 0))]
-NEURONS = NeuronSet(LAYOUT, np.array(IDS), "mine <b>", {"arguments": {"variant": "max"}})
+NEURONS = NeuronSet(
+    layout=LAYOUT, ids=np.array(IDS), name="mine <b>", provenance={"arguments": {"variant": "max"}}
+)
 
 
 @pytest.fixture(autouse=True)
@@ -69,7 +71,7 @@ def test_countries_show_their_number_of_items():
 
 def test_an_axes_can_be_given():
     _, axes = plt.subplots()
-    assert plot_distribution(NEURONS, axes) is axes
+    assert plot_distribution(NEURONS, axes=axes) is axes
 
 
 def report(path: Path, model: str, specific: Sequence[NeuronSet] = ()) -> str:
@@ -96,7 +98,7 @@ def report(path: Path, model: str, specific: Sequence[NeuronSet] = ()) -> str:
         tables["own"] = own_ranks(original, masked)
         tables["overlap"] = overlap([NEURONS, *specific])
         tables["ablations"] = accuracy
-    write_report(path, run, NEURONS, scores(), tables, specific)
+    write_report(path, run, NEURONS, scores=scores(), tables=tables, specific=specific)
     return path.read_text(encoding="utf-8")
 
 
@@ -123,7 +125,7 @@ def test_report_stands_alone_and_escapes(tmp_path):
         *("comparison.png", "countries-countryrc.png", "countries-everyday.png"),
         *("distribution.png", "scores.png"),
     ]
-    score = scores().mean("max")[IDS[2]]
+    score = scores().mean(variant="max")[IDS[2]]
     top = f"<td>q</td><td>1</td><td>0</td><td>{score:.3g}</td>"
     assert html.index(top) < html.index("<td>gate</td>")
     assert not plt.get_fignums()

@@ -186,7 +186,7 @@ def test_an_object(tmp_path, changes, line):
         assert read_object(path, SCHEMA) == CONTENT | changes
         return
     with pytest.raises(CulnigError, match=rf"a\.json is damaged \({re.escape(line)}\): mend it"):
-        read_object(path, SCHEMA, "mend it")
+        read_object(path, SCHEMA, remedy="mend it")
 
 
 @pytest.mark.parametrize("content", [None, [], 5, "x"])

@@ -37,66 +37,74 @@ def scores() -> Scores:
 
 def test_mean_weighs_countries_by_instances():
     # Neuron 5: (5 + 105) / 4, not the mean 53.33 of the countries' own means.
-    assert scores().mean("max")[5] == 27.5
-    np.testing.assert_array_equal(scores().mean("max"), (2 * np.arange(14) + 100) / 4)
-    np.testing.assert_array_equal(scores().mean("norm"), (2 * np.arange(14) + 100) / 2)
+    assert scores().mean(variant="max")[5] == 27.5
+    np.testing.assert_array_equal(scores().mean(variant="max"), (2 * np.arange(14) + 100) / 4)
+    np.testing.assert_array_equal(scores().mean(variant="norm"), (2 * np.arange(14) + 100) / 2)
 
 
 def test_mean_of_some_countries():
-    np.testing.assert_array_equal(scores().mean("max", ["Iran"]), 100.0 + np.arange(14))
-    np.testing.assert_array_equal(scores().mean("max", ["Spain"]), np.arange(14) / 3)
-    both = scores().mean("max", ["Iran", "Spain"])
-    np.testing.assert_array_equal(both, scores().mean("max"))
+    np.testing.assert_array_equal(
+        scores().mean(variant="max", countries=["Iran"]), 100.0 + np.arange(14)
+    )
+    np.testing.assert_array_equal(
+        scores().mean(variant="max", countries=["Spain"]), np.arange(14) / 3
+    )
+    both = scores().mean(variant="max", countries=["Iran", "Spain"])
+    np.testing.assert_array_equal(both, scores().mean(variant="max"))
 
 
 def test_the_sum_is_of_double_precision():
     big = dataclasses.replace(
         scores(), sums=np.tile(np.float32([[16777216.0], [1.0]]), (2, 2, 1, 14)), instances=(1, 0)
     )
-    assert big.mean("max")[0] == 16777217.0
+    assert big.mean(variant="max")[0] == 16777217.0
 
 
 def test_unknown_variant():
     with pytest.raises(CulnigError, match="no score variant 'mean': these scores hold max, norm"):
-        scores().mean("mean")
+        scores().mean(variant="mean")
 
 
 def test_targets():
     """The first is the default; the second of this file is the first's negative."""
-    np.testing.assert_array_equal(scores().mean("max", target="product"), scores().mean("max"))
-    np.testing.assert_array_equal(scores().mean("max", target="log"), -scores().mean("max"))
+    np.testing.assert_array_equal(
+        scores().mean(variant="max", target="product"), scores().mean(variant="max")
+    )
+    np.testing.assert_array_equal(
+        scores().mean(variant="max", target="log"), -scores().mean(variant="max")
+    )
     with pytest.raises(CulnigError, match="no target 'x': these scores hold product, log"):
-        scores().mean("max", target="x")
+        scores().mean(variant="max", target="x")
 
 
 def test_no_country():
     with pytest.raises(CulnigError, match="no country to average over"):
-        scores().mean("max", [])
+        scores().mean(variant="max", countries=[])
 
 
 def test_a_country_named_twice_counts_once():
-    twice = scores().mean("max", ["Iran", "Iran"])
-    np.testing.assert_array_equal(twice, scores().mean("max", ["Iran"]))
+    twice = scores().mean(variant="max", countries=["Iran", "Iran"])
+    np.testing.assert_array_equal(twice, scores().mean(variant="max", countries=["Iran"]))
 
 
 def test_unknown_country():
     with pytest.raises(CulnigError, match="no scores for 'China': these hold Spain, Iran"):
-        scores().mean("max", ["Spain", "China"])
+        scores().mean(variant="max", countries=["Spain", "China"])
 
 
 def test_top():
-    top = scores().top(3)
+    top = scores().top(count=3)
     assert list(top["score"]) == [31.5, 31.0, 30.5]
     assert list(top["layer"]) == [1, 1, 1]
     assert list(top["site"]) == ["v", "k", "q"]
     assert list(top["index"]) == [0, 0, 1]
-    assert len(scores().top(100, "norm")) == 14
+    assert len(scores().top(count=100, variant="norm")) == 14
 
 
 def test_top_breaks_ties_by_layer_site_index():
     flat = dataclasses.replace(scores(), sums=np.zeros((2, 2, 2, 14), dtype=np.float32))
-    assert list(flat.top(4)["site"]) == ["gate", "gate", "gate", "q"]
-    assert list(flat.top(4)["index"]) == [0, 1, 2, 0]
+    assert list(flat.top(count=4)["site"]) == ["gate", "gate", "gate", "q"]
+    assert list(flat.top(count=4)["index"]) == [0, 1, 2, 0]
 
 
 def test_repr():

@@ -175,7 +175,7 @@ def test_provenance_tells_what_it_was_made_from():
 def test_a_selection_can_be_saved(tmp_path):
     found = select_general(scores({4: 1.0}), None, None, top_mlp=0.1)
     found.save(tmp_path / "set.json")
-    assert NeuronSet.load(tmp_path / "set.json", LAYOUT) == found
+    assert NeuronSet.load(tmp_path / "set.json", layout=LAYOUT) == found
     assert NeuronSet.load(tmp_path / "set.json").provenance == found.provenance
 
 
@@ -203,7 +203,9 @@ def test_scores_of_another_layout_are_refused():
 
 
 def of_big(count: int) -> NeuronSet:
-    return NeuronSet(BIG, np.arange(count), "like", {"model": {"name": "tiny"}})
+    return NeuronSet(
+        layout=BIG, ids=np.arange(count), name="like", provenance={"model": {"name": "tiny"}}
+    )
 
 
 @pytest.mark.parametrize("matched", [False, True])
@@ -295,40 +297,40 @@ FEW = {"top": 5 / 36, "remove": 1 / 36}
 
 def test_specific_by_hand():
     """One pool over all sites; 20 has z 0, 27 has z -0.71 for Iran; 0, 10 and 16 have z of 1.4."""
-    found = select_specific(CULTURE, None, None, "Iran", **FEW)
+    found = select_specific(CULTURE, None, None, country="Iran", **FEW)
     assert found.ids.tolist() == [0, 10, 16]
     assert found.name == "Iran"
-    everything = select_specific(CULTURE, None, None, "Iran", least_z=-np.inf, **FEW)
+    everything = select_specific(CULTURE, None, None, country="Iran", least_z=-np.inf, **FEW)
     assert everything.ids.tolist() == [0, 10, 16, 20, 27]
     # 27 for Spain: 0.9 of 0.5, 0.9, 0.5 is z = 0.267 / 0.189 = 1.414.
     for least, ids in ((1.41, [3, 27]), (1.42, [])):
         if ids:
-            found = select_specific(CULTURE, None, None, "Spain", least_z=least, top=3 / 36)
+            found = select_specific(CULTURE, None, None, country="Spain", least_z=least, top=3 / 36)
             assert found.ids.tolist() == ids
         else:
             with pytest.raises(CulnigError, match="the selection 'Spain' is empty"):
-                select_specific(CULTURE, None, None, "Spain", least_z=least, top=3 / 36)
+                select_specific(CULTURE, None, None, country="Spain", least_z=least, top=3 / 36)
 
 
 def test_specific_takes_the_countrys_own_control_and_names():
     control = by_country({"Iran": {0: 0.9}, "Spain": {10: 0.9}, "China": {}}, "control")
     names = by_country({"Spain": {10: 1.0}, "Iran": {16: 1.0}}, "countryrc")
-    found = select_specific(CULTURE, control, names, "Iran", top=2 / 36, remove=1 / 36)
+    found = select_specific(CULTURE, control, names, country="Iran", top=2 / 36, remove=1 / 36)
     assert found.ids.tolist() == [10]  # 0 is the control's, 16 the name's; Spain's do not matter
     with pytest.raises(CulnigError, match="no scores for 'China': these hold Spain, Iran"):
-        select_specific(CULTURE, control, names, "China", **FEW)
+        select_specific(CULTURE, control, names, country="China", **FEW)
 
 
 def test_specific_needs_several_countries():
     with pytest.raises(CulnigError, match="hold Spain only, .*: score several countries"):
-        select_specific(scores({}), None, None, "Spain")
+        select_specific(scores({}), None, None, country="Spain")
     with pytest.raises(CulnigError, match="top is 2.0: give a share between 0 and 1"):
-        select_specific(CULTURE, None, None, "Iran", top=2.0)
+        select_specific(CULTURE, None, None, country="Iran", top=2.0)
 
 
 def test_the_target_is_an_argument():
     """The second target of CULTURE has the countries in the reverse order."""
-    of_log = select_specific(CULTURE, None, None, "China", target="log", **FEW)
+    of_log = select_specific(CULTURE, None, None, country="China", target="log", **FEW)
     assert of_log.ids.tolist() == [0, 10, 16]
     assert of_log.provenance["arguments"]["target"] == "log"
     general = select_general(CULTURE, None, None, top_mlp=0.05, target="log")
@@ -438,5 +440,5 @@ def test_scores_that_are_no_numbers_are_refused(select, value, which):
     with pytest.raises(CulnigError, match=r"1 of 36 scores .* of layer 0 q 1 first: score again"):
         both(select, *given)
     with pytest.raises(CulnigError, match="NaN or infinite, of layer 0 q 1 first"):
-        bad.top(3)
+        bad.top(count=3)
     assert "NaN or infinite" in bad._repr_html_()

@@ -11,6 +11,7 @@ from culnig_tl.measure.answering import answer_questions
 from culnig_tl.models.description import layout_of
 from culnig_tl.neurons.selection import select_random
 from culnig_tl.neurons.sets import NeuronSet
+from culnig_tl.tasks import judging
 from culnig_tl.tasks.blend import LANGUAGES
 from culnig_tl.tasks.judging import basic_words, judge
 from culnig_tl.tasks.short_questions import ShortQuestion, load_short_questions
@@ -61,10 +62,10 @@ def test_words_in_sequence():
 
 def test_without_the_extra(monkeypatch):
     monkeypatch.setitem(sys.modules, "jieba", None)
-    short_answers._package.cache_clear()
+    judging._package.cache_clear()
     with pytest.raises(CulnigError, match="needs the package 'jieba': pip install 'culnig-tl.saq"):
         judge("炸鸡", ["炸鸡"], "zh")
-    short_answers._package.cache_clear()
+    judging._package.cache_clear()
 
 
 ROWS = {
@@ -93,26 +94,28 @@ def folder(tmp_path, rows=ROWS, prompts=True):
 
 
 EXPECTED = ShortQuestion(
-    "A-1/Spain",
-    "Spain",
-    "es",
-    "¿Qué se bebe?",
-    "Pregunta: ¿Qué se bebe?\nRespuesta:",
-    ("vino", "Vino", "agua"),
+    id="A-1/Spain",
+    country="Spain",
+    language="es",
+    question="¿Qué se bebe?",
+    prompt="Pregunta: ¿Qué se bebe?\nRespuesta:",
+    answers=("vino", "Vino", "agua"),
 )
 
 
 def test_short_questions(tmp_path, monkeypatch):
     data = folder(tmp_path / "a")
     # Nobody answered the second, and the third is not written down.
-    assert load_short_questions(["spain"], data=data) == [EXPECTED]
+    assert load_short_questions(countries=["spain"], data=data) == [EXPECTED]
     rows = {key: row for key, row in ROWS.items() if key != "A-3"}
-    (english,) = load_short_questions(["Spain"], data=folder(tmp_path / "b", rows), english=True)
+    (english,) = load_short_questions(
+        countries=["Spain"], data=folder(tmp_path / "b", rows), english=True
+    )
     assert (english.language, english.answers) == ("en", ("wine", "water"))
     assert english.prompt == "Question: What is drunk?\nAnswer:"
     # Without prompts the question stands alone; the Hub's files are rows with an ID.
     plain = folder(tmp_path / "c", prompts=False)
-    (alone,) = load_short_questions(["Spain"], data=plain)
+    (alone,) = load_short_questions(countries=["Spain"], data=plain)
     assert alone.prompt == alone.question
     hub = tmp_path / "hub.json"
     hub.write_text("\n".join(json.dumps({"ID": key, **row}) for key, row in ROWS.items()))
@@ -123,37 +126,39 @@ def test_short_questions(tmp_path, monkeypatch):
         return str(hub)
 
     monkeypatch.setattr("huggingface_hub.hf_hub_download", hf_hub_download)
-    assert load_short_questions(["Spain"]) == [alone]
+    assert load_short_questions(countries=["Spain"]) == [alone]
     assert asked == [("nayeon212/BLEnD", "data/annotations_hf/Spain_data.json", "dataset")]
 
 
 def test_limit_draws_the_same_again(tmp_path):
     rows = {f"A-{n}": ROWS["A-1"] for n in range(30)}
     data = folder(tmp_path, rows)
-    found = load_short_questions(["Spain"], 7, data)
+    found = load_short_questions(countries=["Spain"], limit=7, data=data)
     assert len(found) == 7
-    assert found == load_short_questions(["Spain"], 7, data)
+    assert found == load_short_questions(countries=["Spain"], limit=7, data=data)
     assert [q.id for q in found] != [f"A-{n}/Spain" for n in range(7)]
 
 
 def test_question_errors(tmp_path):
     with pytest.raises(CulnigError, match="no file .*Spain_data.json: check the path given as da"):
-        load_short_questions(["Spain"], data=tmp_path)
+        load_short_questions(countries=["Spain"], data=tmp_path)
     with pytest.raises(CulnigError, match="A-1: KeyError.'annotations'. is not there; use BLEnD's"):
-        load_short_questions(["Spain"], data=folder(tmp_path / "a", {"A-1": {"question": "?"}}))
+        load_short_questions(
+            countries=["Spain"], data=folder(tmp_path / "a", {"A-1": {"question": "?"}})
+        )
     broken = folder(tmp_path / "b")
     (broken / "annotations" / "Spain_data.json").write_text("{")
     with pytest.raises(CulnigError, match="cannot parse .*Spain_data.json.*is it BLEnD's file"):
-        load_short_questions(["Spain"], data=broken)
+        load_short_questions(countries=["Spain"], data=broken)
     with pytest.raises(CulnigError, match="cannot load data/annotations_hf/Iran_data.json of nay"):
-        load_short_questions(["Iran"])
+        load_short_questions(countries=["Iran"])
 
 
 def test_real_answers(shared):
     """Each country's questions: every answer is right for itself, and few are for the next one."""
     data = shared / "data" / "blend"
     for country in LANGUAGES:
-        questions = load_short_questions([country], 25, data)
+        questions = load_short_questions(countries=[country], limit=25, data=data)
         assert len(questions) == 25
         wrong = 0
         for question, other in zip(questions, questions[1:] + questions[:1], strict=True):
@@ -168,7 +173,14 @@ def test_real_answers(shared):
 def test_answers_of_a_tiny_model(kind, model_class):
     model = tiny.model(kind, model_class)
     questions = [
-        ShortQuestion(f"q{n}", "UK", "en", text, text, ("tea", "coffee"))
+        ShortQuestion(
+            id=f"q{n}",
+            country="UK",
+            language="en",
+            question=text,
+            prompt=text,
+            answers=("tea", "coffee"),
+        )
         for n, text in enumerate(("what do people drink in iran ?", "what is on the a :"))
     ]
     frame = answer_questions(model, questions, max_new_tokens=5)

@@ -280,7 +280,7 @@ def test_the_plan_of_the_papers_models(monkeypatch):
 
 
 def test_a_plan_without_the_models_tokenizer(monkeypatch):
-    monkeypatch.setattr(plan, "_speeds", lambda *arguments: {True: 1e9, False: 1e9})
+    monkeypatch.setattr(plan, "_speeds", lambda *arguments, **k: {True: 1e9, False: 1e9})
     model = "microsoft/phi-4"  # known by its configuration alone; no network in tests
     letter = plan.plan_study(dataclasses.replace(SMALL, model=model, devices=2))
     assert "about 4 characters a token" in letter.note
@@ -312,7 +312,7 @@ def test_the_plan_against_a_real_run(monkeypatch, tmp_path, name):
         groups = planned.by_name()
         ratios = {}
         for step, work in (
-            ("score neuron", lambda: attribute(model, data["neuron"], "cloze")),
+            ("score neuron", lambda: attribute(model, data["neuron"], answer_format="cloze")),
             ("evaluate original", lambda: evaluate(model, asked_here, answer_format="cloze")),
         ):
             expected = plan.step_flops(sizes, groups[step][0])

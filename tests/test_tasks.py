@@ -713,7 +713,8 @@ def test_real_blend(shared):
 def test_real_blend_splits(shared):
     folder = shared / "data" / "blend"
     kinds = {
-        s: load_task("blend", s, ["Spain"], data=folder) for s in ("neuron", "control", "test")
+        s: load_task("blend", s, countries=["Spain"], data=folder)
+        for s in ("neuron", "control", "test")
     }
     assert [i.id for i in kinds["neuron"]] == [i.id for i in kinds["control"]]
     assert not {i.id for i in kinds["neuron"]} & {i.id for i in kinds["test"]}

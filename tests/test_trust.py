@@ -49,7 +49,7 @@ def test_a_run_of_somebody_else(monkeypatch, capsys, tmp_path):
     del run["model"]["weights"]  # or the other files of the model would be noticed first
     (out / "run.json").write_text(json.dumps(run))
     assert study_of(out).trust_remote_code is False
-    assert study_of(out, True).trust_remote_code is True
+    assert study_of(out, trust_remote_code=True).trust_remote_code is True
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("builtins.input", lambda *_: pytest.fail("a question was asked"))
     model, small = tmp_path / "tiny", ("--limit", 2, "--format", "cloze")

@@ -57,7 +57,7 @@ class InFolder(Loader):
 
 
 def task(name: str, split: str = "test", countries=None) -> Callable[[Path], object]:
-    return lambda path: load_task(name, split, countries, data=path, templates=1)
+    return lambda path: load_task(name, split, countries=countries, data=path, templates=1)
 
 
 def four(columns: str, count: int = 4) -> list[dict]:
@@ -135,7 +135,7 @@ LOADERS = {
         lambda: four("id English Translation"),
         None,
         "Translation",
-        lambda path: load_short_questions(["Spain"], data=path.parents[1]),
+        lambda path: load_short_questions(countries=["Spain"], data=path.parents[1]),
         (".csv",),
         name="prompts/Spain_prompts",
         prepare=annotations,
@@ -312,7 +312,7 @@ def test_numbers_beside_an_empty_cell_stay_whole(tmp_path):
         frame = pd.DataFrame(rows)
         assert frame["Iran"].dtype == float
         frame.to_parquet(path) if suffix == ".parquet" else frame.to_json(path, orient="records")
-        found = load_task("everyday", "neuron", ["Iran", "Mexico"], data=path)
+        found = load_task("everyday", "neuron", countries=["Iran", "Mexico"], data=path)
         assert {i.id: i.answer_text for i in found} == {
             "q1/Iran": "1401",
             "q3/Iran": "1403",
@@ -740,7 +740,7 @@ def load_metadata(path: Path) -> object:
 
 
 def load_annotations(path: Path) -> object:
-    return load_short_questions(["Spain"], data=path.parents[1])
+    return load_short_questions(countries=["Spain"], data=path.parents[1])
 
 
 JSON_FILES: dict[str, tuple[str, object, Callable[[Path], object]]] = {
@@ -781,7 +781,9 @@ def json_file(folder: Path, name: str) -> tuple[Path, str, Callable[[Path], obje
 
         from culnig_tl.neurons.layout import NeuronLayout
 
-        NeuronSet(NeuronLayout(2, 8, 4, 4, 4), np.array([1, 5]), "mine").save(path)
+        NeuronSet(NeuronLayout(n_layers=2, gate=8, q=4, k=4, v=4), np.array([1, 5]), "mine").save(
+            path
+        )
         return path, path.read_text(), load
     return path, json.dumps(content), load
 
@@ -846,7 +848,7 @@ def test_annotations_of_another_form(tmp_path, change, message):
     rows = {"A-1": ANNOTATION, "A-2": ANNOTATION | change}
     (tmp_path / "annotations" / "Spain_data.json").write_text(json.dumps(rows))
     with pytest.raises(CulnigError, match=message):
-        load_short_questions(["Spain"], data=tmp_path)
+        load_short_questions(countries=["Spain"], data=tmp_path)
 
 
 def test_annotations_by_line_with_their_separators(tmp_path):
@@ -855,8 +857,8 @@ def test_annotations_by_line_with_their_separators(tmp_path):
     rows = [ANNOTATION | {"ID": f"A-{i}", "annotations": [{"answers": given}]} for i in range(2)]
     path = tmp_path / "annotations" / "Spain_data.json"
     path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
-    found = load_short_questions(["Spain"], data=tmp_path)
+    found = load_short_questions(countries=["Spain"], data=tmp_path)
     assert [q.answers for q in found] == [("a\u2028b", "1990", "None")] * 2
     path.write_text("".join(json.dumps(rows[0]) + "\n" for _ in range(2)))
     with pytest.raises(CulnigError, match=r"row 2: ID 'A-0' is that of row 1 too; keep one"):
-        load_short_questions(["Spain"], data=tmp_path)
+        load_short_questions(countries=["Spain"], data=tmp_path)

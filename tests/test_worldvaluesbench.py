@@ -42,7 +42,7 @@ def test_worldvaluesbench(tmp_path):
     assert "Nigeria" in nigerian.system
     assert "Northern" not in nigerian.system
     assert "1 at the lowest and 4 at the highest" in german.user
-    only = load_task("worldvaluesbench", "test", ["UK"], data=tmp_path, templates=1)
+    only = load_task("worldvaluesbench", "test", countries=["UK"], data=tmp_path, templates=1)
     assert only == [british]
 
 

@@ -280,7 +280,7 @@ def test_markup_in_a_run(monkeypatch, capsys, finished):
     assert code == 0, error
     assert f"Report: {finished / 'run/report.html'}" in out
     table = pd.read_csv(finished / "run/table.csv", index_col="task")
-    commands.print_comparison(table.rename(index=lambda task: f"[/blue]{task}"), "[red]set")
+    commands.print_comparison(table.rename(index=lambda task: f"[/blue]{task}"), name="[red]set")
     out = capsys.readouterr().out
     assert "[/blue]everyday" in out
     assert "[red]set" in out
@@ -291,7 +291,7 @@ def test_folders_of_ours_and_of_others(tmp_path):
     check_own_folder(tmp_path, "run.json")
     (tmp_path / half_written_name()).write_text("")  # of a write that was killed
     (tmp_path / "modules.json").write_text("")
-    check_own_folder(tmp_path, "run.json", ("scores.csv",))
+    check_own_folder(tmp_path, "run.json", ours=("scores.csv",))
     with pytest.raises(ValueError, match=r"holds other files \(modules.json\) and no run.json"):
         check_own_folder(tmp_path, "run.json")
     write_json(tmp_path / "run.json", {})

@@ -125,7 +125,9 @@ def model(kind: str, model_class: str = "TransformerBridge", seed: int = 0, hf=N
             mock.patch("culnig_tl.models.wrapping._official_name", return_value=folder),
             mock.patch(names, lambda name: name),
         ):
-            return wrap_model(hf, tokenizer(), f"tiny-{kind}", "HookedTransformer", "cpu")
+            return wrap_model(
+                hf, tokenizer(), name=f"tiny-{kind}", model_class="HookedTransformer", device="cpu"
+            )
 
 
 def byte_model(folder, **changes):

@@ -97,10 +97,10 @@ def main():
         accelerate.dispatch_model(hf, where, force_hooks=True)
         tokenizer = tiny.tokenizer()
         models.weights_in = lambda *held: "none"  # a hash wants numbers
-        model = models.wrap_model(hf, tokenizer, f"tiny-{sys.argv[1]}")
-        prompts = make_prompts(tokenizer, tiny.instances(4), "cloze")
+        model = models.wrap_model(hf, tokenizer, name=f"tiny-{sys.argv[1]}")
+        prompts = make_prompts(tokenizer, tiny.instances(4), answer_format="cloze")
         with attribution.frozen(model):
-            found = attribution.score_batch(model, prompts, ("product", "log"), True)
+            found = attribution.score_batch(model, prompts, ("product", "log"), clamp_control=True)
         sums = attribution._zeros(model, layout_of(model), (2, 3, 4))
         with torch.no_grad():
             answer_log_probabilities(model, prompts)

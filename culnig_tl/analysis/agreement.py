@@ -34,6 +34,7 @@ _log = logging.getLogger(__name__)
 
 def agreement(
     effects: pd.DataFrame,
+    *,
     estimate: str = "first_order",
     by: str | Sequence[str] = "site",
     truth: str = "exact",
@@ -72,7 +73,7 @@ def agreement(
     if effects[estimate].isna().all():
         raise CulnigError(f"{estimate!r} was not computed: call taylor_check with steps above 0")
     for column in (estimate, truth, "probability"):
-        numbers(effects, column, "these effects", ["instance"])
+        numbers(effects, column, "these effects", key=["instance"])
     for column in (estimate, truth):
         values = effects.groupby("instance", sort=False)[column]
         spread = values.agg(np.ptp)[values.size() >= FEWEST]
@@ -88,7 +89,7 @@ def agreement(
     rows = []
     for group, part in effects.groupby(groups, observed=True, sort=True):
         each = [
-            _statistics(one[estimate], one[truth], one["probability"], top)
+            _statistics(one[estimate], one[truth], one["probability"], top=top)
             for _, one in part.groupby("instance", sort=False)
         ]
         row = dict(zip(groups, group, strict=True))
@@ -101,7 +102,7 @@ def agreement(
     return pd.DataFrame(rows).set_index(groups)
 
 
-def patching_matrix(effects: pd.DataFrame, value: str = "share") -> pd.DataFrame:
+def patching_matrix(effects: pd.DataFrame, *, value: str = "share") -> pd.DataFrame:
     """Source country x target country: the mean over questions of a column of `patching_effects`.
 
     `share`: how far the answer moves from the target's to the source's (0 to 1); `moved` and
@@ -114,7 +115,7 @@ def patching_matrix(effects: pd.DataFrame, value: str = "share") -> pd.DataFrame
     check_choice("value", value, PATCHING_VALUES)
     check_columns(effects, ("source", "target"), "these effects")
     for column in ("before", "in_source", "moved", "estimated"):
-        numbers(effects, column, "these effects", ["target_id", "source_id"])
+        numbers(effects, column, "these effects", key=["target_id", "source_id"])
     table = effects.assign(distance=effects["in_source"] - effects["before"])
     means = table.groupby(["source", "target"])[["moved", "estimated", "distance"]].mean()
     # As for a single pair: no share of nothing.
@@ -123,7 +124,7 @@ def patching_matrix(effects: pd.DataFrame, value: str = "share") -> pd.DataFrame
 
 
 def _statistics(
-    estimate: pd.Series, truth: pd.Series, probability: pd.Series, top: int
+    estimate: pd.Series, truth: pd.Series, probability: pd.Series, *, top: int
 ) -> tuple[float, ...]:
     x, y = estimate.to_numpy(dtype=float), truth.to_numpy(dtype=float)
     if len(x) < FEWEST or np.ptp(x) == 0 or np.ptp(y) == 0:

@@ -36,6 +36,7 @@ def compare(
     original: pd.DataFrame,
     masked: pd.DataFrame,
     random: Sequence[pd.DataFrame],
+    *,
     metric: str = "correct",
     resamples: int = 2000,
     seed: int = 0,
@@ -63,7 +64,7 @@ def compare(
             metric_values(frame.loc[here], metric) for frame in (original, masked, *random)
         )
         controls = np.stack(controls)
-        p_mean, p_one = _p_values(before, after, controls, resamples, rng)
+        p_mean, p_one = _p_values(before, after, controls, resamples=resamples, rng=rng)
         rows.append(
             {
                 "task": task,
@@ -101,7 +102,7 @@ def by_country(
 
 
 def compare_countries(
-    original: pd.DataFrame, masked: Mapping[str, pd.DataFrame], metric: str = "correct"
+    original: pd.DataFrame, masked: Mapping[str, pd.DataFrame], *, metric: str = "correct"
 ) -> pd.DataFrame:
     """How far each country's questions fall when another's neurons are masked.
 
@@ -129,13 +130,14 @@ def rank_countries(reductions: pd.DataFrame) -> pd.DataFrame:
         CulnigError: a reduction that is no number.
     """
     for country in reductions:
-        numbers(reductions, country, "the reductions", reductions.index.names)
+        numbers(reductions, country, "the reductions", key=reductions.index.names)
     return reductions.rank(axis=1, ascending=False)
 
 
 def own_ranks(
     original: pd.DataFrame,
     masked: Mapping[str, pd.DataFrame],
+    *,
     related: Mapping[str, Sequence[str]] = RELATED,
     metric: str = "correct",
     resamples: int = 2000,
@@ -222,6 +224,7 @@ def _p_values(
     before: np.ndarray,
     after: np.ndarray,
     controls: np.ndarray,
+    *,
     resamples: int,
     rng: np.random.Generator,
 ) -> tuple[float, float]:

@@ -35,7 +35,7 @@ LONGEST_TEXT = 40
 _BAR_COLOURS = {"original": "#555555", "masked": "#c44e52", "random": "#9ab6d6"}
 
 
-def plot_distribution(neurons: NeuronSet, axes: Axes | None = None) -> Axes:
+def plot_distribution(neurons: NeuronSet, *, axes: Axes | None = None) -> Axes:
     """How many of the set's neurons sit in each layer, stacked by site (the paper's figure 3)."""
     axes = axes if axes is not None else _new_axes(8.0, 3.2)
     counts = neurons.counts()
@@ -57,6 +57,7 @@ def plot_distribution(neurons: NeuronSet, axes: Axes | None = None) -> Axes:
 
 def plot_comparison(
     table: pd.DataFrame,
+    *,
     axes: Axes | None = None,
     title: str = "",
     published: pd.DataFrame | None = None,
@@ -95,7 +96,7 @@ def plot_comparison(
     return _finish(axes)
 
 
-def plot_countries(table: pd.DataFrame, task: str, axes: Axes | None = None) -> Axes:
+def plot_countries(table: pd.DataFrame, task: str, *, axes: Axes | None = None) -> Axes:
     """Accuracy per country before and after masking, from `by_country`'s table."""
     rows = table.loc[task].sort_values("original")
     axes = axes if axes is not None else _new_axes(8.0, 0.9 + 0.3 * len(rows))
@@ -118,7 +119,7 @@ def plot_countries(table: pd.DataFrame, task: str, axes: Axes | None = None) -> 
 
 
 def plot_agreement(
-    effects: pd.DataFrame, estimate: str = "first_order", axes: Axes | None = None
+    effects: pd.DataFrame, *, estimate: str = "first_order", axes: Axes | None = None
 ) -> Axes:
     """Estimate against exact effect, both as a share of P(n), one point an effect, by site."""
     axes = axes if axes is not None else _new_axes(6.0, 4.6)
@@ -153,7 +154,7 @@ def plot_agreement(
 
 
 def plot_agreement_by_layer(
-    summary: pd.DataFrame, statistic: str = "spearman", axes: Axes | None = None
+    summary: pd.DataFrame, *, statistic: str = "spearman", axes: Axes | None = None
 ) -> Axes:
     """A statistic of `agreement(by=["site", "layer"])` by layer: a line a site, with intervals."""
     axes = axes if axes is not None else _new_axes(8.0, 3.2)
@@ -178,7 +179,7 @@ def plot_agreement_by_layer(
     return _finish(axes)
 
 
-def plot_dose_response(doses: pd.DataFrame, axes: Axes | None = None) -> Axes:
+def plot_dose_response(doses: pd.DataFrame, *, axes: Axes | None = None) -> Axes:
     """Accuracy against the factor, one line a set, from the frames of `dose_response`."""
     axes = axes if axes is not None else _new_axes(6.0, 3.2)
     for name, rows in doses.groupby("set", sort=False):
@@ -189,7 +190,7 @@ def plot_dose_response(doses: pd.DataFrame, axes: Axes | None = None) -> Axes:
     return _finish(axes)
 
 
-def plot_interaction(interactions: pd.DataFrame, axes: Axes | None = None) -> Axes:
+def plot_interaction(interactions: pd.DataFrame, *, axes: Axes | None = None) -> Axes:
     """Joint effect against the sum of single effects on log P, from `interaction`, in nats."""
     axes = axes if axes is not None else _new_axes(6.0, 4.0)
     for name, rows in interactions.groupby("set", sort=False):
@@ -208,6 +209,7 @@ def plot_matrix(
     matrix: pd.DataFrame,
     label: str,
     title: str,
+    *,
     axes: Axes | None = None,
     digits: int = 2,
     colours: str | None = None,
@@ -239,7 +241,7 @@ def plot_matrix(
     return axes
 
 
-def plot_layers(sets: Sequence[NeuronSet], axes: Axes | None = None) -> Axes:
+def plot_layers(sets: Sequence[NeuronSet], *, axes: Axes | None = None) -> Axes:
     """Neurons by layer, all sites together, one line a set, as shares of the set."""
     axes = axes if axes is not None else _new_axes(8.0, 3.2)
     for neurons in sets:
@@ -251,7 +253,7 @@ def plot_layers(sets: Sequence[NeuronSet], axes: Axes | None = None) -> Axes:
     return _finish(axes)
 
 
-def plot_sweep(sweep: pd.DataFrame, axes: Axes | None = None) -> Axes:
+def plot_sweep(sweep: pd.DataFrame, *, axes: Axes | None = None) -> Axes:
     """Reduction of accuracy against the share t of gate neurons, a line for each r (figure 2)."""
     axes = axes if axes is not None else _new_axes(6.5, 3.2)
     for r, rows in sweep.reset_index().groupby("r"):
@@ -279,12 +281,12 @@ def plot_sweep(sweep: pd.DataFrame, axes: Axes | None = None) -> Axes:
 
 
 def plot_score_histogram(
-    scores: Scores, target: str | None = None, axes: Axes | None = None
+    scores: Scores, *, target: str | None = None, axes: Axes | None = None
 ) -> Axes:
     """How many neurons have which score, in standard deviations, by variant (figure 30)."""
     axes = axes if axes is not None else _new_axes(6.5, 3.2)
     for variant in scores.variants:
-        mean = scores.mean(variant, target=target)
+        mean = scores.mean(variant=variant, target=target)
         z = (mean - mean.mean()) / (mean.std() or 1.0)
         label = f"{variant} ({(z >= HIGH_Z).sum():,} of z >= {HIGH_Z})"
         axes.hist(z.clip(-10, 30), bins=np.linspace(-10, 30, 81), histtype="step", label=label)

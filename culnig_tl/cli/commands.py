@@ -110,6 +110,7 @@ def _preset(name: str, help: str, *declarations: str) -> Any:
 
 @app.command()
 def run(
+    *,
     out: Out = Path("runs/demo"),
     preset: Annotated[
         str, typer.Option(help="quick: a demonstration; paper: the whole study of the paper.")
@@ -232,6 +233,7 @@ app.command()(plan)
 @app.command()
 def score(
     out: Out,
+    *,
     model: Model = _D.model,
     task: TaskName = _D.task,
     split: Annotated[str, typer.Option(help="neuron, control or test.")] = "neuron",
@@ -252,11 +254,30 @@ def score(
     check_choice("answer format", answer_format, FORMATS)
     _check_budget(token_budget)
     _check_out(out, {"data": data, "templates": templates, "model": model}, Scores.load)
-    instances = load_task(task, split, country_list(countries), limit or None, data, templates)
-    hooked = load_model(model, model_class, dtype, device, None, trust_remote_code, devices)
+    instances = load_task(
+        task,
+        split,
+        countries=country_list(countries),
+        limit=limit or None,
+        data=data,
+        templates=templates,
+    )
+    hooked = load_model(
+        model,
+        model_class=model_class,
+        dtype=dtype,
+        device=device,
+        revision=None,
+        trust_remote_code=trust_remote_code,
+        devices=devices,
+    )
     checkpoint = out.with_name(f"{out.name}.checkpoint")
     scores = attribute(
-        hooked, instances, answer_format, token_budget=token_budget, checkpoint=checkpoint
+        hooked,
+        instances,
+        answer_format=answer_format,
+        token_budget=token_budget,
+        checkpoint=checkpoint,
     )
     scores.save(out)
     remove_checkpoint(checkpoint)
@@ -268,6 +289,7 @@ def score(
 def select(
     scores: Annotated[Path, path_option("Scores of the cultural instances.")],
     out: Out,
+    *,
     control: Annotated[Path | None, path_option("Scores of the control.")] = None,
     countryrc: Annotated[Path | None, path_option("Scores of CountryRC.")] = None,
     country: Annotated[
@@ -291,16 +313,31 @@ def select(
     check_shares(shares)
     check_least_z(least_z)
     cultural = Scores.load(scores)
-    of_control = None if control is None else Scores.load(control, cultural.layout)
-    of_names = None if countryrc is None else Scores.load(countryrc, cultural.layout)
+    of_control = None if control is None else Scores.load(control, layout=cultural.layout)
+    of_names = None if countryrc is None else Scores.load(countryrc, layout=cultural.layout)
     if country is None:
         neurons = select_general(
-            cultural, of_control, of_names, variant, top_mlp, top_attention, remove, target=target
+            cultural,
+            of_control,
+            of_names,
+            variant=variant,
+            top_mlp=top_mlp,
+            top_attention=top_attention,
+            remove=remove,
+            target=target,
         )
     else:
         name = country_name(country)
         neurons = select_specific(
-            cultural, of_control, of_names, name, variant, top, remove, least_z, target=target
+            cultural,
+            of_control,
+            of_names,
+            country=name,
+            variant=variant,
+            top=top,
+            remove=remove,
+            least_z=least_z,
+            target=target,
         )
     neurons.save(out)
     print_text(repr(neurons))
@@ -309,6 +346,7 @@ def select(
 
 @app.command()
 def evaluate(
+    *,
     model: Model = _D.model,
     task: TaskName = _D.task,
     split: Annotated[str, typer.Option(help="test, usually.")] = "test",
@@ -343,9 +381,31 @@ def evaluate(
         if chosen is None:
             raise CulnigError("--random-seed needs --neurons: it draws as many as that set has")
         chosen = select_random(chosen, random_seed)
-    instances = load_task(task, split, country_list(countries), limit or None, data, templates)
-    hooked = load_model(model, model_class, dtype, device, None, trust_remote_code, devices)
-    frame = evaluate_instances(hooked, instances, chosen, factor, answer_format, token_budget)
+    instances = load_task(
+        task,
+        split,
+        countries=country_list(countries),
+        limit=limit or None,
+        data=data,
+        templates=templates,
+    )
+    hooked = load_model(
+        model,
+        model_class=model_class,
+        dtype=dtype,
+        device=device,
+        revision=None,
+        trust_remote_code=trust_remote_code,
+        devices=devices,
+    )
+    frame = evaluate_instances(
+        hooked,
+        instances,
+        chosen,
+        factor=factor,
+        answer_format=answer_format,
+        token_budget=token_budget,
+    )
     if out is not None:
         write_evaluation(frame, out)
         print_text(f"Saved: {out}")
@@ -358,6 +418,7 @@ def evaluate(
 
 @app.command()
 def models(
+    *,
     name: Annotated[str | None, typer.Argument(help="A model to count instead.")] = None,
     trust_remote_code: Trust = False,
 ) -> None:
@@ -365,7 +426,7 @@ def models(
     table = Table(whole("model"), "layers", *SITES, "all")
     name = None if name is None else os.path.expanduser(name)
     for label, config in PAPER_MODELS.items() if name is None else {name: name}.items():
-        layout = count_neurons(config, str(label), trust_remote_code=trust_remote_code)
+        layout = count_neurons(config, name=str(label), trust_remote_code=trust_remote_code)
         counts = [f"{count:,}" for count in layout.counts().values()]
         table.add_row(*texts(label, layout.n_layers, *counts, f"{layout.total:,}"))
     console.print(table)
@@ -380,7 +441,7 @@ def main() -> None:
 
 def _check_budget(token_budget: int | None) -> None:
     if token_budget is not None:
-        check_count("token budget", token_budget, 1, unit="(1024 is usual)")
+        check_count("token budget", token_budget, least=1, unit="(1024 is usual)")
 
 
 def _check_out(out: Path, inputs: dict[str, Any], load: Callable[[Path], object]) -> None:

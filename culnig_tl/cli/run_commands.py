@@ -47,6 +47,7 @@ def report(
 @app.command()
 def verify(
     run_folder: RunFolder,
+    *,
     prompts: Annotated[int, typer.Option(help="Questions on which neurons are ablated.")] = 6,
     sample: Annotated[int, typer.Option(help="Random neurons beside the selected ones.")] = 200,
     steps: Annotated[int, typer.Option(help="Nodes of the integrated gradient; 0: none.")] = 2,
@@ -59,7 +60,12 @@ def verify(
     country's prompt into another's; adds a section to the run's report.
     """
     summary = verify_run(
-        run_folder, prompts, sample, steps, pairs, trust_remote_code=trust_remote_code
+        run_folder,
+        prompts=prompts,
+        sample=sample,
+        steps=steps,
+        pairs=pairs,
+        trust_remote_code=trust_remote_code,
     )
     heads = ("effects", "Pearson", "Spearman", "sign right", "top 100", "slope")
     table = Table("first order, by site", *heads)
@@ -73,6 +79,7 @@ def verify(
 @app.command("compare-methods")
 def methods(
     run_folder: Annotated[Path, path_option("A finished run with --task blend.", "--run")],
+    *,
     context: Annotated[int, typer.Option(help="Tokens of text in a window.")] = 128,
     quantile: Annotated[float, typer.Option(help="Above which a neuron is active.")] = 0.95,
     top: Annotated[float, typer.Option(help="Share of the gate neurons to keep.")] = 0.01,
@@ -84,16 +91,22 @@ def methods(
     Counts on BLEnD's questions, by language and by culture; adds a section to the run's report.
     """
     table = compare_methods(
-        run_folder, context, quantile, top, seeds, trust_remote_code=trust_remote_code
+        run_folder,
+        context=context,
+        quantile=quantile,
+        top=top,
+        seeds=seeds,
+        trust_remote_code=trust_remote_code,
     )
     for name, part in table.groupby(level="set", sort=False):
-        print_comparison(part.droplevel("set"), str(name))
+        print_comparison(part.droplevel("set"), name=str(name))
     _print_report(run_folder)
 
 
 @app.command("short-answers")
 def short_answers(
     run_folder: RunFolder,
+    *,
     countries: Annotated[str | None, typer.Option(help="Comma-separated; all 16.")] = None,
     limit: Annotated[int, typer.Option(help="Questions a country.")] = 40,
     data: Annotated[Path | None, path_option("BLEnD's folder; that of the run.")] = None,
@@ -105,11 +118,11 @@ def short_answers(
     where = country_list(countries)
     table = short_answers_run(
         run_folder,
-        where,
-        limit,
-        data,
-        english,
-        max_new_tokens,
+        countries=where,
+        limit=limit,
+        data=data,
+        english=english,
+        max_new_tokens=max_new_tokens,
         trust_remote_code=trust_remote_code,
     )
     print_comparison(table)
@@ -119,13 +132,16 @@ def short_answers(
 @app.command()
 def modules(
     run_folder: RunFolder,
+    *,
     share: Annotated[float, typer.Option(help="Of all parameters.")] = 0.10,
     seed: Annotated[int, typer.Option(help="Of the random choices.")] = 0,
     trust_remote_code: Trust = False,
 ) -> None:
     """Which modules to train: attention and MLPs by the run's culture-general neurons in them."""
     for choice in CHOICES:
-        chosen = run_modules(run_folder, share, choice, seed, trust_remote_code=trust_remote_code)
+        chosen = run_modules(
+            run_folder, share, choice, seed=seed, trust_remote_code=trust_remote_code
+        )
         table = Table(whole(f"{choice}: module"), "neurons", "parameters")
         for module in chosen.modules:
             table.add_row(*texts(module, f"{module.neurons:,}", f"{module.parameters:,}"))
@@ -149,6 +165,7 @@ def modules(
 def finetune(
     run_folder: RunFolder,
     task: Annotated[str, typer.Option(help="To train on: qnli, mrpc, or any other task.")],
+    *,
     data: Annotated[Path | None, path_option("Its file; that of the run.")] = None,
     which: Annotated[
         str, typer.Option(help="Modules: top, bottom, random, or all for all parameters.")
@@ -178,22 +195,22 @@ def finetune(
     table = finetune_run(
         run_folder,
         task,
-        data,
-        names(which),
-        [_number(text, float, "--learning-rates") for text in names(learning_rates)],
-        [_number(text, int, "--seeds") for text in names(seeds)],
-        share,
-        steps,
-        batch,
-        evaluate_every,
-        train_limit,
-        test_limit,
-        culture_limit,
-        lora,
-        accumulation,
-        gradient_checkpointing,
-        report_to,
-        keep_models,
+        data=data,
+        which=names(which),
+        learning_rates=[_number(text, float, "--learning-rates") for text in names(learning_rates)],
+        seeds=[_number(text, int, "--seeds") for text in names(seeds)],
+        share=share,
+        steps=steps,
+        batch=batch,
+        evaluate_every=evaluate_every,
+        train_limit=train_limit,
+        test_limit=test_limit,
+        culture_limit=culture_limit,
+        lora=lora,
+        accumulation=accumulation,
+        gradient_checkpointing=gradient_checkpointing,
+        report_to=report_to,
+        keep_models=keep_models,
         trust_remote_code=trust_remote_code,
     )
     shown = Table("modules", "rate", "neurons", task, "culture", "nats")
@@ -216,6 +233,7 @@ def finetune(
 def export(
     run_folder: RunFolder,
     to: Annotated[Path, path_option("A new folder.")],
+    *,
     neurons: Annotated[
         Path | None, path_option("Neurons to scale; the run's culture-general ones.")
     ] = None,
@@ -225,7 +243,7 @@ def export(
     """Write a run's model with its neurons masked as a Hugging Face folder; no hook is needed."""
     chosen = None if neurons is None else NeuronSet.load(neurons)
     neurons_written = export_run(
-        run_folder, to, chosen, factor, trust_remote_code=trust_remote_code
+        run_folder, to, neurons=chosen, factor=factor, trust_remote_code=trust_remote_code
     )
     print_text(repr(neurons_written))
     print_place("Saved", to)
@@ -234,6 +252,7 @@ def export(
 @app.command()
 def precision(
     run_folder: RunFolder,
+    *,
     dtypes: Annotated[str, typer.Option(help="Comma-separated.")] = "bfloat16,float16",
     trust_remote_code: Trust = False,
 ) -> None:
@@ -241,7 +260,7 @@ def precision(
 
     Scores the run's instances again in each and selects again.
     """
-    table = precision_run(run_folder, names(dtypes), trust_remote_code=trust_remote_code)
+    table = precision_run(run_folder, dtypes=names(dtypes), trust_remote_code=trust_remote_code)
     shown = Table(
         "dtype", whole("set"), "neurons", "shared", "overlap %", "Spearman, MLP", "attention"
     )
@@ -264,6 +283,7 @@ def precision(
 def lm_eval(
     run_folder: RunFolder,
     tasks: Annotated[str, typer.Option(help="Names of tasks or groups, comma-separated.")],
+    *,
     include_path: Annotated[Path | None, path_option("A folder of task files of your own.")] = None,
     limit: Annotated[int, typer.Option(help="Documents a task at most; 0: all.")] = 0,
     few_shot: Annotated[
@@ -280,12 +300,12 @@ def lm_eval(
     table = lm_eval_run(
         run_folder,
         names(tasks),
-        include_path,
-        limit or None,
-        few_shot,
-        batch_size,
-        seeds,
-        apply_chat_template,
+        include_path=include_path,
+        limit=limit or None,
+        few_shot=few_shot,
+        batch_size=batch_size,
+        seeds=seeds,
+        apply_chat_template=apply_chat_template,
         trust_remote_code=trust_remote_code,
     )
     shown = Table(whole("task"), "metric", "items", "original", "masked", "random")
@@ -335,7 +355,7 @@ def print_place(what: str, path: Path) -> None:
     print_text(f"{what}: {os.path.realpath(path)}")
 
 
-def print_comparison(frame: pd.DataFrame, name: str = GENERAL) -> None:
+def print_comparison(frame: pd.DataFrame, *, name: str = GENERAL) -> None:
     table = Table(whole("accuracy %"), "items", "original", "masked", "random", "p", "p one", "")
     for row in table_rows(frame):
         values = (

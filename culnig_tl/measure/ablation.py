@@ -18,7 +18,7 @@ from culnig_tl.neurons.sets import NeuronSet
 
 @contextlib.contextmanager
 def ablate(
-    model: HookedModel, neurons: NeuronSet | None, factor: float = 0.0
+    model: HookedModel, neurons: NeuronSet | None, *, factor: float = 0.0
 ) -> Iterator[HookedModel]:
     """Multiply the activations of `neurons` by `factor` at every position, within the `with`.
 
@@ -30,7 +30,7 @@ def ablate(
             or a hook did not fire although another one did.
     """
     check_number("factor", factor)
-    hooks = [] if neurons is None else ablation_hooks(model, neurons, factor)
+    hooks = [] if neurons is None else ablation_hooks(model, neurons, factor=factor)
     fired = dict.fromkeys((name for name, _ in hooks), 0)
 
     def counted(name: str, scale: Any) -> Any:
@@ -51,7 +51,7 @@ def ablate(
 
 
 def ablation_hooks(
-    model: HookedModel, neurons: NeuronSet, factor: float = 0.0
+    model: HookedModel, neurons: NeuronSet, *, factor: float = 0.0
 ) -> list[tuple[str, Any]]:
     """The (hook name, function) pairs that scale `neurons`, for `run_with_hooks(fwd_hooks=...)`.
 

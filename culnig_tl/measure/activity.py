@@ -29,6 +29,7 @@ from culnig_tl.provenance import package_versions, sha256_of
 def activation_shares(
     model: HookedModel,
     texts: Mapping[str, Sequence[str]],
+    *,
     context: int = 128,
     token_budget: int | None = None,
     checkpoint: str | Path | None = None,
@@ -83,14 +84,20 @@ def activation_shares(
             lengths,
             token_budget,
             work,
-            add,
-            {"active": active},
-            provenance | {"model": identity_of(model)},
-            "Activation shares",
-            checkpoint,
-            checkpoint_seconds,
+            add=add,
+            sums={"active": active},
+            made_from=provenance | {"model": identity_of(model)},
+            what="Activation shares",
+            checkpoint=checkpoint,
+            seconds=checkpoint_seconds,
         )
-    return Shares(layout, tuple(texts), tokens, active.flatten(1).cpu().numpy(), provenance)
+    return Shares(
+        layout=layout,
+        groups=tuple(texts),
+        tokens=tokens,
+        active=active.flatten(1).cpu().numpy(),
+        provenance=provenance,
+    )
 
 
 def _count(
@@ -98,7 +105,7 @@ def _count(
 ) -> Int[Tensor, "batch layer gate"]:
     """On how many tokens of each window each gate neuron is active."""
     tokens = [w.tokens for w in windows]
-    batch = pad_batch(tokens, range(len(windows)), tokenizer_of(model), model.cfg.device)
+    batch = pad_batch(tokens, range(len(windows)), tokenizer_of(model), device=model.cfg.device)
     width = batch.tokens.shape[1]
     real = torch.zeros_like(batch.mask, dtype=torch.bool)
     for row, window in enumerate(windows):
@@ -118,7 +125,7 @@ def _count(
     layers = range(layout.n_layers)
     nothing = torch.empty(0, dtype=torch.long, device=model.cfg.device)
     with model.hooks(fwd_hooks=[(hook_name(layer, "gate"), counter(layer)) for layer in layers]):
-        kept_residuals(model, batch.tokens, batch.mask, nothing)
+        kept_residuals(model, batch.tokens, batch.mask, keep=nothing)
     silent = [layer for layer in layers if layer not in found]
     if silent:
         raise CulnigError(

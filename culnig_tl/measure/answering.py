@@ -20,6 +20,7 @@ def answer_questions(
     model: HookedModel,
     questions: Sequence[ShortQuestion],
     neurons: NeuronSet | None = None,
+    *,
     factor: float = 0.0,
     max_new_tokens: int = 512,
     token_budget: int | None = None,
@@ -45,7 +46,14 @@ def answer_questions(
     stop = None if chat else _is_line
     names = [f"question {question.id}" for question in questions]
     written = generate(
-        model, sequences, neurons, factor, max_new_tokens, stop, token_budget, names=names
+        model,
+        sequences,
+        neurons,
+        factor=factor,
+        max_new_tokens=max_new_tokens,
+        stop=stop,
+        token_budget=token_budget,
+        names=names,
     )
     rows = []
     for question, tokens in zip(questions, written, strict=True):

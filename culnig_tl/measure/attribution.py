@@ -50,6 +50,7 @@ _log = logging.getLogger(__name__)
 def attribute(
     model: HookedModel,
     instances: Sequence[Instance],
+    *,
     answer_format: str = "auto",
     clamp_control: bool = True,
     token_budget: int | None = None,
@@ -93,7 +94,7 @@ def attribute(
     """
     tokenizer = tokenizer_of(model)
     answer_format = resolve_format(tokenizer, answer_format)
-    prompts = model_prompts(model, instances, answer_format)
+    prompts = model_prompts(model, instances, answer_format=answer_format)
     layout = layout_of(model)
     if targets is None:
         targets = (DEFAULT_TARGETS[answer_format], *TARGETS)
@@ -121,7 +122,13 @@ def attribute(
     biases = projection_biases(model)
 
     def work(rows: list[int]) -> Found:
-        return score_batch(model, [prompts[row] for row in rows], targets, clamp_control, biases)
+        return score_batch(
+            model,
+            [prompts[row] for row in rows],
+            targets,
+            clamp_control=clamp_control,
+            biases=biases,
+        )
 
     def add(rows: list[int], found: Found) -> None:
         sums[WEIGHTLESS] += (found.weights == 0).sum(dim=1).to(sums[WEIGHTLESS])
@@ -140,12 +147,12 @@ def attribute(
             lengths,
             token_budget,
             work,
-            add,
-            sums,
-            {"meaning": _MEANING, **provenance, "model": identity_of(model)},
-            "Attribution",
-            checkpoint,
-            checkpoint_seconds,
+            add=add,
+            sums=sums,
+            made_from={"meaning": _MEANING, **provenance, "model": identity_of(model)},
+            what="Attribution",
+            checkpoint=checkpoint,
+            seconds=checkpoint_seconds,
         )
     provenance["arguments"]["token_budget"] = token_budget  # it moves the last digits only
     weightless = dict(zip(targets, map(int, sums.pop(WEIGHTLESS)), strict=True))
@@ -201,6 +208,7 @@ def score_batch(
     model: HookedModel,
     prompts: Sequence[Prompt],
     targets: Sequence[str],
+    *,
     clamp_control: bool,
     biases: Mapping[tuple[int, str], Tensor] | None = None,
 ) -> Found:
@@ -213,7 +221,7 @@ def score_batch(
     """
     layout, device = layout_of(model), model.cfg.device
     sequences = [prompt.sequence for prompt in prompts]
-    batch = pad_batch(sequences, range(len(prompts)), tokenizer_of(model), device)
+    batch = pad_batch(sequences, range(len(prompts)), tokenizer_of(model), device=device)
     clamp = torch.tensor(
         [clamp_control and prompt.instance.split == "control" for prompt in prompts]
     )
@@ -236,7 +244,7 @@ def score_batch(
     keys = [(layer, site) for layer in range(layout.n_layers) for site in SITES]
     with gradient_hooks(model, keys, reduce):
         labels = [prompt.label for prompt in prompts]
-        log_probability = label_log_probability(model, batch.tokens, batch.mask, labels)
+        log_probability = label_log_probability(model, batch.tokens, batch.mask, labels=labels)
         log_probability.sum().backward()
     log_p = log_probability.detach()
     lengths = torch.tensor([len(label) for label in labels], device=log_p.device)

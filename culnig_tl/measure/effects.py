@@ -50,6 +50,7 @@ def exact_effects(
     model: HookedModel,
     instance: Instance,
     neurons: NeuronSet,
+    *,
     positions: str = "all",
     answer_format: str = "auto",
     token_budget: int | None = None,
@@ -81,8 +82,8 @@ def exact_effects(
         CulnigError: unknown `positions`, a set of another model, a checkpoint of another run,
             not enough memory, or activations, gradients or log P that are NaN or infinite.
     """
-    prompt = _prompt(model, instance, neurons, answer_format)
-    cuts = _cuts(model, prompt, neurons, positions)
+    prompt = _prompt(model, instance, neurons, answer_format=answer_format)
+    cuts = _cuts(model, prompt, neurons, positions=positions)
     lengths = [len(prompt.sequence)] * len(cuts)
     if token_budget is None:
         token_budget = fitting_budget(model, lengths[0], gradients=False)
@@ -107,13 +108,13 @@ def exact_effects(
             lengths,
             token_budget,
             work,
-            add,
-            {"values": values},
-            made_from,
-            "Exact effects",
-            checkpoint,
-            SAVE_SECONDS,
-            _by_layer(cuts),
+            add=add,
+            sums={"values": values},
+            made_from=made_from,
+            what="Exact effects",
+            checkpoint=checkpoint,
+            seconds=SAVE_SECONDS,
+            plan=_by_layer(cuts),
         )
     return cuts.assign(probability=values[0].numpy(), exact=(values[0] - values[1]).numpy())
 
@@ -122,6 +123,7 @@ def taylor_check(
     model: HookedModel,
     instances: Sequence[Instance],
     neurons: NeuronSet,
+    *,
     positions: str = "all",
     steps: int = 4,
     answer_format: str = "auto",
@@ -162,7 +164,15 @@ def taylor_check(
             except (OSError, ValueError) as error:
                 raise damaged(file, " ".join(str(error).split())) from error
             continue
-        frame = _check_one(model, instance, neurons, positions, steps, answer_format, token_budget)
+        frame = _check_one(
+            model,
+            instance,
+            neurons,
+            positions=positions,
+            steps=steps,
+            answer_format=answer_format,
+            token_budget=token_budget,
+        )
         if file is not None:
             write_atomically(file, lambda name, frame=frame: frame.to_parquet(name))
         frames.append(frame)
@@ -211,6 +221,7 @@ def position_shares(
 def log_probability(
     model: HookedModel,
     prompt: Prompt,
+    *,
     rows: int = 1,
     hooks: Sequence[tuple[str, Any]] = (),
 ) -> Float[Tensor, "rows"]:
@@ -221,7 +232,7 @@ def log_probability(
     """
     tokens = torch.tensor([prompt.sequence], device=model.cfg.device)
     with model.hooks(fwd_hooks=list(hooks)):
-        found = label_log_probability(model, tokens, None, [prompt.label] * rows)
+        found = label_log_probability(model, tokens, None, labels=[prompt.label] * rows)
     check_finite(found[None], [_name(prompt)], "log-probabilities")
     return found
 
@@ -231,16 +242,18 @@ def _name(prompt: Prompt) -> str:
 
 
 def _prompt(
-    model: HookedModel, instance: Instance, neurons: NeuronSet, answer_format: str
+    model: HookedModel, instance: Instance, neurons: NeuronSet, *, answer_format: str
 ) -> Prompt:
     check_set(model, neurons)
     if not len(neurons):
         raise CulnigError(f"the set {neurons.name!r} is empty: there is no effect to measure")
-    (prompt,) = model_prompts(model, [instance], answer_format)
+    (prompt,) = model_prompts(model, [instance], answer_format=answer_format)
     return prompt
 
 
-def _cuts(model: HookedModel, prompt: Prompt, neurons: NeuronSet, positions: str) -> pd.DataFrame:
+def _cuts(
+    model: HookedModel, prompt: Prompt, neurons: NeuronSet, *, positions: str
+) -> pd.DataFrame:
     """What is ablated, one row each: layer, site, index, position, token."""
     check_choice("positions", positions, POSITIONS)
     frame = neurons.frame()
@@ -277,6 +290,7 @@ def _stacked(
     model: HookedModel,
     prompt: Prompt,
     cuts: pd.DataFrame,
+    *,
     change: Callable[[Key, Tensor, Float[Tensor, "cut pos"]], Tensor],
     copies: int = 1,
 ) -> Float[Tensor, "row"]:
@@ -316,19 +330,21 @@ def _stacked(
     if list(keys) != [(first, "gate")]:
         widen = (f"blocks.{first}.hook_resid_pre", lambda x, hook: x.repeat(rows, 1, 1))
         hooks.insert(0, widen)
-    found = log_probability(model, prompt, rows, hooks)
+    found = log_probability(model, prompt, rows=rows, hooks=hooks)
     check_finite(cut, [_name(prompt)] * len(cut), "activations")
     return found
 
 
 def _ablated(model: HookedModel, prompt: Prompt, cuts: pd.DataFrame) -> np.ndarray:
     """[2, cut]: P(n), and P with the cut at 0, in one pass."""
-    log_p = _stacked(model, prompt, cuts, lambda key, row, n: torch.zeros_like(n))
+    log_p = _stacked(model, prompt, cuts, change=lambda key, row, n: torch.zeros_like(n))
     p = log_p.double().exp().cpu().numpy()
     return np.stack([np.full(len(cuts), p[-1]), p[:-1]])
 
 
-def _integrated(model: HookedModel, prompt: Prompt, cuts: pd.DataFrame, steps: int) -> np.ndarray:
+def _integrated(
+    model: HookedModel, prompt: Prompt, cuts: pd.DataFrame, *, steps: int
+) -> np.ndarray:
     """The integral of n dP/dn along n -> alpha n, for each cut."""
     nodes, weights = np.polynomial.legendre.leggauss(steps)
     alpha = torch.tensor((nodes + 1) / 2).repeat(len(cuts))
@@ -339,7 +355,7 @@ def _integrated(model: HookedModel, prompt: Prompt, cuts: pd.DataFrame, steps: i
         paths.append((row, n.detach(), scaled.requires_grad_()))
         return scaled
 
-    probability = _stacked(model, prompt, cuts, change, steps).exp()
+    probability = _stacked(model, prompt, cuts, change=change, copies=steps).exp()
     gradients = torch.autograd.grad(probability.sum(), [scaled for _, _, scaled in paths])
     products = np.empty(len(cuts) * steps)
     for (row, n, _), gradient in zip(paths, gradients, strict=True):
@@ -352,13 +368,14 @@ def _check_one(
     model: HookedModel,
     instance: Instance,
     neurons: NeuronSet,
+    *,
     positions: str,
     steps: int,
     answer_format: str,
     token_budget: int | None,
 ) -> pd.DataFrame:
-    prompt = _prompt(model, instance, neurons, answer_format)
-    cuts = _cuts(model, prompt, neurons, positions)
+    prompt = _prompt(model, instance, neurons, answer_format=answer_format)
+    cuts = _cuts(model, prompt, neurons, positions=positions)
     scores = position_scores(model, prompt, neurons)
     lengths, every = [len(prompt.sequence)] * len(cuts), range(len(cuts))
     exact = np.empty((2, len(cuts)))
@@ -370,17 +387,21 @@ def _check_one(
         return _ablated(model, prompt, cuts.iloc[rows])
 
     def integral(rows: list[int]) -> np.ndarray:
-        return _integrated(model, prompt, cuts.iloc[rows], steps)
+        return _integrated(model, prompt, cuts.iloc[rows], steps=steps)
 
     plan = _by_layer(cuts)
     with frozen(model), torch.no_grad():
-        for rows, found in in_batches(every, lengths, token_budget, ablated, "", plan):
+        for rows, found in in_batches(
+            every, lengths, token_budget, work=ablated, what="", plan=plan
+        ):
             exact[:, rows] = found
     if steps:
         # A backward pass holds about twice what a forward pass does.
         budget, lengths = max(1, token_budget // 2), [length * steps for length in lengths]
         with frozen(model):
-            for rows, found in in_batches(every, lengths, budget, integral, "", plan):
+            for rows, found in in_batches(
+                every, lengths, budget, work=integral, what="", plan=plan
+            ):
                 integrated[rows] = found
     return cuts.assign(
         instance=instance.id,

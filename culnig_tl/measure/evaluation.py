@@ -41,6 +41,7 @@ def evaluate(
     model: HookedModel,
     instances: Sequence[Instance],
     neurons: NeuronSet | None = None,
+    *,
     factor: float = 0.0,
     answer_format: str = "auto",
     token_budget: int | None = None,
@@ -63,7 +64,7 @@ def evaluate(
         CulnigError: bad instances, a neuron set of another model, not enough memory, or a
             log-probability that is NaN or infinite (with the instance's id).
     """
-    prompts = model_prompts(model, instances, answer_format)
+    prompts = model_prompts(model, instances, answer_format=answer_format)
     lengths = [len(prompt.tokens) for prompt in prompts]
     if token_budget is None:
         token_budget = fitting_budget(model, max(lengths), gradients=False)
@@ -72,9 +73,9 @@ def evaluate(
     def work(batch: list[int]) -> list[tuple[list[Tensor], list[bool]]]:
         return answer_log_probabilities(model, [prompts[row] for row in batch])
 
-    with frozen(model), torch.no_grad(), ablate(model, neurons, factor):
+    with frozen(model), torch.no_grad(), ablate(model, neurons, factor=factor):
         for batch, answers in in_batches(
-            my_share(lengths), lengths, token_budget, work, "Evaluation"
+            my_share(lengths), lengths, token_budget, work=work, what="Evaluation"
         ):
             for row, (options, greedy) in zip(batch, answers, strict=True):
                 rows[row] = _row(prompts[row], options, greedy)
@@ -96,7 +97,9 @@ def answer_log_probabilities(
         CulnigError: a log-probability that is NaN or infinite.
     """
     device = model.cfg.device
-    batch = pad_batch([p.tokens for p in prompts], range(len(prompts)), tokenizer_of(model), device)
+    batch = pad_batch(
+        [p.tokens for p in prompts], range(len(prompts)), tokenizer_of(model), device=device
+    )
     width = batch.tokens.shape[1]
     # The row of `residuals` from which each token of each option is predicted; and the options
     # that go on behind their first token, by how far.
@@ -107,14 +110,16 @@ def answer_log_probabilities(
             further[len(prompts[i].options[o]) - 1].append((i, o))
     cache = PrefixCache(model, len(prompts)) if further else None
     last = flat_positions([(width, 1)] * len(prompts), width, device)
-    residuals = [kept_residuals(model, batch.tokens, batch.mask, last, cache)]
+    residuals = [kept_residuals(model, batch.tokens, batch.mask, keep=last, cache=cache)]
     n_rows = len(prompts)
     for steps, pairs in further.items():
         assert cache is not None
         tokens = torch.tensor([prompts[i].options[o][:-1] for i, o in pairs], device=device)
         shared = cache.take(torch.tensor([i for i, _ in pairs], device=device))
         every = torch.arange(tokens.numel(), device=device)
-        residuals.append(kept_residuals(model, tokens, torch.ones_like(tokens), every, shared))
+        residuals.append(
+            kept_residuals(model, tokens, torch.ones_like(tokens), keep=every, cache=shared)
+        )
         for pair in pairs:
             rows[pair] += range(n_rows, n_rows + steps)
             n_rows += steps
@@ -122,7 +127,7 @@ def answer_log_probabilities(
     flat_tokens = torch.tensor([token for p in prompts for o in p.options for token in o])
     together = torch.cat(residuals)
     chosen, best = token_log_probabilities(
-        model, together, flat_rows.to(together.device), flat_tokens.to(together.device)
+        model, together, flat_rows.to(together.device), tokens=flat_tokens.to(together.device)
     )
     lengths = [len(chain) for chain in rows.values()]
     answers: list[tuple[list[Tensor], list[bool]]] = [([], []) for _ in prompts]
@@ -142,6 +147,7 @@ def token_log_probabilities(
     model: HookedModel,
     residuals: Float[Tensor, "row d_model"],
     rows: Int[Tensor, "token"],
+    *,
     tokens: Int[Tensor, "token"],
 ) -> tuple[Float[Tensor, "token"], Bool[Tensor, "token"]]:
     """The log-probability of each token at its row, and whether it is the arg-max there."""

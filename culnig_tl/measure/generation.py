@@ -22,11 +22,11 @@ def generate(
     model: HookedModel,
     sequences: Sequence[Sequence[int]],
     neurons: NeuronSet | None = None,
+    *,
     factor: float = 0.0,
     max_new_tokens: int = 512,
     stop: Callable[[str], bool] | None = None,
     token_budget: int | None = None,
-    *,
     names: Sequence[str] | None = None,
 ) -> list[list[int]]:
     """What greedy decoding writes behind each sequence, with `neurons` multiplied by `factor`.
@@ -50,7 +50,7 @@ def generate(
             positions, `max_new_tokens` below 1, a set of another model, not enough memory, or
             logits that are NaN or infinite.
     """
-    check_count("max_new_tokens", max_new_tokens, 1)
+    check_count("max_new_tokens", max_new_tokens, least=1)
     empty = [number for number, sequence in enumerate(sequences) if not len(sequence)]
     if empty:
         raise CulnigError(f"sequence {empty[0]} has no token: give a prompt")
@@ -71,12 +71,12 @@ def generate(
         token_budget = fitting_budget(model, max(lengths, default=1), gradients=False)
 
     def work(rows: list[int]) -> dict[int, list[int]]:
-        return _write(model, sequences, rows, max_new_tokens, stop, names)
+        return _write(model, sequences, rows, max_new_tokens=max_new_tokens, stop=stop, names=names)
 
     written: dict[int, list[int]] = {}
     every = range(len(sequences))
-    with frozen(model), torch.no_grad(), ablate(model, neurons, factor):
-        for _, found in in_batches(every, lengths, token_budget, work, "Generation"):
+    with frozen(model), torch.no_grad(), ablate(model, neurons, factor=factor):
+        for _, found in in_batches(every, lengths, token_budget, work=work, what="Generation"):
             written |= found
     return [written[row] for row in every]
 
@@ -98,6 +98,7 @@ def _write(
     model: HookedModel,
     sequences: Sequence[Sequence[int]],
     rows: Sequence[int],
+    *,
     max_new_tokens: int,
     stop: Callable[[str], bool] | None,
     names: Sequence[str],
@@ -105,7 +106,7 @@ def _write(
     """What is written behind the sequences `rows`, as one batch."""
     tokenizer, device = tokenizer_of(model), model.cfg.device
     ends = end_tokens(model)
-    batch = pad_batch(sequences, rows, tokenizer, device)
+    batch = pad_batch(sequences, rows, tokenizer, device=device)
     tokens, mask = batch.tokens, batch.mask
     cache = PrefixCache(model, len(rows))
     open_rows = list(rows)
@@ -122,7 +123,7 @@ def _write(
     while True:
         width = tokens.shape[1]
         last = torch.arange(1, len(open_rows) + 1, device=device) * width - 1
-        highest, chosen = kept_logits(model, tokens, mask, last, cache).max(dim=1)
+        highest, chosen = kept_logits(model, tokens, mask, keep=last, cache=cache).max(dim=1)
         # The highest is NaN where any logit is; one of minus infinity only forbids its token.
         check_finite(highest, [names[row] for row in open_rows], "logits")
         found: list[Any] = list(zip(open_rows, chosen.tolist(), strict=True))

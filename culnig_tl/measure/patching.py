@@ -38,6 +38,7 @@ def activation_patch(
     model: HookedModel,
     source: Instance,
     target: Instance,
+    *,
     neurons: NeuronSet,
     align: str = "end",
     answer_format: str = "cloze",
@@ -60,11 +61,13 @@ def activation_patch(
             a set of another model; the letter format; log P or activations that are NaN or
             infinite.
     """
-    pair = _Pair.of(model, source, target, neurons, align, answer_format)
+    pair = _Pair.of(
+        model, source, target, neurons=neurons, align=align, answer_format=answer_format
+    )
     values, in_source = _in_source(model, pair, neurons)
     with frozen(model), torch.no_grad():
         before = float(_side(model, pair.target))
-    after = _patched(model, pair, neurons, values)
+    after = _patched(model, pair, neurons, values=values)
     return pair.about() | _distances(before, after, in_source)
 
 
@@ -72,6 +75,7 @@ def attribution_patch(
     model: HookedModel,
     source: Instance,
     target: Instance,
+    *,
     neurons: NeuronSet,
     align: str = "end",
     answer_format: str = "cloze",
@@ -89,9 +93,11 @@ def attribution_patch(
     Raises:
         CulnigError: as `activation_patch`.
     """
-    pair = _Pair.of(model, source, target, neurons, align, answer_format)
+    pair = _Pair.of(
+        model, source, target, neurons=neurons, align=align, answer_format=answer_format
+    )
     values, _ = _in_source(model, pair, neurons)
-    estimated, _ = _estimated(model, pair, neurons, values)
+    estimated, _ = _estimated(model, pair, neurons, values=values)
     return pair.about() | {"estimated": estimated}
 
 
@@ -99,6 +105,7 @@ def patching_effects(
     model: HookedModel,
     instances: Sequence[Instance],
     neurons: NeuronSet,
+    *,
     align: str = "end",
     answer_format: str = "cloze",
     limit: int | None = None,
@@ -124,10 +131,12 @@ def patching_effects(
         )
     rows = []
     for question, source, target in progress(pairs, "Patching", len(pairs)):
-        pair = _Pair.of(model, source, target, neurons, align, answer_format)
+        pair = _Pair.of(
+            model, source, target, neurons=neurons, align=align, answer_format=answer_format
+        )
         values, in_source = _in_source(model, pair, neurons)
-        estimated, before = _estimated(model, pair, neurons, values)
-        after = _patched(model, pair, neurons, values)
+        estimated, before = _estimated(model, pair, neurons, values=values)
+        after = _patched(model, pair, neurons, values=values)
         row = pair.about() | _distances(before, after, in_source)
         rows.append(row | {"estimated": estimated, "question": question})
     frame = pd.DataFrame(rows)
@@ -177,6 +186,7 @@ class _Pair:
         model: HookedModel,
         source: Instance,
         target: Instance,
+        *,
         neurons: NeuronSet,
         align: str,
         answer_format: str,
@@ -198,7 +208,7 @@ class _Pair:
 
         def prompts(instance: Instance) -> tuple[Prompt, Prompt]:
             both = [replace(instance, options=answers, answer=i, labels=("A", "B")) for i in (0, 1)]
-            first, second = model_prompts(model, both, answer_format)
+            first, second = model_prompts(model, both, answer_format=answer_format)
             return first, second
 
         own, there = prompts(source), prompts(target)
@@ -238,14 +248,14 @@ def _in_source(
 
     hooks = [(hook_name(*key), keep(key, index)) for key, index in neurons.by_site().items()]
     with frozen(model), torch.no_grad():
-        side = float(_side(model, pair.own, hooks))
+        side = float(_side(model, pair.own, hooks=hooks))
     name = f"instance {pair.own[0].instance.id}"
     check_finite(list(found.values()), [name] * len(found), "activations")
     return found, side
 
 
 def _patched(
-    model: HookedModel, pair: _Pair, neurons: NeuronSet, values: dict[Key, Tensor]
+    model: HookedModel, pair: _Pair, neurons: NeuronSet, *, values: dict[Key, Tensor]
 ) -> float:
     """D in the target's run with the last of `values` at the last positions of its prompt."""
 
@@ -260,11 +270,11 @@ def _patched(
 
     hooks = [(hook_name(*key), patch(key, index)) for key, index in neurons.by_site().items()]
     with frozen(model), torch.no_grad():
-        return float(_side(model, pair.target, hooks))
+        return float(_side(model, pair.target, hooks=hooks))
 
 
 def _estimated(
-    model: HookedModel, pair: _Pair, neurons: NeuronSet, values: dict[Key, Tensor]
+    model: HookedModel, pair: _Pair, neurons: NeuronSet, *, values: dict[Key, Tensor]
 ) -> tuple[float, float]:
     """What `attribution_patch` estimates with the source's `values`, and D without a patch."""
     by_site = neurons.by_site()
@@ -297,7 +307,7 @@ def _distances(before: float, after: float, in_source: float) -> dict[str, float
 
 
 def _side(
-    model: HookedModel, prompts: tuple[Prompt, Prompt], hooks: Sequence[tuple[str, Any]] = ()
+    model: HookedModel, prompts: tuple[Prompt, Prompt], *, hooks: Sequence[tuple[str, Any]] = ()
 ) -> Tensor:
     """D: log P of the source's answer minus that of the target's, after one and the same prompt.
 
@@ -308,7 +318,7 @@ def _side(
     tokens = torch.tensor(rows, device=model.cfg.device)
     with model.hooks(fwd_hooks=list(hooks)):
         both = label_log_probability(
-            model, tokens, None, [prompt.label for prompt in prompts], ends
+            model, tokens, None, labels=[prompt.label for prompt in prompts], ends=ends
         )
     check_finite(both[None], [f"instance {prompts[0].instance.id}"], "log-probabilities")
     return both[0] - both[1]

@@ -26,6 +26,7 @@ def perplexity(
     model: HookedModel,
     texts: Mapping[str, Sequence[str]],
     neurons: NeuronSet | None = None,
+    *,
     context: int = 128,
     token_budget: int | None = None,
 ) -> pd.DataFrame:
@@ -59,7 +60,9 @@ def perplexity(
         return found
 
     with frozen(model), torch.no_grad(), ablate(model, neurons):
-        for rows, parts in in_batches(my_share(lengths), lengths, token_budget, work, "Perplexity"):
+        for rows, parts in in_batches(
+            my_share(lengths), lengths, token_budget, work=work, what="Perplexity"
+        ):
             for row, part in zip(rows, parts, strict=True):
                 found[0, windows[row].group] -= float(part.double().sum())
                 found[1, windows[row].group] += len(part)
@@ -78,6 +81,7 @@ def perplexity_increase(
     model: HookedModel,
     texts: Mapping[str, Sequence[str]],
     sets: Mapping[str, NeuronSet],
+    *,
     context: int = 128,
     token_budget: int | None = None,
 ) -> pd.DataFrame:
@@ -86,9 +90,10 @@ def perplexity_increase(
     In nats, the logarithm of perplexity's ratio, as groups differ by far in perplexity itself
     (figures 23 to 26 of the paper).
     """
-    before = perplexity(model, texts, None, context, token_budget)["nats"]
+    before = perplexity(model, texts, None, context=context, token_budget=token_budget)["nats"]
     rows = {
-        group: perplexity(model, texts, neurons, context, token_budget)["nats"] - before
+        group: perplexity(model, texts, neurons, context=context, token_budget=token_budget)["nats"]
+        - before
         for group, neurons in sets.items()
         if len(neurons)
     }
@@ -97,12 +102,14 @@ def perplexity_increase(
 
 def _next_log_probabilities(model: HookedModel, sequences: Sequence[list[int]]) -> list[Tensor]:
     """The log-probability of each token but the first, of each sequence, as one batch."""
-    batch = pad_batch(sequences, range(len(sequences)), tokenizer_of(model), model.cfg.device)
+    batch = pad_batch(
+        sequences, range(len(sequences)), tokenizer_of(model), device=model.cfg.device
+    )
     width = batch.tokens.shape[1]
     steps = [len(sequence) - 1 for sequence in sequences]
     keep = flat_positions([(width - 1, n) for n in steps], width, batch.tokens.device)
-    residuals = kept_residuals(model, batch.tokens, batch.mask, keep)
+    residuals = kept_residuals(model, batch.tokens, batch.mask, keep=keep)
     next_tokens = batch.tokens.flatten()[keep + 1].to(residuals.device)
     every = torch.arange(len(keep), device=residuals.device)
-    chosen, _ = token_log_probabilities(model, residuals, every, next_tokens)
+    chosen, _ = token_log_probabilities(model, residuals, every, tokens=next_tokens)
     return list(chosen.split(steps))

@@ -35,6 +35,7 @@ def interaction(
     model: HookedModel,
     instances: Sequence[Instance],
     neurons: NeuronSet,
+    *,
     answer_format: str = "auto",
     token_budget: int | None = None,
     checkpoint: str | Path | None = None,
@@ -59,12 +60,19 @@ def interaction(
     check_ids(instances)
     if effects is None:
         frame = taylor_check(
-            model, instances, neurons, "all", 0, answer_format, token_budget, checkpoint
+            model,
+            instances,
+            neurons,
+            positions="all",
+            steps=0,
+            answer_format=answer_format,
+            token_budget=token_budget,
+            checkpoint=checkpoint,
         )
     else:
         frame = _effects_of(effects, neurons, instances)
     for column in ("probability", "first_order", "exact"):
-        numbers(frame, column, "these effects", ["instance"])
+        numbers(frame, column, "these effects", key=["instance"])
     none = frame.loc[frame["probability"] <= 0, "instance"]
     if len(none):
         raise CulnigError(
@@ -82,7 +90,7 @@ def interaction(
     )
     joint = []
     with frozen(model), torch.no_grad(), ablate(model, neurons):
-        for prompt in model_prompts(model, instances, answer_format):
+        for prompt in model_prompts(model, instances, answer_format=answer_format):
             joint.append(float(log_probability(model, prompt)))
     sums["joint"] = sums["probability"] - np.exp(joint)
     sums["joint_nats"] = np.log(sums["probability"]) - joint
@@ -121,6 +129,7 @@ def dose_response(
     model: HookedModel,
     instances: Sequence[Instance],
     neurons: NeuronSet,
+    *,
     factors: Sequence[float | int] = FACTORS,
     answer_format: str = "auto",
     token_budget: int | None = None,
@@ -139,7 +148,14 @@ def dose_response(
         check_number("factor", factor)
     rows = []
     for factor in factors:
-        frame = evaluate(model, instances, neurons, float(factor), answer_format, token_budget)
+        frame = evaluate(
+            model,
+            instances,
+            neurons,
+            factor=float(factor),
+            answer_format=answer_format,
+            token_budget=token_budget,
+        )
         rows.append(
             {
                 "set": neurons.name,

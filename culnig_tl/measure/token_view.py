@@ -22,7 +22,7 @@ class LocalHTML(str):
 
 
 def token_attribution(
-    model: HookedModel, instance: Instance, neurons: NeuronSet, answer_format: str = "auto"
+    model: HookedModel, instance: Instance, neurons: NeuronSet, *, answer_format: str = "auto"
 ) -> LocalHTML:
     """Each token coloured by the set's score there: the sum of n dP/dn over its neurons, over P.
 
@@ -37,7 +37,7 @@ def token_attribution(
     if not len(neurons):
         raise CulnigError(f"the set {neurons.name!r} is empty: there is nothing to colour")
     tokenizer = tokenizer_of(model)
-    (prompt,) = model_prompts(model, [instance], answer_format)
+    (prompt,) = model_prompts(model, [instance], answer_format=answer_format)
     shares, _ = position_shares(model, prompt, neurons)
     scores = torch.from_numpy(shares)
     layers = torch.tensor(neurons.frame()["layer"].to_list())

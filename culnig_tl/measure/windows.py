@@ -23,7 +23,7 @@ def cut_windows(
     model: HookedModel, texts: Mapping[str, Sequence[str]], context: int
 ) -> list[Window]:
     """The windows of each group's texts, in order (`activation_shares`)."""
-    check_count("context", context, 1, unit="tokens")
+    check_count("context", context, least=1, unit="tokens")
     if not texts:
         raise CulnigError("no texts: give one group or more")
     tokenizer = tokenizer_of(model)

@@ -74,6 +74,7 @@ def in_batches(
     rows: Sequence[int],
     lengths: Sequence[int],
     token_budget: int,
+    *,
     work: Callable[[list[int]], T],
     what: str,
     plan: Callable[[Sequence[int], Sequence[int], int], list[list[int]]] = plan_batches,
@@ -90,7 +91,7 @@ def in_batches(
     Raises:
         CulnigError: a budget below 1, or memory that runs out a second time.
     """
-    check_count("token budget", token_budget, 1, unit="(1024 is usual)")
+    check_count("token budget", token_budget, least=1, unit="(1024 is usual)")
     halved = False
     groups = plan(rows, lengths, token_budget)
     with progress_bar(what, len(rows)) as advance:
@@ -127,7 +128,7 @@ def _out_of_memory(error: Exception) -> bool:
     return any(words in str(error).lower() for words in _OUT_OF_MEMORY)
 
 
-def fitting_budget(model: HookedModel, longest: int, gradients: bool = True) -> int:
+def fitting_budget(model: HookedModel, longest: int, *, gradients: bool = True) -> int:
     """How many tokens a batch may have: half of the free memory, and no more than bring speed.
 
     Args:
@@ -139,12 +140,20 @@ def fitting_budget(model: HookedModel, longest: int, gradients: bool = True) -> 
     most = MOST_TOKENS["cuda" if device.type == "cuda" else "cpu"] * (1 if gradients else 2)
     layers = cfg.n_layers if gradients else 1
     width = (cfg.dtype or torch.float32).itemsize
-    each = token_bytes(layers, cfg.d_model, cfg.d_mlp, cfg.n_heads, cfg.d_vocab, width, longest)
+    each = token_bytes(
+        layers,
+        cfg.d_model,
+        cfg.d_mlp,
+        heads=cfg.n_heads,
+        d_vocab=cfg.d_vocab,
+        width=width,
+        longest=longest,
+    )
     return max(longest, min(most, int(_free_bytes(device) / 2 / each)))
 
 
 def token_bytes(
-    layers: int, d_model: int, d_mlp: int, heads: int, d_vocab: int, width: int, longest: int
+    layers: int, d_model: int, d_mlp: int, *, heads: int, d_vocab: int, width: int, longest: int
 ) -> float:
     """About how many bytes a token of a batch takes, of which `layers` layers are kept at a time.
 
@@ -165,7 +174,7 @@ def _free_bytes(device: torch.device) -> int:
 
 
 def pad_batch(
-    sequences: Sequence[Sequence[int]], rows: Sequence[int], tokenizer: Any, device: Any
+    sequences: Sequence[Sequence[int]], rows: Sequence[int], tokenizer: Any, *, device: Any
 ) -> Batch:
     """The sequences `rows` as one batch, padded on the left."""
     pad = next(x for x in (tokenizer.pad_token_id, tokenizer.eos_token_id, 0) if x is not None)

@@ -26,7 +26,7 @@ _TAG = re.compile(r"<(/?)([A-Za-z][\w:-]*)>")
 _NO_BLOCK = re.compile("answer|response|assistant|output|model|bot|user|system|turn|final", re.I)
 
 
-def chat_text(tokenizer: Any, user: str, system: str = "", where: str = "the prompt") -> str:
+def chat_text(tokenizer: Any, user: str, *, system: str = "", where: str = "the prompt") -> str:
     """The text behind which a chat model's answer begins.
 
     The template is applied (`enable_thinking=False`). Where it has no place for a system turn, its
@@ -58,7 +58,7 @@ def chat_text(tokenizer: Any, user: str, system: str = "", where: str = "the pro
                 f"{where}: the chat template does not give its text as it is "
                 f"(...{_spaced(told)[-40:]!r}): use another template, or the cloze format"
             )
-    return text + _closing(tokenizer, text, user, where)
+    return text + _closing(tokenizer, text, user, where=where)
 
 
 def with_system(system: str, user: str) -> str:
@@ -127,7 +127,7 @@ def _is_end(mark: str) -> bool:
     return "/" in mark or re.search(r"(?:^|[^a-z])end|close", mark, re.IGNORECASE) is not None
 
 
-def _closing(tokenizer: Any, text: str, user: str, where: str) -> str:
+def _closing(tokenizer: Any, text: str, user: str, *, where: str) -> str:
     """What closes the block of reasoning that the template opens behind the user's text."""
     words = user.split()
     behind = list(re.finditer(r"\s+".join(map(re.escape, words)), text)) if words else []

@@ -19,8 +19,8 @@ _EXPERTS = ("num_experts", "num_local_experts", "n_routed_experts", "num_routed_
 
 def count_neurons(
     config: Any,
-    name: str | None = None,
     *,
+    name: str | None = None,
     hf_model: Any = None,
     trust_remote_code: bool = False,
 ) -> NeuronLayout:
@@ -38,7 +38,7 @@ def count_neurons(
     """
     if isinstance(config, str | Path):
         name = str(config)
-    config = read_config(config, trust_remote_code)
+    config = read_config(config, trust_remote_code=trust_remote_code)
     name = name or config.name_or_path or type(config).__name__
     experts = [key for key in _EXPERTS if (getattr(config, key, None) or 0) > 1]
     if experts:
@@ -49,7 +49,7 @@ def count_neurons(
         raise no_gate(name, f"its configuration has no {absent[0]}")
     if hf_model is None:
         with hub_errors(str(name)):
-            hf_model = skeleton(config, trust_remote_code)
+            hf_model = skeleton(config, trust_remote_code=trust_remote_code)
     modules = {path.rsplit(".", 1)[-1] for path, _ in hf_model.named_modules()}
     if not modules & {"gate_proj", "gate_up_proj"}:
         raise no_gate(name, "no gate_proj or gate_up_proj among its modules")
@@ -70,7 +70,7 @@ def config_layout(config: Any) -> NeuronLayout:
     )
 
 
-def read_config(config: Any, trust_remote_code: bool = False) -> Any:
+def read_config(config: Any, *, trust_remote_code: bool = False) -> Any:
     """The language model's configuration: of a configuration, or a model's name or folder.
 
     Raises:
@@ -79,7 +79,7 @@ def read_config(config: Any, trust_remote_code: bool = False) -> Any:
     if isinstance(config, str | Path):
         name = str(config)
         source = embedded_folder() if name == EMBEDDED_NAME else config
-        with hub_errors(name, "config.json"):
+        with hub_errors(name, part="config.json"):
             if os.path.isdir(source):
                 check_model_files(Path(source), weights=False)
             config = AutoConfig.from_pretrained(source, trust_remote_code=trust_remote_code)
@@ -120,7 +120,7 @@ def first_layers(config: Any, layers: int) -> Any:
     return part
 
 
-def skeleton(config: Any, trust_remote_code: bool = False) -> Any:
+def skeleton(config: Any, *, trust_remote_code: bool = False) -> Any:
     """The Hugging Face language model of a configuration, without memory for its weights."""
     with torch.device("meta"):
         return AutoModelForCausalLM.from_config(config, trust_remote_code=trust_remote_code)

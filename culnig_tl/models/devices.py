@@ -41,7 +41,7 @@ def default_device() -> str:
 
 def balanced(devices: int) -> dict[str, Any]:
     """What tells transformers to spread a model over this process's GPUs."""
-    check_count("devices", devices, 1)
+    check_count("devices", devices, least=1)
     if devices == 1:
         return {}
     there = torch.cuda.device_count() if torch.cuda.is_available() else 0

@@ -18,6 +18,7 @@ def kept_logits(
     model: HookedModel,
     tokens: Int[Tensor, "batch pos"],
     mask: Int[Tensor, "batch pos"] | None,
+    *,
     keep: Int[Tensor, "kept"],
     cache: PrefixCache | None = None,
 ) -> Float[Tensor, "kept d_vocab"]:
@@ -32,13 +33,14 @@ def kept_logits(
     with model.hooks(
         fwd_hooks=[("unembed.hook_in", lambda x, hook: x.flatten(0, 1)[keep.to(x.device)])]
     ):
-        return _run(model, tokens, mask, cache)
+        return _run(model, tokens, mask, cache=cache)
 
 
 def kept_residuals(
     model: HookedModel,
     tokens: Int[Tensor, "batch pos"],
     mask: Int[Tensor, "batch pos"],
+    *,
     keep: Int[Tensor, "kept"],
     cache: PrefixCache | None = None,
 ) -> Float[Tensor, "kept d_model"]:
@@ -50,12 +52,12 @@ def kept_residuals(
         return kept[0][:0]
 
     with model.hooks(fwd_hooks=[("unembed.hook_in", pick)]):
-        _run(model, tokens, mask, cache)
+        _run(model, tokens, mask, cache=cache)
     return kept[0]
 
 
 def _run(
-    model: HookedModel, tokens: Tensor, mask: Tensor | None, cache: PrefixCache | None
+    model: HookedModel, tokens: Tensor, mask: Tensor | None, *, cache: PrefixCache | None
 ) -> Tensor:
     if cache is not None:
         assert mask is not None
@@ -87,6 +89,7 @@ def label_log_probability(
     model: HookedModel,
     tokens: Int[Tensor, "batch pos"],
     mask: Int[Tensor, "batch pos"] | None,
+    *,
     labels: Sequence[Sequence[int]],
     ends: Sequence[int] | None = None,
 ) -> Float[Tensor, "row"]:
@@ -100,7 +103,7 @@ def label_log_probability(
     ends = ends or [width] * len(labels)
     counts = [len(label) for label in labels]
     keep = flat_positions(list(zip(ends, counts, strict=True)), width, tokens.device)
-    logits = at_least_float32(kept_logits(model, tokens, mask, keep))
+    logits = at_least_float32(kept_logits(model, tokens, mask, keep=keep))
     flat = torch.tensor([token for label in labels for token in label], device=logits.device)
     rows = torch.tensor([i for i, label in enumerate(labels) for _ in label], device=logits.device)
     # One fused pass each way; logsumexp takes several over [kept, d_vocab].

@@ -45,7 +45,7 @@ PROCESSOR_FILES = (
 )
 
 
-def check_model_files(folder: Path, weights: bool = True) -> None:
+def check_model_files(folder: Path, *, weights: bool = True) -> None:
     """Refuse a model's folder with a file that cannot be read, and name it.
 
     transformers has an exception of its own for each fault, and takes some without a word. Only
@@ -65,7 +65,7 @@ def check_model_files(folder: Path, weights: bool = True) -> None:
     if not weights:
         return
     words = [folder / name for name in _TOKENIZERS if (folder / name).exists()]
-    if words and not read_bytes(words[0], 200):
+    if words and not read_bytes(words[0], most=200):
         raise CulnigError(f"{words[0]} is empty: get it again")
     if (folder / "config.json").exists():  # else it is an adapter, and the weights are elsewhere
         for file in _weight_files(folder):
@@ -73,7 +73,7 @@ def check_model_files(folder: Path, weights: bool = True) -> None:
 
 
 def _json_object(path: Path) -> dict[str, Any]:
-    if read_bytes(path, 3) == b"\xef\xbb\xbf":
+    if read_bytes(path, most=3) == b"\xef\xbb\xbf":
         raise CulnigError(f"{path} begins with a byte-order mark: save it as UTF-8 without one")
     content = read_json(path)
     if not isinstance(content, dict):
@@ -101,7 +101,7 @@ def _weight_files(folder: Path) -> list[Path]:
 
 
 def _check_weights(path: Path) -> None:
-    head = read_bytes(path, 200)
+    head = read_bytes(path, most=200)
     size = path.stat().st_size
     if size == 0:
         raise CulnigError(f"{path} is empty: get it again")
@@ -113,7 +113,7 @@ def _check_weights(path: Path) -> None:
     needed = 8 + length
     if needed <= size:
         try:
-            header = json.loads(read_bytes(path, needed)[8:])
+            header = json.loads(read_bytes(path, most=needed)[8:])
             ends = [tensor["data_offsets"][1] for key, tensor in header.items() if key[:2] != "__"]
         except (ValueError, TypeError, KeyError, IndexError, RecursionError) as error:
             raise CulnigError(f"{path} has a damaged header: get it again") from error

@@ -33,7 +33,7 @@ _HUB_REMEDIES = (
 
 
 @contextlib.contextmanager
-def hub_errors(name: str, part: str = "files") -> Iterator[None]:
+def hub_errors(name: str, *, part: str = "files") -> Iterator[None]:
     """Turn the many errors of loading by name into one line with the remedy.
 
     Args:

@@ -47,7 +47,7 @@ _TEXTS = (
 _NAMES = ("_name_or_path", "transformers_version", "architectures", "dtype", "torch_dtype")
 
 
-def weights_of(name: str, revision: str | None = None) -> str | None:
+def weights_of(name: str, *, revision: str | None = None) -> str | None:
     """A hash of what is loaded by a name: of the weights, of the configuration and the tokenizer.
 
     It does not depend on the dtype in which the model will be loaded, nor on how the weights are
@@ -68,7 +68,7 @@ def weights_of(name: str, revision: str | None = None) -> str | None:
     return _digest({"commit": folder.name, "weights": weights})
 
 
-def commit_of(name: str, revision: str | None = None) -> str | None:
+def commit_of(name: str, *, revision: str | None = None) -> str | None:
     """The commit on the Hub that stands for this name in the local cache; None for a folder."""
     if name == EMBEDDED_NAME or os.path.isdir(name):
         return None
@@ -76,7 +76,7 @@ def commit_of(name: str, revision: str | None = None) -> str | None:
     return None if folder is None else folder.name
 
 
-def weights_in(model: Any, tokenizer: Any = None) -> str:
+def weights_in(model: Any, *, tokenizer: Any = None) -> str:
     """The same of a model in memory: its configuration, and every tensor by name, adapters too.
 
     Another number than `weights_of` the folder it came from, and it does depend on the dtype.
@@ -220,12 +220,12 @@ def _tensor_hash(tensor: Tensor) -> list[Any]:
     if tensor.is_meta:
         return [*about, None]
     flat = tensor.detach().reshape(-1)
-    blocks = list(_blocks(flat.numel() * flat.element_size(), BLOCK, flat.element_size()))
+    blocks = list(_blocks(flat.numel() * flat.element_size(), BLOCK, item=flat.element_size()))
     taken = torch.cat([flat[first:end] for first, end in blocks]).cpu().contiguous()
     return [*about, hashlib.sha256(taken.view(torch.uint8).numpy().tobytes()).hexdigest()]
 
 
-def _blocks(size: int, block: int, item: int = 1) -> Iterator[tuple[int, int]]:
+def _blocks(size: int, block: int, *, item: int = 1) -> Iterator[tuple[int, int]]:
     """Where the blocks of `size` bytes begin and end, in items of so many bytes."""
     if size <= WHOLE:
         yield 0, size // item

@@ -23,6 +23,7 @@ from culnig_tl.models.wrapping import wrap_model
 
 def load_model(
     name: str = EMBEDDED_NAME,
+    *,
     model_class: str = "auto",
     dtype: str = "float32",
     device: str | None = None,
@@ -56,7 +57,9 @@ def load_model(
     if devices > 1 and model_class == "HookedTransformer":
         raise not_spread()
     check_device(device)
-    hf_model, tokenizer = load_hf_model(name, dtype, revision, trust_remote_code, devices)
+    hf_model, tokenizer = load_hf_model(
+        name, dtype=dtype, revision=revision, trust_remote_code=trust_remote_code, devices=devices
+    )
     return wrap_model(
         hf_model,
         tokenizer,
@@ -64,12 +67,15 @@ def load_model(
         model_class=model_class,
         device=device,
         revision=SHA256 if name == EMBEDDED_NAME else None,
-        weights=weights_of(name, getattr(hf_model.config, "_commit_hash", None) or revision),
+        weights=weights_of(
+            name, revision=getattr(hf_model.config, "_commit_hash", None) or revision
+        ),
     )
 
 
 def load_hf_model(
     name: str = EMBEDDED_NAME,
+    *,
     dtype: str = "float32",
     revision: str | None = None,
     trust_remote_code: bool = False,
@@ -88,9 +94,9 @@ def load_hf_model(
     placement = balanced(devices)
     if os.path.isdir(source):
         check_model_files(Path(source))
-    with hub_errors(name, "config.json or tokenizer"):
+    with hub_errors(name, part="config.json or tokenizer"):
         tokenizer = AutoTokenizer.from_pretrained(source, **options)
-    with hub_errors(name, "config.json or weights"):
+    with hub_errors(name, part="config.json or weights"):
         load: Any = AutoModelForCausalLM.from_pretrained
         hf_model, found = load(
             source,
@@ -146,6 +152,6 @@ def save_hf_model(
     Raises:
         CulnigError: the folder cannot be written, or is there already.
     """
-    with new_folder(folder, replace) as half:
+    with new_folder(folder, replace=replace) as half:
         hf_model.save_pretrained(half)
         tokenizer.save_pretrained(half)

@@ -59,14 +59,14 @@ def resolve_format(tokenizer: Any, answer_format: str) -> str:
 
 
 def model_prompts(
-    model: HookedModel, instances: Sequence[Instance], answer_format: str = "auto"
+    model: HookedModel, instances: Sequence[Instance], *, answer_format: str = "auto"
 ) -> list[Prompt]:
     """`make_prompts` for a hooked model, all of them within its positions.
 
     Raises:
         CulnigError: as `make_prompts`, and for a prompt that is longer than the model's positions.
     """
-    prompts = make_prompts(tokenizer_of(model), instances, answer_format)
+    prompts = make_prompts(tokenizer_of(model), instances, answer_format=answer_format)
     check_lengths(
         position_limit(model), ((f"instance {p.instance.id}", p.longest) for p in prompts)
     )
@@ -92,7 +92,7 @@ def check_lengths(limit: int | None, lengths: Iterable[tuple[str, int]]) -> None
 
 
 def make_prompts(
-    tokenizer: Any, instances: Sequence[Instance], answer_format: str = "auto"
+    tokenizer: Any, instances: Sequence[Instance], *, answer_format: str = "auto"
 ) -> list[Prompt]:
     """Tokenise instances.
 
@@ -114,7 +114,7 @@ def make_prompts(
     letter = answer_format == "letter"
     check_texts(tokenizer, ((f"instance {i.id}", _told(i, letter)) for i in instances))
     make = _letter_text if letter else _cloze_text
-    prompts = [_tokenise(tokenizer, instance, *make(tokenizer, instance)) for instance in instances]
+    prompts = [_tokenise(tokenizer, instance, make(tokenizer, instance)) for instance in instances]
     for prompt in prompts if letter else []:
         _check_labels(prompt)
     return prompts
@@ -186,14 +186,13 @@ def _letter_text(tokenizer: Any, instance: Instance) -> tuple[str, list[str], bo
         text = f"{told.rstrip()} {instance.prefill}".rstrip()
         return text, [f"{gap}{label}" for label in instance.labels], True
     where = f"instance {instance.id}"
-    text = chat_text(tokenizer, instance.user, instance.system, where)
+    text = chat_text(tokenizer, instance.user, system=instance.system, where=where)
     # Chat text holds BOS already, or is given it.
     return _begun(tokenizer, text) + instance.prefill, list(instance.labels), False
 
 
-def _tokenise(
-    tokenizer: Any, instance: Instance, text: str, options: list[str], special: bool
-) -> Prompt:
+def _tokenise(tokenizer: Any, instance: Instance, told: tuple[str, list[str], bool]) -> Prompt:
+    text, options, special = told
     empty = [option for option in options if not option.strip()]
     if empty:
         raise CulnigError(f"instance {instance.id}: an option is empty; give it a text")

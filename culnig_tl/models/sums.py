@@ -30,6 +30,7 @@ def add_batches(
     lengths: Sequence[int],
     token_budget: int,
     work: Callable[[list[int]], T],
+    *,
     add: Callable[[list[int], T], None],
     sums: Mapping[str, Tensor],
     made_from: Any,
@@ -66,17 +67,17 @@ def add_batches(
         done = []
     saved, ours = time.monotonic(), len(done) + len(mine)
     try:
-        for rows, found in in_batches(mine, lengths, token_budget, work, what, plan):
+        for rows, found in in_batches(mine, lengths, token_budget, work=work, what=what, plan=plan):
             with uninterrupted():  # half of an addition would be neither done nor not done
                 add(rows, found)
                 done += rows
             due = len(done) == ours or time.monotonic() - saved >= seconds
             if path is not None and due:
-                _save(_part(path, process_rank()), made_from, sums, done)
+                _save(_part(path, process_rank()), made_from, sums, done=done)
                 saved = time.monotonic()
     except KeyboardInterrupt:
         if path is not None and done:
-            _save(_part(path, process_rank()), made_from, sums, done)
+            _save(_part(path, process_rank()), made_from, sums, done=done)
         raise
     for tensor in sums.values():
         add_up(tensor)
@@ -114,7 +115,7 @@ def _resume(path: Path, made_from: Any, sums: Mapping[str, Tensor]) -> list[int]
     if not process_rank():
         clear_half_written(path.parent)
     if len(found) > 1 and not process_rank():
-        _save(path, made_from, sums, done)
+        _save(path, made_from, sums, done=done)
         for file in files:
             if file != path:
                 file.unlink()
@@ -136,7 +137,7 @@ def _check_same(file: Path, about: Mapping[str, Any], made_from: Any) -> None:
     )
 
 
-def _save(file: Path, made_from: Any, sums: Mapping[str, Tensor], done: Sequence[int]) -> None:
+def _save(file: Path, made_from: Any, sums: Mapping[str, Tensor], *, done: Sequence[int]) -> None:
     arrays = {name: tensor.cpu().numpy() for name, tensor in sums.items()}
     arrays["done"] = np.array(done, dtype=np.int64)
     about = {"format": _FORMAT, "run": sha256_of(made_from), "made_from": made_from}

@@ -44,11 +44,11 @@ _log = logging.getLogger(__name__)
 def wrap_model(
     hf_model: Any,
     tokenizer: Any,
+    *,
     name: str | None = None,
     model_class: str = "auto",
     device: str | None = None,
     revision: str | None = None,
-    *,
     weights: str | None = None,
 ) -> HookedModel:
     """Wrap a Hugging Face causal language model that is already in memory, peft's adapters too.
@@ -70,10 +70,10 @@ def wrap_model(
     check_choice("model class", model_class, MODEL_CLASSES)
     label: str = name or hf_model.config.name_or_path or type(hf_model).__name__
     check_device(device)
-    count_neurons(hf_model.config, label, hf_model=hf_model)
+    count_neurons(hf_model.config, name=label, hf_model=hf_model)
     if hasattr(hf_model, "get_base_model"):  # adapters around it; they stay in its layers
         hf_model = hf_model.get_base_model()
-    weights = weights or weights_in(hf_model, tokenizer)
+    weights = weights or weights_in(hf_model, tokenizer=tokenizer)
     on_device: Any = hf_model.eval()
     if len(getattr(hf_model, "hf_device_map", ())) > 1:
         if model_class == "HookedTransformer":
@@ -82,15 +82,23 @@ def wrap_model(
     else:
         device = device or default_device()
         on_device = on_device.to(device)
-    model, comparison = _faithful(on_device, tokenizer, label, model_class, device)
+    model, comparison = _faithful(
+        on_device, tokenizer, label, model_class=model_class, device=device
+    )
     commit = getattr(hf_model.config, "_commit_hash", None)
-    KNOWN[model] = Known(label, revision or commit or "unknown", tokenizer, comparison, weights)
+    KNOWN[model] = Known(
+        name=label,
+        revision=revision or commit or "unknown",
+        tokenizer=tokenizer,
+        comparison=comparison,
+        weights=weights,
+    )
     _keep_limits(model, hf_model)
     return model.eval()
 
 
 def _faithful(
-    hf_model: Any, tokenizer: Any, name: str, model_class: str, device: str | None
+    hf_model: Any, tokenizer: Any, name: str, *, model_class: str, device: str | None
 ) -> tuple[HookedModel, Comparison]:
     """The hooked model, and how it compares with the model itself.
 
@@ -114,10 +122,10 @@ def _faithful(
     refusals = []
     for kind, make in makers.items():  # the bridge last: it takes the model apart
         try:
-            model = make(language_model, tokenizer, name, device)
+            model = make(language_model, tokenizer, name, device=device)
             with torch.no_grad():
                 there = tokens.to(model.cfg.device)
-                logits = kept_logits(model, there, None, compared(there))
+                logits = kept_logits(model, there, None, keep=compared(there))
             comparison = compare_logits(logits, own)
         except CulnigError:
             raise
@@ -184,7 +192,7 @@ def _own_tokenizer(tokenizer: Any) -> Any:
 
 
 def _hooked_transformer(
-    hf_model: Any, tokenizer: Any, name: str, device: str | None
+    hf_model: Any, tokenizer: Any, name: str, *, device: str | None
 ) -> HookedModel:
     version = package_versions()["transformer-lens"]
     if HookedTransformer is None:
@@ -274,7 +282,7 @@ def _store_transposed(model: HookedModel) -> None:
         store(block.attn.W_O, (2, 0, 1))  # [head, d_head, d_model]
 
 
-def _bridge(hf_model: Any, tokenizer: Any, name: str, device: str | None) -> HookedModel:
+def _bridge(hf_model: Any, tokenizer: Any, name: str, *, device: str | None) -> HookedModel:
     if not hf_model.config.architectures:
         hf_model.config.architectures = [type(hf_model).__name__]
     with nothing_installed():

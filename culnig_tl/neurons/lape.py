@@ -85,25 +85,27 @@ class Shares:
             CulnigError: no such file, not shares, or damaged.
         """
         tensors, about = read_tensors(Path(path), _FORMAT)
-        check_object(path, about, _SCHEMA, _AGAIN)
+        check_object(path, about, _SCHEMA, remedy=_AGAIN)
         layout = NeuronLayout.read(path, about["layout"])
         groups, tokens = tuple(about["groups"]), tuple(about["tokens"])
         active = tensors.get("active", np.empty(0))
         shape = (len(groups), layout.counts()["gate"])
         if active.shape != shape or not np.issubdtype(active.dtype, np.number):
             raise damaged(
-                path, f"counts {active.shape} of {active.dtype}, expected {shape} of int64", _AGAIN
+                path,
+                f"counts {active.shape} of {active.dtype}, expected {shape} of int64",
+                remedy=_AGAIN,
             )
         once = 0 < len(groups) == len(set(groups))
         if not once or len(tokens) != len(groups) or min(tokens) < 1:
             raise damaged(
                 path,
                 f"counts on {shown(list(tokens))} tokens of the groups {shown(list(groups))}",
-                _AGAIN,
+                remedy=_AGAIN,
             )
         if not ((active >= 0) & (active <= np.array(tokens)[:, None])).all():
             raise damaged(
-                path, "a neuron is active on fewer than 0 or more than all tokens", _AGAIN
+                path, "a neuron is active on fewer than 0 or more than all tokens", remedy=_AGAIN
             )
         return cls(layout, groups, tokens, active, about["provenance"])
 
@@ -115,7 +117,7 @@ class Shares:
 
 
 def select_lape(
-    shares: Shares, quantile: float = 0.95, top: float = 0.01, name: str = "LAPE"
+    shares: Shares, *, quantile: float = 0.95, top: float = 0.01, name: str = "LAPE"
 ) -> dict[str, NeuronSet]:
     """Language-specific neurons by the entropy of their activation shares (Tang et al. 2024).
 
@@ -160,7 +162,10 @@ def select_lape(
     about |= {"ties": ties} if ties else {}
     return {
         group: NeuronSet(
-            shares.layout, ids[kept[values[row, kept] > threshold]], f"{name} {group}", about
+            layout=shares.layout,
+            ids=ids[kept[values[row, kept] > threshold]],
+            name=f"{name} {group}",
+            provenance=about,
         )
         for row, group in enumerate(shares.groups)
     }
@@ -170,6 +175,7 @@ def select_cape(
     shares: Shares,
     lape: Mapping[str, NeuronSet],
     languages: Mapping[str, str],
+    *,
     quantile: float = 0.95,
     top: float = 0.01,
     name: str = "CAPE",
@@ -186,7 +192,7 @@ def select_cape(
         CulnigError: as `select_lape`; a culture without a language, or with one that `lape` has
             no set of; sets of another model.
     """
-    found = select_lape(shares, quantile, top, name)
+    found = select_lape(shares, quantile=quantile, top=top, name=name)
     pure = {}
     for culture, neurons in found.items():
         language = languages.get(culture, "")
@@ -202,5 +208,7 @@ def select_cape(
             )
         about = neurons.provenance | {"method": "select_cape", "without": lape[language].name}
         ids = np.setdiff1d(neurons.ids, lape[language].ids)
-        pure[culture] = NeuronSet(neurons.layout, ids, neurons.name, about)
+        pure[culture] = NeuronSet(
+            layout=neurons.layout, ids=ids, name=neurons.name, provenance=about
+        )
     return pure

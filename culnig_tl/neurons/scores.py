@@ -83,6 +83,7 @@ class Scores:
 
     def mean(
         self,
+        *,
         variant: str = "max",
         countries: Sequence[str] | None = None,
         target: str | None = None,
@@ -125,7 +126,9 @@ class Scores:
             )
         return total / count
 
-    def top(self, count: int = 20, variant: str = "max", target: str | None = None) -> pd.DataFrame:
+    def top(
+        self, *, count: int = 20, variant: str = "max", target: str | None = None
+    ) -> pd.DataFrame:
         """The `count` neurons of the highest mean score: layer, site, index, score.
 
         Where more tie at the last place than are shown, a warning says so.
@@ -133,7 +136,7 @@ class Scores:
         Raises:
             CulnigError: as `mean`.
         """
-        score = self.mean(variant, target=target)
+        score = self.mean(variant=variant, target=target)
         best = highest(score, count, "neurons", flat=True)
         return self.layout.decode(best).assign(score=score[best])
 
@@ -193,6 +196,7 @@ class Scores:
     def load(
         cls,
         path: str | Path,
+        *,
         layout: NeuronLayout | None = None,
         model: str | None = None,
         dataset_hash: str | None = None,
@@ -209,9 +213,9 @@ class Scores:
                 message has both values.
         """
         tensors, about = read_tensors(Path(path), _FORMAT)
-        check_object(path, about, _SCHEMA, _AGAIN)
+        check_object(path, about, _SCHEMA, remedy=_AGAIN)
         if "sums" not in tensors:
-            raise damaged(path, "it holds no sums", _AGAIN)
+            raise damaged(path, "it holds no sums", remedy=_AGAIN)
         try:
             scores = cls(
                 layout=NeuronLayout.read(path, about["layout"]),
@@ -224,7 +228,7 @@ class Scores:
             )
             scores.check_sums()
         except CulnigError as error:
-            raise damaged(path, str(error), _AGAIN) from error
+            raise damaged(path, str(error), remedy=_AGAIN) from error
         names = scores.provenance["model"]["name"], scores.provenance["dataset"]["hash"]
         for what, found, expected in (
             ("neurons", scores.layout, layout),
@@ -248,7 +252,7 @@ class Scores:
 
     def _repr_html_(self) -> str:
         try:
-            highest = self.top(5, self.variants[0]).to_html()
+            highest = self.top(count=5, variant=self.variants[0]).to_html()
             return f"<p>{html.escape(repr(self))}. Highest:</p>{highest}"
         except CulnigError as error:
             return f"<p>{html.escape(f'{self!r}. {error}')}</p>"

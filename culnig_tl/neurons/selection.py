@@ -32,6 +32,7 @@ def select_general(
     scores: Scores,
     control: Scores | None,
     countryrc: Scores | None,
+    *,
     variant: str = "max",
     top_mlp: float = 0.01,
     top_attention: float = 0.002,
@@ -69,14 +70,18 @@ def select_general(
     layout, target = scores.layout, target or scores.targets[0]
     rank = rank_values(scores, control, variant, target=target)
     ties: dict[str, int] = {}
-    chosen = _top_of_pools(layout, rank, top_mlp, top_attention, "", ties)
+    chosen = _top_of_pools(layout, rank, top_mlp, attention=top_attention, by="", ties=ties)
     if countryrc is not None:
-        of_names = countryrc.mean(variant, target=target)
-        names = _top_of_pools(layout, of_names, remove, remove, " by CountryRC", ties)
+        of_names = countryrc.mean(variant=variant, target=target)
+        names = _top_of_pools(
+            layout, of_names, remove, attention=remove, by=" by CountryRC", ties=ties
+        )
         chosen = np.setdiff1d(chosen, names)
     arguments = {"variant": variant, "target": target, **shares}
-    about = _provenance("select_general", arguments, scores, control, countryrc, ties)
-    neurons = NeuronSet(layout, chosen, name, about)
+    about = _provenance(
+        "select_general", arguments, scores, control=control, countryrc=countryrc, ties=ties
+    )
+    neurons = NeuronSet(layout=layout, ids=chosen, name=name, provenance=about)
     check_selectable(neurons)
     return neurons
 
@@ -85,6 +90,7 @@ def select_specific(
     scores: Scores,
     control: Scores | None,
     countryrc: Scores | None,
+    *,
     country: str,
     variant: str = "max",
     top: float = 0.003,
@@ -126,14 +132,14 @@ def select_specific(
     target = target or scores.targets[0]
 
     def rank_of(where: str) -> np.ndarray:
-        return rank_values(scores, control, variant, [where], target)
+        return rank_values(scores, control, variant, countries=[where], target=target)
 
     everything = np.arange(scores.layout.total)
     what, ties = f"neurons of {country!r}", {}
-    chosen = top_share(everything, rank_of(country), top, what, ties)
+    chosen = top_share(everything, rank_of(country), top, what=what, ties=ties)
     if countryrc is not None:
-        of_names = countryrc.mean(variant, [country], target)
-        names = top_share(everything, of_names, remove, f"{what} by CountryRC", ties)
+        of_names = countryrc.mean(variant=variant, countries=[country], target=target)
+        names = top_share(everything, of_names, remove, what=f"{what} by CountryRC", ties=ties)
         chosen = np.setdiff1d(chosen, names)
     values = np.stack([rank_of(where)[chosen] for where in scores.countries])
     deviation = values.std(axis=0)
@@ -141,8 +147,12 @@ def select_specific(
     z = np.divide(centred, deviation, out=np.zeros_like(centred), where=deviation > 0)
     arguments = {"country": country, "variant": variant, "target": target}
     arguments |= {**shares, "least_z": least_z}
-    about = _provenance("select_specific", arguments, scores, control, countryrc, ties)
-    neurons = NeuronSet(scores.layout, chosen[z >= least_z], name or country, about)
+    about = _provenance(
+        "select_specific", arguments, scores, control=control, countryrc=countryrc, ties=ties
+    )
+    neurons = NeuronSet(
+        layout=scores.layout, ids=chosen[z >= least_z], name=name or country, provenance=about
+    )
     check_selectable(neurons)
     return neurons
 
@@ -151,13 +161,18 @@ def rank_values(
     scores: Scores,
     control: Scores | None,
     variant: str,
+    *,
     countries: Sequence[str] | None = None,
     target: str | None = None,
 ) -> np.ndarray:
     """What neurons are ranked by: mean(scores) - mean(control), by flat id; arguments as above."""
     target = target or scores.targets[0]
-    mean = scores.mean(variant, countries, target)
-    return mean if control is None else mean - control.mean(variant, countries, target)
+    mean = scores.mean(variant=variant, countries=countries, target=target)
+    return (
+        mean
+        if control is None
+        else mean - control.mean(variant=variant, countries=countries, target=target)
+    )
 
 
 def overlap(sets: Sequence[NeuronSet]) -> pd.DataFrame:
@@ -185,10 +200,10 @@ def union(sets: Sequence[NeuronSet], name: str) -> NeuronSet:
         raise CulnigError(f"{name!r} is the union of no set: give one or more")
     _check_one_layout(sets)
     ids = np.concatenate([neurons.ids for neurons in sets])
-    return NeuronSet(sets[0].layout, ids, name, sets[0].provenance)
+    return NeuronSet(layout=sets[0].layout, ids=ids, name=name, provenance=sets[0].provenance)
 
 
-def select_random(like: NeuronSet, seed: int, matched: bool = False) -> NeuronSet:
+def select_random(like: NeuronSet, seed: int, *, matched: bool = False) -> NeuronSet:
     """As many neurons as `like`, uniform over all four sites of all layers, without replacement.
 
     With `matched`, as many in every (site, layer) as `like` has: a stricter control, since it
@@ -211,10 +226,10 @@ def select_random(like: NeuronSet, seed: int, matched: bool = False) -> NeuronSe
     else:
         ids = rng.choice(layout.total, size=len(like), replace=False)
     return NeuronSet(
-        layout,
-        ids,
-        f"random-{'matched-' if matched else ''}{seed}",
-        {
+        layout=layout,
+        ids=ids,
+        name=f"random-{'matched-' if matched else ''}{seed}",
+        provenance={
             "versions": package_versions(),
             "model": like.provenance.get("model"),
             "method": "select_random",
@@ -270,6 +285,7 @@ def _provenance(
     method: str,
     arguments: dict[str, Any],
     scores: Scores,
+    *,
     control: Scores | None,
     countryrc: Scores | None,
     ties: Mapping[str, int],
@@ -290,6 +306,7 @@ def _top_of_pools(
     layout: NeuronLayout,
     rank: np.ndarray,
     mlp: float,
+    *,
     attention: float,
     by: str,
     ties: dict[str, int],
@@ -301,14 +318,14 @@ def _top_of_pools(
     ]
     return np.concatenate(
         [
-            top_share(layout.ids_of(sites), rank, share, what + by, ties)
+            top_share(layout.ids_of(sites), rank, share, what=what + by, ties=ties)
             for what, sites, share in pools
         ]
     )
 
 
 def top_share(
-    ids: np.ndarray, rank: np.ndarray, share: float, what: str, ties: dict[str, int]
+    ids: np.ndarray, rank: np.ndarray, share: float, *, what: str, ties: dict[str, int]
 ) -> np.ndarray:
     """The floor(ids x share) ids of the highest rank; ties as in `highest`."""
     return ids[highest(rank[ids], share_count(len(ids), share), what, ties=ties)]

@@ -126,7 +126,7 @@ class NeuronSet:
         )
 
     @classmethod
-    def load(cls, path: str | Path, layout: NeuronLayout | None = None) -> "NeuronSet":
+    def load(cls, path: str | Path, *, layout: NeuronLayout | None = None) -> "NeuronSet":
         """Read a saved set; with `layout`, refuse one made for another number of neurons.
 
         Raises:
@@ -135,7 +135,7 @@ class NeuronSet:
         content = read_json(Path(path))
         if not isinstance(content, dict) or content.get("format") != _FORMAT:
             raise CulnigError(f"{path} is not a neuron set saved by this package: check the path")
-        check_object(path, content, _SCHEMA, _AGAIN)
+        check_object(path, content, _SCHEMA, remedy=_AGAIN)
         own = NeuronLayout.read(path, content["layout"])
         ids = []
         for number, neuron in enumerate(content["neurons"], start=1):
@@ -143,14 +143,14 @@ class NeuronSet:
                 raise damaged(
                     path,
                     f"neuron {number} is {shown(neuron)}, expected layer, site, index",
-                    _AGAIN,
+                    remedy=_AGAIN,
                 )
             try:
                 ids.append(own.flat_id(Neuron(*neuron)))
             except CulnigError as error:
-                raise damaged(path, f"neuron {number}: {error}", _AGAIN) from error
+                raise damaged(path, f"neuron {number}: {error}", remedy=_AGAIN) from error
         if len(set(ids)) < len(ids):
-            raise damaged(path, "it holds a neuron twice", _AGAIN)
+            raise damaged(path, "it holds a neuron twice", remedy=_AGAIN)
         loaded = cls(own, np.array(ids, dtype=np.int64), content["name"], content["provenance"])
         if layout is not None and own != layout:
             raise CulnigError(

@@ -118,9 +118,9 @@ def check_study(arguments: Mapping[str, Any]) -> None:
     for name in ("limit", "test_limit", "focus_limit", "rc_limit", "other_limit"):
         check_count(name, given[name])
     for name in ("devices", "template_count"):
-        check_count(name, given[name], 1)
+        check_count(name, given[name], least=1)
     if given["token_budget"] is not None:
-        check_count("token_budget", given["token_budget"], 1)
+        check_count("token_budget", given["token_budget"], least=1)
     for name in ("top_mlp", "top_attention", "remove", "top"):
         check_share(name, given[name])
     check_number("factor", given["factor"])

@@ -39,11 +39,11 @@ _log = logging.getLogger(__name__)
 
 def compare_methods(
     out: str | Path,
+    *,
     context: int = 128,
     quantile: float = 0.95,
     top: float = 0.01,
     seeds: int = 1,
-    *,
     trust_remote_code: bool = False,
 ) -> pd.DataFrame:
     """Find LAPE and CAPE neurons of a finished run's model and mask them as the run did its own.
@@ -70,10 +70,10 @@ def compare_methods(
             arguments; no neuron was found.
     """
     out = Path(out)
-    check_count("context", context, 1, unit="tokens")
+    check_count("context", context, least=1, unit="tokens")
     check_share("quantile", quantile)
     check_share("top", top)
-    check_count("seeds", seeds, 1, SETS_MOST)
+    check_count("seeds", seeds, least=1, most=SETS_MOST)
     run, study = finished_study(out, trust_remote_code=trust_remote_code)
     folder = out / "methods"
     if study.task != "blend":
@@ -81,7 +81,7 @@ def compare_methods(
             f"{out} is a run of {study.task!r}, and the texts come from BLEnD's questions: make a "
             "run with --task blend"
         )
-    texts = question_texts(load_questions(study.data.get("blend")))
+    texts = question_texts(load_questions(data=study.data.get("blend")))
     for kind, (_, held_out) in texts.items():
         few = [name for name, part in held_out.items() if not part]
         if few:
@@ -98,9 +98,11 @@ def compare_methods(
     note_arguments(folder / "methods.json", arguments)
     clear_half_written(folder, deep=True)
     model = load_study_model(study)
-    shares = {name: _shares(model, folder, name, texts[name][0], context) for name in texts}
-    lape = select_lape(shares["languages"], quantile, top)
-    cape = select_cape(shares["cultures"], lape, LANGUAGES, quantile, top)
+    shares = {
+        name: _shares(model, folder, name, texts=texts[name][0], context=context) for name in texts
+    }
+    lape = select_lape(shares["languages"], quantile=quantile, top=top)
+    cape = select_cape(shares["cultures"], lape, LANGUAGES, quantile=quantile, top=top)
     for neurons in (*lape.values(), *cape.values()):
         neurons.save(folder / "sets" / f"{neurons.name}.json")
     together = [culture]
@@ -122,7 +124,7 @@ def compare_methods(
         file = folder / f"perplexity-{name}.csv"
         if not agreed(file.exists()):
             _log.info("perplexity of %s, %d sets", name, len(sets))
-            matrix = perplexity_increase(model, texts[name][1], sets, context)
+            matrix = perplexity_increase(model, texts[name][1], sets, context=context)
             write_frame(matrix, file, index=True)
     evaluations = out / "evaluations"
     original = read_evaluation(evaluations / "original.csv")
@@ -132,7 +134,7 @@ def compare_methods(
         home = evaluations if neurons is culture else folder / "evaluations" / neurons.name
         random = [select_random(neurons, seed, matched=True) for seed in range(seeds)]
         masked, *controls = (
-            evaluate_once(model, study, asked, one, home / f"{one.name}.csv")
+            evaluate_once(model, study, asked, neurons=one, file=home / f"{one.name}.csv")
             for one in (neurons, *random)
         )
         tables[neurons.name] = compare(original, masked, controls)
@@ -168,6 +170,7 @@ def _shares(
     model: HookedModel,
     folder: Path,
     name: str,
+    *,
     texts: Mapping[str, Sequence[str]],
     context: int,
 ) -> Shares:
@@ -175,7 +178,7 @@ def _shares(
     if not agreed(file.exists()):
         _log.info("activation shares of %s: %s", name, ", ".join(texts))
         checkpoint = file.with_suffix(".checkpoint")
-        activation_shares(model, texts, context, checkpoint=checkpoint).save(file)
+        activation_shares(model, texts, context=context, checkpoint=checkpoint).save(file)
         remove_checkpoint(checkpoint)
         barrier()  # it is there
     return Shares.load(file)

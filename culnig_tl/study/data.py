@@ -20,16 +20,24 @@ def study_data(study: Study) -> dict[str, list[Instance]]:
         task: str,
         split: str,
         limit: int,
+        *,
         templates: int | str | None,
         countries: tuple[str, ...] | None = study.countries,
     ) -> list[Instance]:
         where = passages if task == "countryrc" else countries
-        return load_task(task, split, where, limit or None, study.data.get(task), templates)
+        return load_task(
+            task,
+            split,
+            countries=where,
+            limit=limit or None,
+            data=study.data.get(task),
+            templates=templates,
+        )
 
     data = {
-        "neuron": load(study.task, "neuron", study.limit, study.templates),
-        "control": load(study.task, "control", study.limit, study.templates),
-        "countryrc": load("countryrc", "neuron", study.rc_limit, None),
+        "neuron": load(study.task, "neuron", study.limit, templates=study.templates),
+        "control": load(study.task, "control", study.limit, templates=study.templates),
+        "countryrc": load("countryrc", "neuron", study.rc_limit, templates=None),
     }
     own = study.templates or study.template_count
     groups: list[tuple[int, tuple[str, ...] | None]] = [(study.test_limit, study.countries)]
@@ -41,10 +49,10 @@ def study_data(study: Study) -> dict[str, list[Instance]]:
         instance
         for limit, countries in groups
         if countries != ()
-        for instance in load(study.task, "test", limit, own, countries)
+        for instance in load(study.task, "test", limit, templates=own, countries=countries)
     ]
     for test in study.tests:
-        data[f"{test} test"] = load(test, "test", study.other_limit, study.template_count)
+        data[f"{test} test"] = load(test, "test", study.other_limit, templates=study.template_count)
     return data
 
 
@@ -52,7 +60,9 @@ def cultural_instances(study: Study, countries: tuple[str, ...] | None, limit: i
     """Test instances of the study's own task; limit 0 takes all."""
     templates = study.templates or study.template_count
     data = study.data.get(study.task)
-    return load_task(study.task, "test", countries, limit or None, data, templates)
+    return load_task(
+        study.task, "test", countries=countries, limit=limit or None, data=data, templates=templates
+    )
 
 
 def passage_countries(study: Study) -> tuple[str, ...]:

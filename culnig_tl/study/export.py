@@ -15,9 +15,9 @@ from culnig_tl.training.weights import scale_weights
 def export_run(
     out: str | Path,
     to: str | Path,
+    *,
     neurons: NeuronSet | None = None,
     factor: float = 0.0,
-    *,
     trust_remote_code: bool = False,
 ) -> NeuronSet:
     """Write a finished run's model with `neurons` scaled into the folder `to`.
@@ -46,7 +46,7 @@ def export_run(
     neurons.check_layout(own.layout)
     with new_folder(to) as half:
         hf_model, tokenizer = load_study_hf_model(study)
-        scale_weights(hf_model, neurons, factor)
+        scale_weights(hf_model, neurons, factor=factor)
         hf_model.save_pretrained(half)
         tokenizer.save_pretrained(half)
         copy_processor_files(hf_model, half)

@@ -59,6 +59,7 @@ _log = logging.getLogger(__name__)
 def finetune_run(
     out: str | Path,
     task: str,
+    *,
     data: str | Path | None = None,
     which: Sequence[str] = CHOICES,
     learning_rates: Sequence[float] = (3e-5,),
@@ -75,7 +76,6 @@ def finetune_run(
     gradient_checkpointing: bool = False,
     report_to: str = "none",
     keep_models: bool = True,
-    *,
     trust_remote_code: bool = False,
 ) -> pd.DataFrame:
     """Train modules of a finished run's model on `task`, chosen by the run's culture-general
@@ -112,14 +112,23 @@ def finetune_run(
     check_share("share", share)
     for what, value in (("train_limit", train_limit), ("culture_limit", culture_limit)):
         check_count(what, value)
-    check_settings(steps, batch, evaluate_every, lora, accumulation, report_to)
+    check_settings(
+        steps, batch, evaluate_every, lora=lora, accumulation=accumulation, report_to=report_to
+    )
     check_choice("task", task, TASKS)
     if data is not None:
         check_inputs_outside(out, {"data": data})
     _, study = finished_study(out, trust_remote_code=trust_remote_code)
     folder = out / "finetune" / task
     (neurons,) = run_sets(out, "general")
-    train, tests = finetune_data(study, task, data, train_limit, test_limit, culture_limit)
+    train, tests = finetune_data(
+        study,
+        task,
+        data=data,
+        train_limit=train_limit,
+        test_limit=test_limit,
+        culture_limit=culture_limit,
+    )
     arguments = {
         "share": share,
         "steps": steps,
@@ -132,10 +141,20 @@ def finetune_run(
         "tests_hash": content_hash(tests),
         "sets": set_hashes([neurons]),
     }
-    check_finetuning(train, tests, steps, batch, accumulation, evaluate_every, lora)
+    check_finetuning(
+        train,
+        tests,
+        steps,
+        batch=batch,
+        accumulation=accumulation,
+        evaluate_every=evaluate_every,
+        lora=lora,
+    )
     trust = {"trust_remote_code": trust_remote_code}
     chosen = {
-        (choice, seed): select_modules(neurons, study.model, share, choice, seed, **trust)
+        (choice, seed): select_modules(
+            neurons, study.model, share=share, which=choice, seed=seed, **trust
+        )
         for choice, seed in product(which, seeds)
         if choice != ALL
     }
@@ -144,8 +163,8 @@ def finetune_run(
     start, model = folder / "start.csv", None
     if not start.exists():
         model = load_study_model(study)
-        model_prompts(model, [*train, *tests], study.answer_format)
-    before = evaluate_once(model, study, tests, None, start)
+        model_prompts(model, [*train, *tests], answer_format=study.answer_format)
+    before = evaluate_once(model, study, tests, neurons=None, file=start)
     del model
     combinations = list(product(which, learning_rates, seeds))
     for number, (choice, rate, seed) in enumerate(combinations, start=1):
@@ -161,23 +180,23 @@ def finetune_run(
             hf_model,
             tokenizer,
             train,
-            tests,
-            place,
-            modules,
-            rate,
-            seed,
-            steps,
-            batch,
-            evaluate_every,
-            study.answer_format,
-            lora,
-            accumulation,
-            gradient_checkpointing,
-            report_to,
-            study.model,
-            study.model_class,
-            study.device,
-            before,
+            tests=tests,
+            out=place,
+            modules=modules,
+            learning_rate=rate,
+            seed=seed,
+            steps=steps,
+            batch=batch,
+            evaluate_every=evaluate_every,
+            answer_format=study.answer_format,
+            lora=lora,
+            accumulation=accumulation,
+            gradient_checkpointing=gradient_checkpointing,
+            report_to=report_to,
+            name=study.model,
+            model_class=study.model_class,
+            device=study.device,
+            start=before,
         )
         if not keep_models:
             shutil.rmtree(place / "model")
@@ -211,6 +230,7 @@ def _check_lists(
 def finetune_data(
     study: Study,
     task: str,
+    *,
     data: str | Path | None = None,
     train_limit: int = 10000,
     test_limit: int = 200,
@@ -230,16 +250,16 @@ def finetune_data(
             own += load_task(
                 name,
                 "test",
-                study.countries,
-                culture_limit or None,
-                study.data.get(name),
-                study.templates if name == study.task and study.templates else 1,
+                countries=study.countries,
+                limit=culture_limit or None,
+                data=study.data.get(name),
+                templates=study.templates if name == study.task and study.templates else 1,
             )
     return train, own
 
 
 def run_modules(
-    out: str | Path, share: float, which: str, seed: int, *, trust_remote_code: bool = False
+    out: str | Path, share: float, which: str, *, seed: int, trust_remote_code: bool = False
 ) -> ModuleSet:
     """`select_modules` of a finished run's model and its culture-general neurons.
 
@@ -250,7 +270,9 @@ def run_modules(
     _, study = finished_study(out, numbers=False)
     (neurons,) = run_sets(out, "general")
     model = study.model
-    return select_modules(neurons, model, share, which, seed, trust_remote_code=trust_remote_code)
+    return select_modules(
+        neurons, model, share=share, which=which, seed=seed, trust_remote_code=trust_remote_code
+    )
 
 
 def training_memory(share: float) -> pd.DataFrame:
@@ -310,7 +332,7 @@ def finetune_table(curves: pd.DataFrame) -> pd.DataFrame:
             that have not one step 0 and one kept step each.
     """
     for column in ("accuracy", "nats"):
-        numbers(curves, column, "the curves", ["task", "step"])
+        numbers(curves, column, "the curves", key=["task", "step"])
     counts = curves.groupby("task")["items"].nunique()
     if (counts > 1).any():
         raise CulnigError(

@@ -54,10 +54,10 @@ def read_run_file(out: Path) -> dict[str, Any]:
     Raises:
         CulnigError: no such file, or a damaged one.
     """
-    return read_object(Path(out) / "run.json", _RUN, _MEND)
+    return read_object(Path(out) / "run.json", _RUN, remedy=_MEND)
 
 
-def study_of(out: Path, trust_remote_code: bool = False) -> Study:
+def study_of(out: Path, *, trust_remote_code: bool = False) -> Study:
     """The arguments of a run, from its folder; what an earlier version did not have is as it is
     by default.
 
@@ -69,7 +69,10 @@ def study_of(out: Path, trust_remote_code: bool = False) -> Study:
             that are none (`check_study`).
     """
     file = Path(out) / "run.json"
-    given, defaults = read_object(file, {"arguments": dict}, _MEND)["arguments"], vars(Study())
+    given, defaults = (
+        read_object(file, {"arguments": dict}, remedy=_MEND)["arguments"],
+        vars(Study()),
+    )
     later = [key for key in given if key not in defaults]
     if later:
         raise CulnigError(
@@ -80,7 +83,7 @@ def study_of(out: Path, trust_remote_code: bool = False) -> Study:
     try:
         check_study(arguments)
     except CulnigError as error:
-        raise damaged(file, str(error), _MEND) from error
+        raise damaged(file, str(error), remedy=_MEND) from error
     for key in ("countries", "tests"):
         if arguments[key] is not None:
             arguments[key] = tuple(arguments[key])
@@ -158,17 +161,17 @@ def dataset_hashes(data: Mapping[str, Sequence[Instance]]) -> dict[str, Any]:
     }
 
 
-def check_same_study(out: Path, run: Mapping[str, Any], study: Study, datasets: Mapping) -> None:
+def check_same_study(out: Path, run: Mapping[str, Any], study: Study, *, datasets: Mapping) -> None:
     """Refuse to go on in a folder that holds another study (see above).
 
     Raises:
         CulnigError: it does; the message has both values.
     """
-    found = {"weights": weights_of(study.model, study.revision)}
-    check_model(out, run, found | {"revision": commit_of(study.model, study.revision)})
+    found = {"weights": weights_of(study.model, revision=study.revision)}
+    check_model(out, run, found | {"revision": commit_of(study.model, revision=study.revision)})
     there = _evaluated(out)
     for key, (before, value) in changed_arguments(run, study).items():
-        used = _used(out, there, study, key, before)
+        used = _used(out, there, study, key=key, before=before)
         if used is not None:
             raise CulnigError(
                 f"{out} holds a run with {key} = {before!r}{used}, this one has {value!r}: choose "
@@ -177,7 +180,7 @@ def check_same_study(out: Path, run: Mapping[str, Any], study: Study, datasets: 
     for key in dict.fromkeys((*datasets, *run["datasets"])):
         before, value = run["datasets"].get(key), datasets.get(key)
         if before != value and (there or not key.endswith(" test")):
-            raise _other_data(out, key, before, value)
+            raise _other_data(out, key, before, now=value)
 
 
 def changed_arguments(run: Mapping[str, Any], study: Study) -> dict[str, tuple[Any, Any]]:
@@ -205,7 +208,7 @@ def check_data(out: Path, run: Mapping[str, Any], data: Mapping[str, Sequence[In
     """
     for key, value in dataset_hashes(data).items():
         if run["datasets"].get(key) != value:
-            raise _other_data(out, key, run["datasets"].get(key), value)
+            raise _other_data(out, key, run["datasets"].get(key), now=value)
 
 
 def check_model(out: Path, run: Mapping[str, Any], found: Mapping[str, Any]) -> None:
@@ -282,7 +285,7 @@ def check_finished(out: Path) -> None:
 
 
 def finished_study(
-    out: Path, numbers: bool = True, *, trust_remote_code: bool = False
+    out: Path, *, numbers: bool = True, trust_remote_code: bool = False
 ) -> tuple[dict[str, Any], Study]:
     """run.json and the study of a finished run whose model is what it was.
 
@@ -294,13 +297,13 @@ def finished_study(
     """
     check_finished(out)
     check_links(out)
-    run, study = read_run_file(out), study_of(out, trust_remote_code)
+    run, study = read_run_file(out), study_of(out, trust_remote_code=trust_remote_code)
     if numbers:
         check_numbers(out, run)
     revision = str(run["model"].get("revision"))
-    if commit_of(study.model, revision) == revision:
+    if commit_of(study.model, revision=revision) == revision:
         study = replace(study, revision=revision)
-    check_model(out, run, {"weights": weights_of(study.model, study.revision)})
+    check_model(out, run, {"weights": weights_of(study.model, revision=study.revision)})
     return run, study
 
 
@@ -310,7 +313,12 @@ def set_hashes(sets: Iterable[NeuronSet]) -> dict[str, str]:
 
 
 def check_scores(
-    file: Path, scores: Scores, model: Mapping[str, Any], dataset: str, arguments: Mapping[str, Any]
+    file: Path,
+    scores: Scores,
+    model: Mapping[str, Any],
+    *,
+    dataset: str,
+    arguments: Mapping[str, Any],
 ) -> Scores:
     """Refuse saved scores that are not of this model, this data and these numbers.
 
@@ -350,7 +358,7 @@ def check_set(file: Path, neurons: NeuronSet, run: Mapping[str, Any]) -> NeuronS
     return neurons
 
 
-def _other_data(out: Path, key: str, before: object, now: object) -> CulnigError:
+def _other_data(out: Path, key: str, before: object, *, now: object) -> CulnigError:
     return CulnigError(
         f"{out} holds a run on other data ({key}: {before}, now {now}): choose another folder with "
         "--out, or delete it"
@@ -362,7 +370,7 @@ def _evaluated(out: Path) -> list[str]:
     return sorted(file.stem for file in (out / "evaluations").glob("*.csv"))
 
 
-def _used(out: Path, there: Sequence[str], study: Study, key: str, before: Any) -> str | None:
+def _used(out: Path, there: Sequence[str], study: Study, *, key: str, before: Any) -> str | None:
     """Whether an argument may not change any more: by what it was used, or None."""
     sets = [name for name in there if name != "original"]
     if key in _TESTS:
@@ -372,13 +380,13 @@ def _used(out: Path, there: Sequence[str], study: Study, key: str, before: Any) 
     elif key in _SPECIFIC:
         users = [name for name in sets if name in passage_countries(study)]
     elif key in _PARTS:
-        users = _lost(there, study, key, before)
+        users = _lost(there, study, key, before=before)
     else:
         return ""  # the scores depend on it
     return f" (used by {users[0]!r})" if users else None
 
 
-def _lost(there: Sequence[str], study: Study, key: str, before: Any) -> list[str]:
+def _lost(there: Sequence[str], study: Study, key: str, *, before: Any) -> list[str]:
     """Evaluations that are there and that the study does not ask for any more."""
     try:
         held = maskings(replace(study, **{key: before}))

@@ -47,13 +47,13 @@ _log = logging.getLogger(__name__)
 def lm_eval_run(
     out: str | Path,
     tasks: Sequence[str],
+    *,
     include_path: str | Path | None = None,
     limit: int | None = None,
     few_shot: int | None = None,
     batch_size: int = 8,
     seeds: int = 1,
     apply_chat_template: bool = False,
-    *,
     trust_remote_code: bool = False,
 ) -> pd.DataFrame:
     """Evaluate tasks of lm-evaluation-harness on a finished run's model, with and without neurons.
@@ -88,14 +88,16 @@ def lm_eval_run(
     if process_count() > 1:
         raise CulnigError("lm-eval runs in one process: start it without torchrun")
     for what, value in (("seeds", seeds), ("batch_size", batch_size)):
-        check_count(what, value, 1)
+        check_count(what, value, least=1)
     for what, value in (("limit", limit), ("few_shot", few_shot)):
         if value is not None:
             check_count(what, value)
     limit = limit or None
     _, study = finished_study(out, trust_remote_code=trust_remote_code)
     random = run_sets(out, "random") or run_sets(out, "matched")
-    check_count("seeds", seeds, 1, len(random), unit="random sets, as many as the run has")
+    check_count(
+        "seeds", seeds, least=1, most=len(random), unit="random sets, as many as the run has"
+    )
     (culture,) = run_sets(out, "general")
     sets = {ORIGINAL: None, culture.name: culture}
     sets |= {neurons.name: neurons for neurons in random[:seeds]}
@@ -139,7 +141,14 @@ def lm_eval_run(
         model = _harness_model(study, neurons, batch_size)
         for task in left:
             _log.info("lm-eval: %s, %s", task, name)
-            found = _evaluate(model, task, manager, limit, few_shot, apply_chat_template)
+            found = _evaluate(
+                model,
+                task,
+                manager,
+                limit=limit,
+                few_shot=few_shot,
+                apply_chat_template=apply_chat_template,
+            )
             _check_metrics(found, name)
             write_json(_file(out, task, name), found)
     frames = []
@@ -168,9 +177,9 @@ def _task_manager(include_path: str | Path | None) -> Any:
 def _harness_model(study: Study, neurons: NeuronSet | None, batch_size: int) -> Any:
     from lm_eval.models.huggingface import HFLM
 
-    hf_model, tokenizer = load_study_hf_model(study, study.devices)
+    hf_model, tokenizer = load_study_hf_model(study, devices=study.devices)
     if neurons is not None:
-        scale_weights(hf_model, neurons, study.factor)
+        scale_weights(hf_model, neurons, factor=study.factor)
     if study.devices == 1:
         hf_model = hf_model.to(study.device or default_device())
     wrap: Any = HFLM  # its class hides its arguments from type checkers
@@ -202,6 +211,7 @@ def _evaluate(
     model: Any,
     task: str,
     manager: Any,
+    *,
     limit: int | None,
     few_shot: int | None,
     apply_chat_template: bool,

@@ -63,20 +63,20 @@ def maskings(study: Study) -> list[Masking]:
                 scores["neuron"],
                 scores["control"] if now["control"] else None,
                 scores["countryrc"] if now["countryrc"] else None,
-                now["variant"],
-                now["top_mlp"],
-                now["top_attention"],
-                now["remove"],
-                name,
-                study.target,
+                variant=now["variant"],
+                top_mlp=now["top_mlp"],
+                top_attention=now["top_attention"],
+                remove=now["remove"],
+                name=name,
+                target=study.target,
             )
 
-        return Masking(name, kind, select, about)
+        return Masking(name=name, kind=kind, select=select, about=about)
 
     def random(seed: int, matched: bool) -> Masking:
         def select(_: Mapping[str, Scores], like: NeuronSet | None) -> NeuronSet:
             assert like is not None
-            return select_random(like, seed, matched)
+            return select_random(like, seed, matched=matched)
 
         kind = "matched" if matched else "random"
         return Masking(f"random-{'matched-' if matched else ''}{seed}", kind, select)
@@ -87,11 +87,11 @@ def maskings(study: Study) -> list[Masking]:
                 scores["neuron"],
                 scores["control"] if study.control else None,
                 scores["countryrc"] if study.countryrc else None,
-                country,
-                study.variant,
-                study.top,
-                study.remove,
-                study.least_z,
+                country=country,
+                variant=study.variant,
+                top=study.top,
+                remove=study.remove,
+                least_z=study.least_z,
                 target=study.target,
             )
 

@@ -13,6 +13,7 @@ def _config(
     kind: Any,
     layers: int,
     width: int,
+    *,
     mlp: int,
     heads: int,
     key_heads: int,
@@ -36,10 +37,22 @@ def _config(
 
 
 PAPER_MODELS: dict[str, Any] = {
-    "google/gemma-3-12b-it": _config(Gemma3TextConfig, 48, 3840, 15360, 16, 8, 256, 262208),
-    "google/gemma-3-27b-it": _config(Gemma3TextConfig, 62, 5376, 21504, 32, 16, 128, 262208),
-    "Qwen/Qwen3-14B": _config(Qwen3Config, 40, 5120, 17408, 40, 8, 128, 151936),
-    "meta-llama/Llama-3.1-8B-Instruct": _config(LlamaConfig, 32, 4096, 14336, 32, 8, 128, 128256),
-    "microsoft/phi-4": _config(Phi3Config, 40, 5120, 17920, 40, 10, 128, 100352),
-    "tiiuae/Falcon3-10B-Instruct": _config(LlamaConfig, 40, 3072, 23040, 12, 4, 256, 131072),
+    "google/gemma-3-12b-it": _config(
+        Gemma3TextConfig, 48, 3840, mlp=15360, heads=16, key_heads=8, d_head=256, vocabulary=262208
+    ),
+    "google/gemma-3-27b-it": _config(
+        Gemma3TextConfig, 62, 5376, mlp=21504, heads=32, key_heads=16, d_head=128, vocabulary=262208
+    ),
+    "Qwen/Qwen3-14B": _config(
+        Qwen3Config, 40, 5120, mlp=17408, heads=40, key_heads=8, d_head=128, vocabulary=151936
+    ),
+    "meta-llama/Llama-3.1-8B-Instruct": _config(
+        LlamaConfig, 32, 4096, mlp=14336, heads=32, key_heads=8, d_head=128, vocabulary=128256
+    ),
+    "microsoft/phi-4": _config(
+        Phi3Config, 40, 5120, mlp=17920, heads=40, key_heads=10, d_head=128, vocabulary=100352
+    ),
+    "tiiuae/Falcon3-10B-Instruct": _config(
+        LlamaConfig, 40, 3072, mlp=23040, heads=12, key_heads=4, d_head=256, vocabulary=131072
+    ),
 }

@@ -105,7 +105,7 @@ def plan_study(study: Study) -> Plan:
     check_device(study.device)
     data = study_data(study)
     trust = study.trust_remote_code
-    config = PAPER_MODELS.get(study.model) or read_config(study.model, trust)
+    config = PAPER_MODELS.get(study.model) or read_config(study.model, trust_remote_code=trust)
     tokenizer = _tokenizer(study.model, trust)
     prompts = {name: _prompts(tokenizer, data[name], study) for name in SCORED}
     steps = [make_step(f"score {name}", prompts[name], True) for name in SCORED]
@@ -119,10 +119,10 @@ def plan_study(study: Study) -> Plan:
     countries = len({instance.country for instance in data["neuron"]})
     longest = max(len(prompt.sequence) for part in prompts.values() for prompt in part)
     measured = _measured_part(config, trust)
-    speeds = _speeds(measured, study, prompts["neuron"], prompts["all"])
+    speeds = _speeds(measured, study, prompts["neuron"], answered=prompts["all"])
     models = {study.model: config} | PAPER_MODELS
     costs = [
-        _cost(name, config, study, steps, countries, longest, speeds)
+        _cost(name, config, study, steps=steps, countries=countries, longest=longest, speeds=speeds)
         for name, config in models.items()
     ]
     how = "about 4 characters a token" if tokenizer is None else f"tokenizer of {study.model}"
@@ -138,7 +138,7 @@ def plan_study(study: Study) -> Plan:
         "scaled embedding of a HookedTransformer of Gemma and the joint matrices of Phi-3, which a "
         "bridge splits."
     )
-    return Plan(tuple(steps), tuple(costs), speeds, note)
+    return Plan(steps=tuple(steps), costs=tuple(costs), speeds=speeds, note=note)
 
 
 def _tokenizer(model: str, trust: bool) -> Any:
@@ -151,7 +151,7 @@ def _tokenizer(model: str, trust: bool) -> Any:
 
 def _prompts(tokenizer: Any, instances: Sequence[Instance], study: Study) -> list[Prompt]:
     if tokenizer is not None:
-        return make_prompts(tokenizer, instances, study.answer_format)
+        return make_prompts(tokenizer, instances, answer_format=study.answer_format)
 
     def tokens(text: str) -> tuple[int, ...]:
         return (1,) * max(1, len(text) // CHARACTERS_A_TOKEN)
@@ -173,16 +173,16 @@ def make_step(name: str, prompts: Sequence[Prompt], backward: bool) -> Step:
         further = [sum(len(option) - 1 for option in prompt.options) for prompt in prompts]
         tokens = sum(len(p.tokens) + more for p, more in zip(prompts, further, strict=True))
         rows = len(prompts) + sum(further)
-    return Step(name, len(prompts), tokens, rows, backward)
+    return Step(name=name, instances=len(prompts), tokens=tokens, rows=rows, backward=backward)
 
 
 def _tokens(study: Study) -> int:
     return study.token_budget or MOST_TOKENS["cpu"]
 
 
-def model_sizes(config: Any, trust_remote_code: bool = False) -> tuple[int, int, int]:
+def model_sizes(config: Any, *, trust_remote_code: bool = False) -> tuple[int, int, int]:
     """Parameters: all, those outside the blocks, and those of the unembedding."""
-    model = skeleton(config, trust_remote_code)
+    model = skeleton(config, trust_remote_code=trust_remote_code)
     parameters = sum(weight.numel() for weight in model.parameters())
     unembedding = config.vocab_size * config.hidden_size
     return parameters, unembedding * (1 if config.tie_word_embeddings else 2), unembedding
@@ -199,34 +199,42 @@ def _cost(
     name: str,
     config: Any,
     study: Study,
+    *,
     steps: Sequence[Step],
     countries: int,
     longest: int,
     speeds: dict[bool, float],
 ) -> Cost:
     trust = study.trust_remote_code
-    sizes = model_sizes(config, trust)
+    sizes = model_sizes(config, trust_remote_code=trust)
     flops = [step_flops(sizes, step) for step in steps]
     here = sum(f / speeds[step.backward] for f, step in zip(flops, steps, strict=True))
     width = getattr(torch, study.dtype).itemsize
-    neurons = count_neurons(config, name, trust_remote_code=trust).total
+    neurons = count_neurons(config, name=name, trust_remote_code=trust).total
     sums = len(TARGETS) * len(VARIANTS) * countries * neurons * 8
     each = token_bytes(
         config.num_hidden_layers,
         config.hidden_size,
         config.intermediate_size,
-        config.num_attention_heads,
-        config.vocab_size,
-        width,
-        longest,
+        heads=config.num_attention_heads,
+        d_vocab=config.vocab_size,
+        width=width,
+        longest=longest,
     )
     memory = width * sizes[0] + sums + _tokens(study) * each
-    return Cost(name, sizes[0], memory / study.devices, sum(flops), here, sum(flops) / H100_FLOPS)
+    return Cost(
+        model=name,
+        parameters=sizes[0],
+        memory=memory / study.devices,
+        flops=sum(flops),
+        seconds_here=here,
+        seconds_h100=sum(flops) / H100_FLOPS,
+    )
 
 
 def _measured_part(config: Any, trust: bool) -> Any:
     """The configuration with fewer layers and words, where it has too many parameters."""
-    parameters, outside, _ = model_sizes(config, trust)
+    parameters, outside, _ = model_sizes(config, trust_remote_code=trust)
     layer = (parameters - outside) / config.num_hidden_layers
     words = min(config.vocab_size, max(1024, int(MEASURED_PARAMETERS / 2 / config.hidden_size)))
     if parameters <= MEASURED_PARAMETERS:
@@ -240,7 +248,7 @@ def _measured_part(config: Any, trust: bool) -> Any:
 
 
 def _speeds(
-    config: Any, study: Study, scored: Sequence[Prompt], answered: Sequence[Prompt]
+    config: Any, study: Study, scored: Sequence[Prompt], *, answered: Sequence[Prompt]
 ) -> dict[bool, float]:
     """FLOP/s of scoring (True) and of answering (False) with random weights."""
     hf_model = AutoModelForCausalLM.from_config(
@@ -252,8 +260,10 @@ def _speeds(
     words = Tokenizer(WordLevel({"x": 0}, unk_token="x"))
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=words, unk_token="x", pad_token="x")
     name = f"{study.model} with random weights"
-    model = wrap_model(hf_model, tokenizer, name, "TransformerBridge", study.device)
-    sizes, speeds = model_sizes(config, study.trust_remote_code), {}
+    model = wrap_model(
+        hf_model, tokenizer, name=name, model_class="TransformerBridge", device=study.device
+    )
+    sizes, speeds = model_sizes(config, trust_remote_code=study.trust_remote_code), {}
     _log.info("measuring the speed of this machine: up to a minute")
 
     def fitting(prompt: Prompt) -> Prompt:
@@ -265,7 +275,7 @@ def _speeds(
         )
 
     def score(batch: list[Prompt]) -> None:
-        score_batch(model, batch, TARGETS, False)
+        score_batch(model, batch, TARGETS, clamp_control=False)
 
     def answer(batch: list[Prompt]) -> None:
         with torch.no_grad():
@@ -274,7 +284,7 @@ def _speeds(
     with frozen(model):
         for backward, work, prompts in ((True, score, scored), (False, answer, answered)):
             longest = max(len(prompt.sequence) for prompt in prompts)
-            budget = study.token_budget or fitting_budget(model, longest, backward)
+            budget = study.token_budget or fitting_budget(model, longest, gradients=backward)
             sample, seconds = _timed(work, list(map(fitting, prompts)), budget)
             speeds[backward] = step_flops(sizes, make_step("", sample, backward)) / seconds
     return speeds

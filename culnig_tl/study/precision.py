@@ -31,8 +31,8 @@ from culnig_tl.study.running import load_study_model, run_scores, score_once, se
 
 def precision_run(
     out: str | Path,
-    dtypes: Sequence[str] = ("bfloat16", "float16"),
     *,
+    dtypes: Sequence[str] = ("bfloat16", "float16"),
     trust_remote_code: bool = False,
 ) -> pd.DataFrame:
     """Score a finished run's instances again with the model in other dtypes, and select again.
@@ -56,7 +56,7 @@ def precision_run(
     """
     out = Path(out)
     run, study = finished_study(out, trust_remote_code=trust_remote_code)
-    own = run_scores(out, run)
+    own = run_scores(out, run=run)
     if not dtypes:
         raise CulnigError("no dtype: give some, as --dtypes bfloat16,float16")
     for dtype in dtypes:
@@ -75,11 +75,13 @@ def precision_run(
         folder = out / "precision" / dtype
         if agreed(all(scores_file(folder, name).exists() for name in SCORED)):
             about = {**run["model"], "dtype": dtype}
-            scores = run_scores(folder, {**run, "model": about})
+            scores = run_scores(folder, run={**run, "model": about})
         else:
             clear_half_written(folder, deep=True)
             model = load_study_model(there)
-            scores = {name: score_once(model, there, data[name], name, folder) for name in SCORED}
+            scores = {
+                name: score_once(model, there, data[name], name=name, out=folder) for name in SCORED
+            }
         found, moved = select_sets(made, scores), _ranks(scores, study)
         agreement = {f"spearman_{pool}": _correlation(ranks[pool], moved[pool]) for pool in ranks}
         for name, neurons in reference.items():

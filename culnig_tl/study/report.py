@@ -45,6 +45,7 @@ def write_report(
     path: Path,
     run: Mapping[str, Any],
     neurons: NeuronSet,
+    *,
     scores: Scores,
     tables: Mapping[str, pd.DataFrame],
     specific: Sequence[NeuronSet] = (),
@@ -74,7 +75,7 @@ def write_report(
     figures = {
         "comparison": plot_comparison(tables["table"], published=found["table"]),
         "distribution": plot_distribution(neurons),
-        "scores": plot_score_histogram(scores, target),
+        "scores": plot_score_histogram(scores, target=target),
     }
     countries = tables["countries"]
     for task in countries.index.get_level_values("task").unique():
@@ -85,18 +86,28 @@ def write_report(
             tables["reductions"],
             "points",
             "Accuracy lost when a country's neurons are masked",
-            None,
-            1,
+            axes=None,
+            digits=1,
         )
         figures["ranks"] = plot_matrix(
-            tables["ranks"], "rank", "Ranks of these losses (1: hit hardest)", None, 1, "Reds_r"
+            tables["ranks"],
+            "rank",
+            "Ranks of these losses (1: hit hardest)",
+            axes=None,
+            digits=1,
+            colours="Reds_r",
         )
         figures["overlap"] = plot_matrix(
-            tables["overlap"], "neurons", "Neurons that two sets share", None, 0
+            tables["overlap"], "neurons", "Neurons that two sets share", axes=None, digits=0
         )
         if found["ranks"] is not None:
             figures["published ranks"] = plot_matrix(
-                found["ranks"], "rank", "As published: mean ranks, six models", None, 1, "Reds_r"
+                found["ranks"],
+                "rank",
+                "As published: mean ranks, six models",
+                axes=None,
+                digits=1,
+                colours="Reds_r",
             )
     percent = {}
     if "sweep" in tables:
@@ -107,7 +118,7 @@ def write_report(
     shown = {**tables, **percent, "sets": sizes}
     if specific:
         shown["own"] = _with_published(tables["own"], found)
-    mean = scores.mean(variant, target=target)[neurons.ids]
+    mean = scores.mean(variant=variant, target=target)[neurons.ids]
     top = neurons.frame().assign(score=mean).nlargest(20, "score")
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
     html = environment.from_string(_TEMPLATE.read_text(encoding="utf-8")).render(
@@ -204,7 +215,9 @@ def _method_section(methods: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     """The figures and tables of the section on the rival methods."""
     figures = {
         "methods: layers": plot_layers(methods["sets"]),
-        "methods: overlap": plot_matrix(methods["overlap"], "neurons", "Neurons shared", None, 0),
+        "methods: overlap": plot_matrix(
+            methods["overlap"], "neurons", "Neurons shared", axes=None, digits=0
+        ),
     }
     for kind in ("languages", "cultures"):
         matrix = methods[f"perplexity-{kind}"].rename_axis(index="neurons", columns="texts")
@@ -241,7 +254,9 @@ def _check_section(checks: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     estimates = ["first_order"]
     if effects["integrated"].notna().any():
         estimates.append("integrated")
-    tables = pd.concat({name: agreement(effects, name) for name in estimates}, names=["estimate"])
+    tables = pd.concat(
+        {name: agreement(effects, estimate=name) for name in estimates}, names=["estimate"]
+    )
     additive = checks["interactions"].copy()
     for column in ("first_order", "singles", "joint"):
         additive[column] /= additive["probability"]
@@ -261,7 +276,7 @@ def _check_section(checks: Mapping[str, Any], folder: Path) -> dict[str, Any]:
                 ["first_order", "singles", "joint", "singles_nats", "joint_nats"]
             ].mean()
         ),
-        "patching": table_rows(agreement(patching, "estimated", "set", "moved")),
+        "patching": table_rows(agreement(patching, estimate="estimated", by="set", truth="moved")),
         "pairs": len(patching),
         "prompts": effects["instance"].nunique(),
         "figures": _saved(figures, folder),

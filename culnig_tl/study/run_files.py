@@ -93,7 +93,9 @@ CHECKS = {
 
 
 # Of `compare_methods`.
-_PERPLEXITY = Frame({"neurons": NAME}, key=("neurons",), rest=MAYBE_NUMBER, index=("neurons",))
+_PERPLEXITY = Frame(
+    columns={"neurons": NAME}, key=("neurons",), rest=MAYBE_NUMBER, index=("neurons",)
+)
 
 
 METHODS = {
@@ -114,7 +116,7 @@ METHODS = {
         index=("set",),
     ),
     "sizes": Frame({"set": NAME, "neurons": COUNT}, key=("set",), index=("set",)),
-    "overlap": Frame({"set": NAME}, key=("set",), rest=COUNT, index=("set",)),
+    "overlap": Frame(columns={"set": NAME}, key=("set",), rest=COUNT, index=("set",)),
     "perplexity-languages": _PERPLEXITY,
     "perplexity-cultures": _PERPLEXITY,
 }

@@ -82,7 +82,7 @@ def run_study(study: Study, out: str | Path) -> pd.DataFrame:
     run: dict[str, Any] = {}
     if agreed((out / "run.json").exists()):
         run = read_run_file(out)
-        check_same_study(out, run, study, datasets)
+        check_same_study(out, run, study, datasets=datasets)
         same = not changed_arguments(run, study) and run["datasets"] == datasets
         whole = same and (out / "report.html").exists() and not _missing(out, made)
         if agreed(whole):  # the report comes last: everything is there, unless it was deleted
@@ -95,9 +95,9 @@ def run_study(study: Study, out: str | Path) -> pd.DataFrame:
     else:
         run = {"versions": package_versions(), "model": describe_model(model)}
     feasible.check_selection(study, layout_of(model))
-    model_prompts(model, list(chain(*data.values())), study.answer_format)
+    model_prompts(model, list(chain(*data.values())), answer_format=study.answer_format)
     _begin(out, {**run, "arguments": arguments, "datasets": datasets})
-    scores = {name: score_once(model, study, data[name], name, out) for name in SCORED}
+    scores = {name: score_once(model, study, data[name], name=name, out=out) for name in SCORED}
     sets = select_sets(made, scores)
     _save_sets(out, made, sets)
     made = [masking for masking in made if masking.select is None or masking.name in sets]
@@ -105,7 +105,7 @@ def run_study(study: Study, out: str | Path) -> pd.DataFrame:
         file = evaluation_file(out, masking.name)
         if not agreed(file.exists()):
             _log.info("evaluating %s (%d of %d)", masking.name, number + 1, len(made))
-        evaluate_once(model, study, asked(masking, data), sets.get(masking.name), file)
+        evaluate_once(model, study, asked(masking, data), neurons=sets.get(masking.name), file=file)
     return write_run_report(out)
 
 
@@ -139,12 +139,12 @@ def write_run_report(out: str | Path) -> pd.DataFrame:
         out / "report.html",
         read_run_file(out),
         sets[GENERAL],
-        scores,
-        tables,
-        specific,
-        read_checks(out / "verify"),
-        read_methods(out / "methods"),
-        read_finetunings(out / "finetune"),
+        scores=scores,
+        tables=tables,
+        specific=specific,
+        checks=read_checks(out / "verify"),
+        methods=read_methods(out / "methods"),
+        finetunings=read_finetunings(out / "finetune"),
     )
     return tables["table"]
 
@@ -161,9 +161,12 @@ def _finished(
     # Others had no neurons.
     made = [m for m in maskings(study) if evaluation_file(out, m.name).exists()]
     files = {m.name: set_file(out, m.name) for m in made if m.select is not None}
-    sets = {name: _named(file, NeuronSet.load(file, scores.layout)) for name, file in files.items()}
+    sets = {
+        name: _named(file, NeuronSet.load(file, layout=scores.layout))
+        for name, file in files.items()
+    }
     frames = {m.name: read_evaluation(evaluation_file(out, m.name)) for m in made}
-    _check_rows(out, run, made, frames)
+    _check_rows(out, run, made, frames=frames)
     return made, sets, scores, frames
 
 
@@ -171,18 +174,24 @@ def load_study_model(study: Study) -> HookedModel:
     """The study's model, hooked."""
     return load_model(
         study.model,
-        study.model_class,
-        study.dtype,
-        study.device,
-        study.revision,
-        study.trust_remote_code,
-        study.devices,
+        model_class=study.model_class,
+        dtype=study.dtype,
+        device=study.device,
+        revision=study.revision,
+        trust_remote_code=study.trust_remote_code,
+        devices=study.devices,
     )
 
 
-def load_study_hf_model(study: Study, devices: int = 1) -> tuple[Any, Any]:
+def load_study_hf_model(study: Study, *, devices: int = 1) -> tuple[Any, Any]:
     """The Hugging Face model behind it, and its tokenizer."""
-    return load_hf_model(study.model, study.dtype, study.revision, study.trust_remote_code, devices)
+    return load_hf_model(
+        study.model,
+        dtype=study.dtype,
+        revision=study.revision,
+        trust_remote_code=study.trust_remote_code,
+        devices=devices,
+    )
 
 
 def _named(file: Path, neurons: NeuronSet) -> NeuronSet:
@@ -214,7 +223,7 @@ def run_sets(out: Path, kind: str) -> list[NeuronSet]:
     return [check_set(file, neurons, run) for file, neurons in sets.items()]
 
 
-def run_scores(out: Path, run: Mapping[str, Any] | None = None) -> dict[str, Scores]:
+def run_scores(out: Path, *, run: Mapping[str, Any] | None = None) -> dict[str, Scores]:
     """The scores of a run by name (`SCORED`); with `run`, its run.json, refuse those of another.
 
     Raises:
@@ -224,7 +233,7 @@ def run_scores(out: Path, run: Mapping[str, Any] | None = None) -> dict[str, Sco
     if run is not None:
         for name, scores in found.items():
             hashed = run["datasets"][name]["hash"]
-            check_scores(scores_file(out, name), scores, run["model"], hashed, {})
+            check_scores(scores_file(out, name), scores, run["model"], dataset=hashed, arguments={})
     return found
 
 
@@ -250,21 +259,25 @@ def select_sets(made: Sequence[Masking], scores: Mapping[str, Scores]) -> dict[s
 
 
 def score_once(
-    model: HookedModel, study: Study, instances: Sequence[Instance], name: str, out: Path
+    model: HookedModel, study: Study, instances: Sequence[Instance], *, name: str, out: Path
 ) -> Scores:
     """The scores of `name` in the folder `out`, made as the study says if they are not there."""
     file = scores_file(out, name)
     about, hashed = describe_model(model), content_hash(list(instances))
     if agreed(file.exists()):
-        scores = Scores.load(file, layout_of(model), about["name"], hashed)
+        scores = Scores.load(
+            file, layout=layout_of(model), model=about["name"], dataset_hash=hashed
+        )
         answer_format = resolve_format(tokenizer_of(model), study.answer_format)
-        return check_scores(file, scores, about, hashed, {"answer_format": answer_format})
+        return check_scores(
+            file, scores, about, dataset=hashed, arguments={"answer_format": answer_format}
+        )
     _log.info("scoring %d instances: %s", len(instances), name)
     checkpoint = file.with_suffix(".checkpoint")
     scores = attribute(
         model,
         instances,
-        study.answer_format,
+        answer_format=study.answer_format,
         token_budget=study.token_budget,
         checkpoint=checkpoint,
     )
@@ -277,6 +290,7 @@ def evaluate_once(
     model: HookedModel,
     study: Study,
     instances: Sequence[Instance],
+    *,
     neurons: NeuronSet | None,
     file: Path,
 ) -> pd.DataFrame:
@@ -289,7 +303,14 @@ def evaluate_once(
     """
     if not agreed(file.exists()):
         budget = evaluation_budget(study)
-        frame = evaluate(model, instances, neurons, study.factor, study.answer_format, budget)
+        frame = evaluate(
+            model,
+            instances,
+            neurons,
+            factor=study.factor,
+            answer_format=study.answer_format,
+            token_budget=budget,
+        )
         write_evaluation(frame, file)
         barrier()  # it is there
     frame = read_evaluation(file)
@@ -315,7 +336,11 @@ def _missing(out: Path, made: Sequence[Masking]) -> list[str]:
 
 
 def _check_rows(
-    out: Path, run: Mapping[str, Any], made: Sequence[Masking], frames: Mapping[str, pd.DataFrame]
+    out: Path,
+    run: Mapping[str, Any],
+    made: Sequence[Masking],
+    *,
+    frames: Mapping[str, pd.DataFrame],
 ) -> None:
     """Refuse evaluations with other rows than were asked, which only an edited file has.
 

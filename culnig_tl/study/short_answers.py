@@ -26,12 +26,12 @@ _log = logging.getLogger(__name__)
 
 def short_answers_run(
     out: str | Path,
+    *,
     countries: Sequence[str] | None = None,
     limit: int = 40,
     data: str | Path | None = None,
     english: bool = False,
     max_new_tokens: int = 512,
-    *,
     trust_remote_code: bool = False,
 ) -> pd.DataFrame:
     """Ask short questions with nothing masked, with a run's culture-general set, and with a random
@@ -55,8 +55,8 @@ def short_answers_run(
             `load_short_questions`.
     """
     out = Path(out)
-    check_count("limit", limit, 1)
-    check_count("max_new_tokens", max_new_tokens, 1)
+    check_count("limit", limit, least=1)
+    check_count("max_new_tokens", max_new_tokens, least=1)
     _, study = finished_study(out, trust_remote_code=trust_remote_code)
     folder = out / "short-answers"
     data = data or study.data.get("blend")
@@ -64,7 +64,7 @@ def short_answers_run(
         check_inputs_outside(folder, {"data": data})
     if countries is not None and not countries:
         raise CulnigError("no countries: give some, as China,Iran, or leave them out for all")
-    questions = load_short_questions(countries, limit, data, english)
+    questions = load_short_questions(countries=countries, limit=limit, data=data, english=english)
     if not questions:
         raise CulnigError(f"no question was answered (limit {limit}): raise limit, or ask others")
     check_languages(questions)
@@ -86,7 +86,9 @@ def short_answers_run(
         file = folder / f"{name}.csv"
         if not file.exists():
             _log.info("short answers: %s", name)
-            frame = answer_questions(model, questions, neurons, study.factor, max_new_tokens)
+            frame = answer_questions(
+                model, questions, neurons, factor=study.factor, max_new_tokens=max_new_tokens
+            )
             write_evaluation(frame, file)
         frame = read_frame(file, REPLIES)
         frames.append(frame.assign(task=frame["country"] + ", " + frame["language"]))

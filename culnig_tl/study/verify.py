@@ -45,11 +45,11 @@ _log = logging.getLogger(__name__)
 
 def verify_run(
     out: str | Path,
+    *,
     prompts: int = 6,
     sample: int = 200,
     steps: int = 2,
     pairs: int = 24,
-    *,
     trust_remote_code: bool = False,
 ) -> pd.DataFrame:
     """Check the gradient of a finished run against true interventions, on its test questions.
@@ -77,7 +77,7 @@ def verify_run(
     """
     out = Path(out)
     for what, value in (("prompts", prompts), ("sample", sample), ("pairs", pairs)):
-        check_count(what, value, 1)
+        check_count(what, value, least=1)
     check_count("steps", steps)
     run, study = finished_study(out, trust_remote_code=trust_remote_code)
     folder = out / "verify"
@@ -112,24 +112,47 @@ def verify_run(
             model,
             questions,
             checked,
-            "all",
-            steps,
-            answer_format,
-            budget,
+            positions="all",
+            steps=steps,
+            answer_format=answer_format,
+            token_budget=budget,
             checkpoint=folder / "finished",
         )
 
     def interactions() -> pd.DataFrame:
         known = read_frame(folder / "effects.csv", CHECKS["effects"])
         finished = folder / "finished"
-        parts = [interaction(model, questions, culture, answer_format, budget, None, known)]
+        parts = [
+            interaction(
+                model,
+                questions,
+                culture,
+                answer_format=answer_format,
+                token_budget=budget,
+                checkpoint=None,
+                effects=known,
+            )
+        ]
         parts += [
-            interaction(model, questions, one, answer_format, budget, finished) for one in sets[1:]
+            interaction(
+                model,
+                questions,
+                one,
+                answer_format=answer_format,
+                token_budget=budget,
+                checkpoint=finished,
+            )
+            for one in sets[1:]
         ]
         return pd.concat(parts, ignore_index=True)
 
     def doses() -> pd.DataFrame:
-        parts = [dose_response(model, many, one, DOSES, answer_format, budget) for one in sets[:2]]
+        parts = [
+            dose_response(
+                model, many, one, factors=DOSES, answer_format=answer_format, token_budget=budget
+            )
+            for one in sets[:2]
+        ]
         return pd.concat(parts, ignore_index=True)
 
     def patching() -> pd.DataFrame:
@@ -143,7 +166,7 @@ def verify_run(
     }
     page = folder / "tokens.html"
     if not page.exists():
-        view = token_attribution(model, questions[0], culture, answer_format)
+        view = token_attribution(model, questions[0], culture, answer_format=answer_format)
         write_atomically(page, lambda name: name.write_text(view, encoding="utf-8"))
     for name, make in steps_to_do.items():
         file = folder / f"{name}.csv"

@@ -63,6 +63,7 @@ TASKS: dict[str, Task] = {
 def load_task(
     name: str,
     split: str,
+    *,
     countries: Sequence[str] | None = None,
     limit: int | None = None,
     data: str | Path | None = None,
@@ -96,7 +97,12 @@ def load_task(
     twice = [key for key, count in Counter(item.id for item in items).items() if count > 1]
     if twice:
         raise CulnigError(f"task {name!r}: two items have the id {twice[0]!r}; give each its own")
-    return render(balanced_limit(items, limit), _wording(task, name, split, templates), name, split)
+    return render(
+        balanced_limit(items, limit),
+        _wording(task, name, split, templates=templates),
+        name,
+        split=split,
+    )
 
 
 def task_of(name: Any, split: str) -> Task:
@@ -113,7 +119,7 @@ def task_of(name: Any, split: str) -> Task:
 
 
 def _wording(
-    task: Task, name: str, split: str, templates: int | str | Path | None
+    task: Task, name: str, split: str, *, templates: int | str | Path | None
 ) -> Sequence[Template]:
     if isinstance(templates, str | Path):
         return read_templates(Path(templates), name, task.templates[0])

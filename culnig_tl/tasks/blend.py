@@ -65,8 +65,8 @@ def load_items(split: str, countries: tuple[str, ...] | None, data: Path | None)
     """
     if data is None:
         source: object = HUB
-        table = read_hub(HUB, "multiple-choice-questions", "test", _COLUMNS)
-        questions = read_hub(HUB, "short-answer-questions", "US", ("ID", "Topic"))
+        table = read_hub(HUB, "multiple-choice-questions", "test", columns=_COLUMNS)
+        questions = read_hub(HUB, "short-answer-questions", "US", columns=("ID", "Topic"))
     else:
         folder = Path(data)
         found = sorted(folder.glob("multiple_choice.*"))
@@ -81,13 +81,14 @@ def load_items(split: str, countries: tuple[str, ...] | None, data: Path | None)
         questions = read_table(folder / "questions" / "US_questions.csv", ("ID", "Topic"), key="ID")
     check_once(zip(table["MCQID"], table["country"], strict=True), source, "(MCQID, country)")
     topics = dict(zip(questions["ID"], questions["Topic"], strict=True))
-    return _items(table, topics, source, split, countries)
+    return _items(table, topics, source, split=split, countries=countries)
 
 
 def _items(
     table: pd.DataFrame,
     topics: dict[str, str],
     source: object,
+    *,
     split: str,
     countries: tuple[str, ...] | None,
 ) -> list[Item]:
@@ -150,7 +151,7 @@ def country_file(data: str | Path, pattern: str, country: str) -> Path:
     return Path(data) / pattern.format("US" if country == "USA" else country.replace(" ", "_"))
 
 
-def load_questions(data: str | Path | None = None) -> pd.DataFrame:
+def load_questions(*, data: str | Path | None = None) -> pd.DataFrame:
     """BLEnD's short-answer questions: in each country's own language, and in English.
 
     Args:
@@ -169,10 +170,10 @@ def load_questions(data: str | Path | None = None) -> pd.DataFrame:
     for country, language in LANGUAGES.items():
         if data is None:
             split = _SPLITS[country]
-            table = read_hub(HUB, "short-answer-questions", split, [*columns, local])
+            table = read_hub(HUB, "short-answer-questions", split, columns=[*columns, local])
         else:
             table = read_table(
-                country_file(data, "questions/{}_questions.csv", country), columns, [local]
+                country_file(data, "questions/{}_questions.csv", country), columns, nested=[local]
             )
         table = table.rename(
             columns={"ID": "id", "Topic": "topic", local: "local", "Translation": "english"}

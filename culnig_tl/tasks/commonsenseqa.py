@@ -58,7 +58,15 @@ def load_items(split: str, countries: tuple[str, ...] | None, data: Path | None)
                 f"{where}: answer {row['answerKey']!r} is not among its options {labels}; mend it"
             )
         answer = labels.index(row["answerKey"])
-        items.append(Item(row["id"], None, {"question": row["question"]}, tuple(options), answer))
+        items.append(
+            Item(
+                id=row["id"],
+                country=None,
+                fields={"question": row["question"]},
+                options=tuple(options),
+                answer=answer,
+            )
+        )
     return without_twins(items, "commonsenseqa")
 
 

@@ -32,7 +32,13 @@ def commonsense_items(
     columns = ["id", "question", "answer", "wrong_1", "wrong_2", "wrong_3"]
     table = read_table(data or _DATA / "commonsense.csv", columns, key="id")
     return [
-        Item(row["id"], None, {"question": row["question"]}, tuple(row[c] for c in columns[2:]), 0)
+        Item(
+            id=row["id"],
+            country=None,
+            fields={"question": row["question"]},
+            options=tuple(row[c] for c in columns[2:]),
+            answer=0,
+        )
         for row in table.to_dict("records")
     ]
 
@@ -55,5 +61,13 @@ def paraphrase_items(
         others = sorted(other["paraphrase"] for other in rows if other is not row)
         wrong = stable_random("paraphrase", row["id"]).sample(others, 3)
         fields = {"question": row["sentence"]}
-        items.append(Item(row["id"], None, fields, (row["paraphrase"], *wrong), 0))
+        items.append(
+            Item(
+                id=row["id"],
+                country=None,
+                fields=fields,
+                options=(row["paraphrase"], *wrong),
+                answer=0,
+            )
+        )
     return items

@@ -69,12 +69,12 @@ def load_items(split: str, countries: tuple[str, ...] | None, data: Path | None)
         passage, number = passages[position], position + 1
         if not isinstance(passage, dict):
             raise CulnigError(f"{path}, row {number}: not an object with id, context, question")
-        context = checked(passage, "context", path, number)
-        question = checked(passage, "question", path, number)
+        context = checked(passage, "context", path, number=number)
+        question = checked(passage, "question", path, number=number)
         if "{country}" not in context:
             raise CulnigError(f"{path}, row {number}: the context does not hold {{country}}")
         for country in countries or FOCUS_COUNTRIES:
-            items.append(_item(names[position], context, question, country))
+            items.append(_item(names[position], context, question, country=country))
     check_once(names, path, "id")
     return items
 
@@ -85,12 +85,16 @@ def _name(passage: Any, position: int, path: Path) -> str:
     return str(position) if name is None else text_of(name, "'id'", f"{path}, row {position + 1}")
 
 
-def _item(name: str, context: str, question: str, country: str) -> Item:
+def _item(name: str, context: str, question: str, *, country: str) -> Item:
     others = [other for other in COUNTRIES if other != country]
     wrong = stable_random("countryrc", name, country).sample(others, 3)
     passage = context.replace("{country_dummy}", country_in_text(wrong[0]))
     passage = passage.replace("{country}", country_in_text(country))
     options = tuple(country_in_text(c) for c in (country, *wrong))
     return Item(
-        f"{name}/{country}", country, {"passage": passage, "question": question}, options, 0
+        id=f"{name}/{country}",
+        country=country,
+        fields={"passage": passage, "question": question},
+        options=options,
+        answer=0,
     )

@@ -68,7 +68,7 @@ def load_items(split: str, countries: tuple[str, ...] | None, data: Path | None)
         cells = {names[column]: _answers(row[column], column, where) for column in columns}
         for country in wanted:
             if cells[country]:
-                items.append(_item(row, country, cells, where))
+                items.append(_item(row, country, cells, where=where))
     return items
 
 
@@ -83,7 +83,7 @@ def _words(text: str) -> set[str]:
     return set(re.findall(r"\w+", text.lower())) - _SMALL_WORDS
 
 
-def _item(row: dict[str, str], country: str, cells: dict[str, list[str]], where: str) -> Item:
+def _item(row: dict[str, str], country: str, cells: dict[str, list[str]], *, where: str) -> Item:
     answer, taken = cells[country][0], set().union(*map(_words, cells[country]))
     others = [cells[c][0] for c in COUNTRIES if c != country and cells.get(c)]
     candidates = [other for other in dict.fromkeys(others) if not _words(other) & taken]
@@ -97,4 +97,10 @@ def _item(row: dict[str, str], country: str, cells: dict[str, list[str]], where:
             f"{answer!r}; make the answers differ more"
         )
     question = row["question"].replace("{country}", country_in_text(country))
-    return Item(f"{row['id']}/{country}", country, {"question": question}, (answer, *wrong), 0)
+    return Item(
+        id=f"{row['id']}/{country}",
+        country=country,
+        fields={"question": question},
+        options=(answer, *wrong),
+        answer=0,
+    )

@@ -18,7 +18,7 @@ Columns = dict[str, list[Any]]
 _WRAPPED = re.compile(r'"(?:[^"]|"")*"')
 
 
-def read_columns(path: Path, wanted: Collection[str] | None = None) -> Columns:
+def read_columns(path: Path, *, wanted: Collection[str] | None = None) -> Columns:
     """The cells of each column; only those that are `wanted`, where it is given.
 
     - CSV: fields may be in quotes, and then hold commas and line ends.
@@ -109,7 +109,7 @@ def _of_rows(rows: list[dict[str, Any]]) -> tuple[list[str], list[list[Any]]]:
 def _parquet(path: Path) -> tuple[list[str], list[list[Any]]]:
     import pyarrow.parquet  # not needed for text
 
-    if not read_bytes(path, 200):  # it tells stand-ins apart, too
+    if not read_bytes(path, most=200):  # it tells stand-ins apart, too
         raise ValueError("it is empty")
     table = pyarrow.parquet.ParquetFile(path).read()
     return table.column_names, [column.to_pylist() for column in table.columns]

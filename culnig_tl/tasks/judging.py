@@ -149,7 +149,7 @@ def _words(text: str) -> list[str]:
     return _package("regex").findall(_WORD, text)
 
 
-def _each(basic: Callable[[str], str], written: Callable[[str], str] = str) -> _Reader:
+def _each(basic: Callable[[str], str], *, written: Callable[[str], str] = str) -> _Reader:
     """A reader of words one by one; `basic` and `written` give a folded word's two forms."""
 
     def read(text: str) -> _Reading:
@@ -248,7 +248,7 @@ _plain_words = _each(str)
 
 _READERS: dict[str, _Reader] = {
     **{language: _each(_lemma(language)) for language in ("en", "es", "id")},
-    "el": _each(_greek_lemma, _without_accents),
+    "el": _each(_greek_lemma, written=_without_accents),
     "fa": _persian,
     "zh": _segments,
     "ko": _morphemes,

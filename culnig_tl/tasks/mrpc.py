@@ -64,5 +64,15 @@ def load_items(split: str, countries: tuple[str, ...] | None, data: Path | None)
     for where, row in read_rows(_HUB[split], data, _COLUMNS, key="idx"):
         label = zero_or_one(row, where, ("not_equivalent", "equivalent"))
         fields = {key: row[key].strip() for key in ("sentence1", "sentence2")}
-        items.append(Item(row["idx"], None, fields, ("No", "Yes"), label, False, ("0", "1")))
+        items.append(
+            Item(
+                id=row["idx"],
+                country=None,
+                fields=fields,
+                options=("No", "Yes"),
+                answer=label,
+                shuffle=False,
+                labels=("0", "1"),
+            )
+        )
     return items

@@ -62,5 +62,15 @@ def load_items(split: str, countries: tuple[str, ...] | None, data: Path | None)
     for where, row in read_rows(_HUB[split], data, _COLUMNS, key="idx"):
         label = zero_or_one(row, where, ("entailment", "not_entailment"))
         fields = {"question": row["question"].strip(), "sentence": row["sentence"].strip()}
-        items.append(Item(row["idx"], None, fields, ("Yes", "No"), label, False, ("0", "1")))
+        items.append(
+            Item(
+                id=row["idx"],
+                country=None,
+                fields=fields,
+                options=("Yes", "No"),
+                answer=label,
+                shuffle=False,
+                labels=("0", "1"),
+            )
+        )
     return items

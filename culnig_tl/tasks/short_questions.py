@@ -49,6 +49,7 @@ class ShortQuestion:
 
 
 def load_short_questions(
+    *,
     countries: Sequence[str] | None = None,
     limit: int | None = None,
     data: str | Path | None = None,
@@ -77,7 +78,14 @@ def load_short_questions(
             column = "English" if english else "Translation"
             wordings = list(read_table(prompts, [column])[column])
         questions = [
-            _question(row, identifier, country, english, wordings, f"{file}, {identifier}")
+            _question(
+                row,
+                identifier,
+                country,
+                english=english,
+                wordings=wordings,
+                where=f"{file}, {identifier}",
+            )
             for identifier, row in _rows(file)
         ]
         answered = [question for question in questions if question and question.answers]
@@ -129,6 +137,7 @@ def _question(
     row: Mapping[str, Any],
     identifier: str,
     country: str,
+    *,
     english: bool,
     wordings: Sequence[str],
     where: str,
@@ -153,4 +162,11 @@ def _question(
     prompt = wording.replace(f"{_QUESTION}?", _QUESTION).replace(_QUESTION, text.strip())
     language = "en" if english else LANGUAGES[country]
     unique = tuple(dict.fromkeys(answer.strip() for answer in answers))
-    return ShortQuestion(name, country, language, text.strip(), prompt, unique)
+    return ShortQuestion(
+        id=name,
+        country=country,
+        language=language,
+        question=text.strip(),
+        prompt=prompt,
+        answers=unique,
+    )

@@ -29,8 +29,8 @@ def read_rows(
     hub: tuple[str, str | None, str],
     data: Path | None,
     columns: Sequence[str],
-    nested: Sequence[str] = (),
     *,
+    nested: Sequence[str] = (),
     key: str | None = None,
 ) -> list[tuple[str, dict[str, Any]]]:
     """The rows of the local file `data`, or of the Hub's (name, config, split).
@@ -42,10 +42,10 @@ def read_rows(
         CulnigError: as `read_table` and `read_hub`, and an empty cell or a key twice in either.
     """
     if data is not None:
-        source, table = str(data), read_table(data, columns, nested, key=key)
+        source, table = str(data), read_table(data, columns, nested=nested, key=key)
     else:
         source = hub[0]
-        table = _checked_table(read_hub(*hub, [*columns, *nested]), source, columns, key)
+        table = _checked_table(read_hub(*hub, [*columns, *nested]), source, columns, key=key)
     rows = table.to_dict("records")
     return [(f"{source}, row {number}", row) for number, row in enumerate(rows, start=1)]
 
@@ -53,8 +53,8 @@ def read_rows(
 def read_table(
     path: Path,
     columns: Sequence[str],
-    nested: Sequence[str] = (),
     *,
+    nested: Sequence[str] = (),
     key: str | None = None,
     others: bool = True,
 ) -> pd.DataFrame:
@@ -78,7 +78,7 @@ def read_table(
     if not os.path.exists(path):
         raise CulnigError(f"no file {path}: check the path given as data")
     try:
-        found = _renamed(read_columns(path, None if others else wanted), wanted)
+        found = _renamed(read_columns(path, wanted=None if others else wanted), wanted)
     except CulnigError:
         raise
     except Exception as error:  # each format's parser has its own exceptions
@@ -86,7 +86,7 @@ def read_table(
         raise CulnigError(f"cannot parse {path}: {reason}; is it a {kind[1:]} file?") from error
     table = pd.DataFrame(found, dtype=object)
     _check_columns(table, str(path), wanted)
-    return _checked_table(table, str(path), columns, key)
+    return _checked_table(table, str(path), columns, key=key)
 
 
 def _renamed(found: Columns, wanted: Sequence[str]) -> Columns:
@@ -111,7 +111,7 @@ def _check_columns(table: pd.DataFrame, source: str, wanted: Sequence[str]) -> N
 
 
 def _checked_table(
-    table: pd.DataFrame, source: str, columns: Sequence[str], key: str | None
+    table: pd.DataFrame, source: str, columns: Sequence[str], *, key: str | None
 ) -> pd.DataFrame:
     if table.empty:
         raise CulnigError(f"{source} has no rows: give one or more")
@@ -182,7 +182,7 @@ def _text_and_fault(cell: Any) -> tuple[str, str]:
     return cell.replace("\r\n", "\n").replace("\r", "\n"), ""
 
 
-def read_hub(name: str, config: str | None, split: str, columns: Sequence[str]) -> pd.DataFrame:
+def read_hub(name: str, config: str | None, split: str, *, columns: Sequence[str]) -> pd.DataFrame:
     """A dataset of the Hugging Face Hub as a table.
 
     Raises:
@@ -216,7 +216,7 @@ def hub_errors(what: str) -> Iterator[None]:
         ) from error
 
 
-def checked(row: Mapping[str, Any], key: str, source: object, number: int) -> str:
+def checked(row: Mapping[str, Any], key: str, source: object, *, number: int) -> str:
     """`row[key]` as text.
 
     Raises:

@@ -101,7 +101,7 @@ def read_templates(path: Path, task: str, default: Template) -> list[Template]:
 
 
 def render(
-    items: Sequence[Item], templates: Sequence[Template], task: str, split: str
+    items: Sequence[Item], templates: Sequence[Template], task: str, *, split: str
 ) -> list[Instance]:
     """Every item with every template, options shuffled by a stable hash of item and template.
 
@@ -109,7 +109,7 @@ def render(
         CulnigError: a template asks for a field that the task does not have.
     """
     return [
-        _instance(item, template, number, task, split)
+        _instance(item, template, number, task=task, split=split)
         for number, template in enumerate(templates)
         for item in items
     ]
@@ -153,7 +153,7 @@ def without_twins(items: Sequence[Item], task: str) -> list[Item]:
     return kept
 
 
-def _instance(item: Item, template: Template, number: int, task: str, split: str) -> Instance:
+def _instance(item: Item, template: Template, number: int, *, task: str, split: str) -> Instance:
     order = list(range(len(item.options)))
     if item.shuffle:
         stable_random(task, item.id, number).shuffle(order)
@@ -174,16 +174,16 @@ def _instance(item: Item, template: Template, number: int, task: str, split: str
         template=number,
         options=options,
         answer=order.index(item.answer),
-        cloze=CONTROL_CLOZE if control else _fill(template.cloze, fields, task, number),
-        user=_fill(user, fields, task, number),
+        cloze=CONTROL_CLOZE if control else _fill(template.cloze, fields, task, number=number),
+        user=_fill(user, fields, task, number=number),
         labels=labels,
-        system=_fill(template.system, fields, task, number),
+        system=_fill(template.system, fields, task, number=number),
         prefill=template.prefill,
         credits=None if item.credits is None else tuple(item.credits[i] for i in order),
     )
 
 
-def _fill(text: str, fields: Mapping[str, str], task: str, number: int) -> str:
+def _fill(text: str, fields: Mapping[str, str], task: str, *, number: int) -> str:
     try:
         parts = [part for part in string.Formatter().parse(text) if part[1] is not None]
     except ValueError as error:

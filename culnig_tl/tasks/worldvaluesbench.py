@@ -96,7 +96,14 @@ def load_items(split: str, countries: tuple[str, ...] | None, data: Path | None)
         )
     in_text = dict(names.values())
     return [
-        _item(name, texts[name], scales[name], where, in_text[where], majority)
+        _item(
+            name,
+            texts[name],
+            scales[name],
+            country=where,
+            in_text=in_text[where],
+            majority=majority,
+        )
         for (name, where), majority in majority_answers(answers, country, scales).items()
         if countries is None or where in countries
     ]
@@ -150,7 +157,7 @@ def _questions(path: Path) -> tuple[dict[str, str], dict[str, tuple[int, int]]]:
 
 def _read_answers(path: Path, scales: dict[str, tuple[int, int]]) -> pd.DataFrame:
     """`D_INTERVIEW` and a column of numbers a question, NaN where there is no answer."""
-    raw = read_table(path, ["D_INTERVIEW"], list(scales), key="D_INTERVIEW", others=False)
+    raw = read_table(path, ["D_INTERVIEW"], nested=list(scales), key="D_INTERVIEW", others=False)
     answers = {"D_INTERVIEW": raw["D_INTERVIEW"]}
     for question, (least, most) in scales.items():
         cells, texts = pd.factorize(raw[question])  # few texts, each looked at once
@@ -168,7 +175,7 @@ def _read_answers(path: Path, scales: dict[str, tuple[int, int]]) -> pd.DataFram
 
 
 def _item(
-    question: str, text: str, scale: tuple[int, int], country: str, in_text: str, majority: int
+    question: str, text: str, scale: tuple[int, int], *, country: str, in_text: str, majority: int
 ) -> Item:
     least, most = scale
     furthest = max(majority - least, most - majority)

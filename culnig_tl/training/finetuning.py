@@ -52,6 +52,7 @@ def finetune(
     hf_model: transformers.PreTrainedModel,
     tokenizer: Any,
     train: Sequence[Instance],
+    *,
     tests: Sequence[Instance],
     out: str | Path,
     modules: ModuleSet | None = None,
@@ -104,9 +105,19 @@ def finetune(
     """
     check_learning_rate(learning_rate)
     check_count("seed", seed, most=SEED_MOST)
-    check_settings(steps, batch, evaluate_every, lora, accumulation, report_to)
+    check_settings(
+        steps, batch, evaluate_every, lora=lora, accumulation=accumulation, report_to=report_to
+    )
     check_device(device)
-    check_finetuning(train, tests, steps, batch, accumulation, evaluate_every, lora)
+    check_finetuning(
+        train,
+        tests,
+        steps,
+        batch=batch,
+        accumulation=accumulation,
+        evaluate_every=evaluate_every,
+        lora=lora,
+    )
     out = Path(out)
     kinds = {"modules": None if modules is None else [str(m) for m in modules.modules]}
     arguments = kinds | {
@@ -117,21 +128,21 @@ def finetune(
         "evaluate_every": evaluate_every,
         "answer_format": answer_format,
         "lora": lora,
-        "weights": weights_in(hf_model, tokenizer),
+        "weights": weights_in(hf_model, tokenizer=tokenizer),
         "train": {"instances": len(train), "hash": content_hash(list(train))},
         "tests": {"instances": len(tests), "hash": content_hash(list(tests))},
     }
-    check_own_folder(out, "finetune.json", _WRITTEN)
+    check_own_folder(out, "finetune.json", ours=_WRITTEN)
     note_arguments(out / "finetune.json", arguments)
     if (out / "scores.csv").exists():
         return read_frame(out / "scores.csv", TRAINING).set_index(["step", "task"])
     began = time.monotonic()
     task = train[0].task
-    tokenised = make_prompts(tokenizer, train, answer_format)
+    tokenised = make_prompts(tokenizer, train, answer_format=answer_format)
     lengths = [(f"instance {p.instance.id}", len(p.tokens) + len(p.label)) for p in tokenised]
     lengths += [
         (f"instance {p.instance.id}", p.longest)
-        for p in make_prompts(tokenizer, tests, answer_format)
+        for p in make_prompts(tokenizer, tests, answer_format=answer_format)
     ]
     check_lengths(most_positions(hf_model.config), lengths)
     device = device or default_device()
@@ -140,7 +151,7 @@ def finetune(
         file = out / "evaluations" / f"step-{step}.csv"
         if not file.exists():
             plain = _plain_copy(model, dtypes)
-            hooked = wrap_model(plain, tokenizer, name, model_class, device)
+            hooked = wrap_model(plain, tokenizer, name=name, model_class=model_class, device=device)
             write_evaluation(evaluate(hooked, tests, answer_format=answer_format), file)
         frame = read_evaluation(file)
         return 100 * float(frame.loc[frame["task"] == task, "correct"].mean())
@@ -160,13 +171,21 @@ def finetune(
     trainer = _Trainer(
         model=model,
         args=_training_arguments(
-            out, dtype, device, learning_rate, seed, steps, batch, evaluate_every, accumulation,
-            report_to,
+            out,
+            dtype,
+            device,
+            learning_rate=learning_rate,
+            seed=seed,
+            steps=steps,
+            batch=batch,
+            evaluate_every=evaluate_every,
+            accumulation=accumulation,
+            report_to=report_to,
         ),
         train_dataset=Dataset.from_list([_row(prompt) for prompt in tokenised]),
         eval_dataset=Dataset.from_dict({"id": [i.id for i in tests]}),  # its presence, no more
         data_collator=_collator(tokenizer),
-    )  # fmt: skip
+    )
     trainer.measure = measure
     trainer.remove_callback(transformers.PrinterCallback)
     trainer.add_callback(_Bar())
@@ -258,6 +277,7 @@ def _training_arguments(
     out: Path,
     dtype: torch.dtype,
     device: str,
+    *,
     learning_rate: float,
     seed: int,
     steps: int,
@@ -357,7 +377,7 @@ def _collator(tokenizer: Any) -> Any:
 
     def collate(rows: Sequence[dict[str, list[int]]]) -> dict[str, Any]:
         sequences = [row["prompt"] + row["answer"] for row in rows]
-        batch = pad_batch(sequences, range(len(rows)), tokenizer, "cpu")
+        batch = pad_batch(sequences, range(len(rows)), tokenizer, device="cpu")
         # Each token is predicted one before it; the last position predicts nothing that counts.
         keep = 1 + max(len(row["answer"]) for row in rows)
         labels = torch.full((len(rows), keep), IGNORED)
@@ -410,7 +430,7 @@ def check_learning_rate(rate: float) -> None:
     Raises:
         CulnigError: it is none.
     """
-    check_number("learning rate", rate, 0, 1)
+    check_number("learning rate", rate, least=0, most=1)
     if not rate:
         raise CulnigError("learning rate is 0, which trains nothing: give one such as 3e-5")
 
@@ -419,6 +439,7 @@ def check_settings(
     steps: int,
     batch: int,
     evaluate_every: int,
+    *,
     lora: int,
     accumulation: int,
     report_to: str = "none",
@@ -433,7 +454,7 @@ def check_settings(
         ("steps", steps), ("batch", batch), ("accumulation", accumulation),
         ("evaluate_every", evaluate_every),
     ):  # fmt: skip
-        check_count(what, value, 1)
+        check_count(what, value, least=1)
     check_count("lora", lora)
     if batch % accumulation:
         raise CulnigError(
@@ -456,6 +477,7 @@ def check_finetuning(
     train: Sequence[Instance],
     tests: Sequence[Instance],
     steps: int,
+    *,
     batch: int,
     accumulation: int,
     evaluate_every: int,
@@ -466,7 +488,7 @@ def check_finetuning(
     Raises:
         CulnigError: as `finetune`.
     """
-    check_settings(steps, batch, evaluate_every, lora, accumulation)
+    check_settings(steps, batch, evaluate_every, lora=lora, accumulation=accumulation)
     if lora:
         _peft()
     if not train:

@@ -106,11 +106,11 @@ class ModuleSet:
         content = read_json(Path(path))
         if not isinstance(content, dict) or content.get("format") != _FORMAT:
             raise CulnigError(f"{path} is not a module set saved by this package: check the path")
-        check_object(path, content, _SCHEMA, _AGAIN)
+        check_object(path, content, _SCHEMA, remedy=_AGAIN)
         modules = tuple(Module(**{k: m[k] for k in _MODULE}) for m in content["modules"])
         for number, module in enumerate(modules, start=1):
             if module.kind not in KINDS or min(module.layer, module.neurons) < 0:
-                raise damaged(path, f"module {number} is {shown(str(module))}", _AGAIN)
+                raise damaged(path, f"module {number} is {shown(str(module))}", remedy=_AGAIN)
         loaded = cls(content["name"], modules, content["total"], content["provenance"])
         if not (modules and all(m.parameters > 0 for m in modules)) or (
             loaded.parameters > loaded.total
@@ -118,7 +118,7 @@ class ModuleSet:
             raise damaged(
                 path,
                 f"{len(modules)} modules of {loaded.parameters:,} of {loaded.total:,} parameters",
-                _AGAIN,
+                remedy=_AGAIN,
             )
         return loaded
 
@@ -139,10 +139,10 @@ class ModuleSet:
 def select_modules(
     neurons: NeuronSet,
     config: Any,
+    *,
     share: float = 0.10,
     which: str = "top",
     seed: int = 0,
-    *,
     trust_remote_code: bool = False,
 ) -> ModuleSet:
     """Modules by the number of neurons in them, until they hold `share` of all parameters.
@@ -168,19 +168,24 @@ def select_modules(
     check_share("share", share)
     check_choice("choice", which, CHOICES)
     check_count("seed", seed, most=SEED_MOST)
-    config = read_config(config, trust_remote_code)
+    config = read_config(config, trust_remote_code=trust_remote_code)
     layout = count_neurons(config, trust_remote_code=trust_remote_code)
     if layout != neurons.layout:
         raise CulnigError(
             f"{neurons.name!r} is of a model with {neurons.layout}, the configuration of one with "
             f"{layout}: give the configuration of the same model"
         )
-    model = skeleton(config, trust_remote_code)
+    model = skeleton(config, trust_remote_code=trust_remote_code)
     total = sum(weight.numel() for weight in model.parameters())
     counts = neurons.counts()
     held = {"attention": counts[list(ATTENTION_SITES)].sum(axis=1), "MLP": counts["gate"]}
     modules = [
-        Module(layer, kind, int(held[kind][layer]), sum(w.numel() for w in weights.values()))
+        Module(
+            layer=layer,
+            kind=kind,
+            neurons=int(held[kind][layer]),
+            parameters=sum(w.numel() for w in weights.values()),
+        )
         for (layer, kind), weights in sorted(module_weights(model).items(), key=_by_place)
     ]
     every = list(modules)
@@ -213,7 +218,7 @@ def select_modules(
             "all that tells them apart",
             len(taken), tied, taken[-1].neurons,
         )  # fmt: skip
-    return ModuleSet(which, tuple(taken), total, about)
+    return ModuleSet(name=which, modules=tuple(taken), total=total, provenance=about)
 
 
 def module_weights(hf_model: Any) -> dict[tuple[int, str], dict[str, Any]]:

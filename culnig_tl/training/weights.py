@@ -20,7 +20,7 @@ _MATRICES = {
 }
 
 
-def scale_weights(hf_model: Any, neurons: NeuronSet, factor: float = 0.0) -> None:
+def scale_weights(hf_model: Any, neurons: NeuronSet, *, factor: float = 0.0) -> None:
     """Scale `neurons` in the weights of a Hugging Face model, in place.
 
     A neuron is an output of one matrix, so its activation times `factor` is its row of weights,
