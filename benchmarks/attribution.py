@@ -46,7 +46,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from culnig_tl.files import write_json
 from culnig_tl.measure.attribution import attribute
-from culnig_tl.models.batches import Batch, flat_positions, pad_batch, plan_batches
+from culnig_tl.models.batches import Batch, flat_positions, group_rows, pad_batch
 from culnig_tl.models.configs import first_layers
 from culnig_tl.models.description import tokenizer_of
 from culnig_tl.models.embedded import embedded_folder
@@ -94,7 +94,7 @@ def make_batches(
     sequences = [prompt.sequence for prompt in prompts]
     return [
         ([prompts[row] for row in rows], pad_batch(sequences, rows, tokenizer, device=device))
-        for rows in plan_batches(range(len(prompts)), [*map(len, sequences)], budget)
+        for rows in group_rows(range(len(prompts)), [*map(len, sequences)], budget)
     ]
 
 

@@ -19,7 +19,7 @@ import torch
 from common import MODEL, Target, finish, interleaved, machine, parser, peak_memories, report_peak
 
 from culnig_tl.measure.evaluation import evaluate
-from culnig_tl.models.batches import pad_batch, plan_batches
+from culnig_tl.models.batches import group_rows, pad_batch
 from culnig_tl.models.description import tokenizer_of
 from culnig_tl.models.loading import load_model
 from culnig_tl.models.prompts import make_prompts
@@ -38,7 +38,7 @@ def naive(model: Any, instances: Sequence[Instance], budget: int) -> tuple[list[
     pairs = [(prompt, option) for prompt in prompts for option in prompt.options]
     sequences = [prompt.tokens + option for prompt, option in pairs]
     sums, means = [0.0] * len(pairs), [0.0] * len(pairs)
-    for rows in plan_batches(range(len(pairs)), [*map(len, sequences)], budget):
+    for rows in group_rows(range(len(pairs)), [*map(len, sequences)], budget):
         batch = pad_batch(sequences, rows, tokenizer, device=model.cfg.device)
         log_probabilities = model(batch.tokens, attention_mask=batch.mask).log_softmax(dim=-1)
         for i, row in enumerate(rows):

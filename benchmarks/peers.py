@@ -39,7 +39,7 @@ from torch import Tensor
 from transformers import AutoTokenizer
 
 from culnig_tl.measure.attribution import attribute
-from culnig_tl.models.configs import count_neurons
+from culnig_tl.models.configs import neuron_layout
 from culnig_tl.models.embedded import embedded_folder
 from culnig_tl.models.loading import load_model
 from culnig_tl.models.prompts import Prompt, make_prompts
@@ -54,7 +54,7 @@ METHODS = (CAPTUM, LAST, NNSIGHT, OURS)
 def empty_scores(model: Any, instances: Sequence[Instance]) -> Scores:
     """Where countries and neurons have their places; no sums."""
     countries = tuple(dict.fromkeys(instance.country or "" for instance in instances))
-    layout = count_neurons(model.config, name=MODEL)
+    layout = neuron_layout(model.config, name=MODEL)
     zeros = torch.zeros(1, 1, len(countries), layout.total).numpy()
     return Scores(
         layout=layout,

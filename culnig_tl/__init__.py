@@ -26,10 +26,10 @@ from culnig_tl.measure.patching import activation_patch, attribution_patch, patc
 from culnig_tl.measure.perplexity import perplexity, perplexity_increase
 from culnig_tl.measure.set_effects import dose_response, interaction
 from culnig_tl.measure.token_view import token_attribution
-from culnig_tl.models.configs import count_neurons
+from culnig_tl.models.configs import neuron_layout
 from culnig_tl.models.loading import load_hf_model, load_model
 from culnig_tl.models.wrapping import wrap_model
-from culnig_tl.neurons.lape import Shares, select_cape, select_lape
+from culnig_tl.neurons.lape import ActivationShares, select_cape, select_lape
 from culnig_tl.neurons.layout import Neuron
 from culnig_tl.neurons.scores import Scores
 from culnig_tl.neurons.selection import (
@@ -45,20 +45,20 @@ from culnig_tl.study.export import export_run
 from culnig_tl.study.verify import verify_run
 from culnig_tl.tasks import load_task
 from culnig_tl.tasks.instances import Instance
-from culnig_tl.tasks.judging import judge
+from culnig_tl.tasks.judging import judge_answer
 from culnig_tl.tasks.short_questions import load_short_questions
-from culnig_tl.training.finetuning import divide, finetune
+from culnig_tl.training.finetuning import finetune, split_instances
 from culnig_tl.training.modules import ModuleSet, select_modules
 from culnig_tl.training.weights import scale_weights
 
 __all__ = [
+    "ActivationShares",
     "CulnigError",
     "Instance",
     "ModuleSet",
     "Neuron",
     "NeuronSet",
     "Scores",
-    "Shares",
     "ablate",
     "activation_patch",
     "activation_shares",
@@ -69,8 +69,6 @@ __all__ = [
     "compare",
     "compare_countries",
     "compare_methods",
-    "count_neurons",
-    "divide",
     "dose_response",
     "evaluate",
     "exact_effects",
@@ -78,11 +76,12 @@ __all__ = [
     "finetune",
     "generate",
     "interaction",
-    "judge",
+    "judge_answer",
     "load_hf_model",
     "load_model",
     "load_short_questions",
     "load_task",
+    "neuron_layout",
     "overlap",
     "own_ranks",
     "patching_effects",
@@ -107,6 +106,7 @@ __all__ = [
     "select_modules",
     "select_random",
     "select_specific",
+    "split_instances",
     "taylor_check",
     "token_attribution",
     "union",

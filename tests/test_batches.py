@@ -8,9 +8,9 @@ from culnig_tl.errors import CulnigError
 from culnig_tl.models.batches import (
     fitting_budget,
     flat_positions,
+    group_rows,
     in_batches,
     pad_batch,
-    plan_batches,
     token_bytes,
 )
 
@@ -19,7 +19,7 @@ LENGTHS = [3, 9, 4, 4, 1, 20]
 
 @pytest.mark.parametrize("budget", [1, 12, 20, 1000])
 def test_plan_takes_every_row_once_within_the_budget(budget):
-    plan = plan_batches(range(6), LENGTHS, budget)
+    plan = group_rows(range(6), LENGTHS, budget)
     assert sorted(row for rows in plan for row in rows) == list(range(len(LENGTHS)))
     for rows in plan:
         assert len(rows) == 1 or len(rows) * max(LENGTHS[row] for row in rows) <= budget
@@ -29,8 +29,8 @@ def test_plan_takes_every_row_once_within_the_budget(budget):
 
 def test_plan_by_hand():
     # 20 alone; 9 alone (2 x 9 > 12); 4, 4, 3 make 3 x 4; 1 alone.
-    assert plan_batches(range(6), LENGTHS, 12) == [[5], [1], [2, 3, 0], [4]]
-    assert plan_batches([4, 0, 3], LENGTHS, 12) == [[3, 0, 4]]
+    assert group_rows(range(6), LENGTHS, 12) == [[5], [1], [2, 3, 0], [4]]
+    assert group_rows([4, 0, 3], LENGTHS, 12) == [[3, 0, 4]]
 
 
 def test_no_budget():

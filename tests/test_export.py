@@ -7,7 +7,7 @@ import torch
 import transformers
 from command import byte_run, culnig
 
-from culnig_tl import CulnigError, Neuron, NeuronSet, ablate, count_neurons, load_model
+from culnig_tl import CulnigError, Neuron, NeuronSet, ablate, load_model, neuron_layout
 from culnig_tl.models.description import layout_of
 from culnig_tl.models.loading import save_hf_model
 from culnig_tl.training.weights import scale_weights
@@ -46,7 +46,7 @@ def test_biases_are_scaled_too():
             if weight.ndim == 1:
                 weight.fill_(1.0)
     chosen = [Neuron(0, "q", 3), Neuron(0, "gate", 5)]
-    scale_weights(hf, NeuronSet.of(count_neurons(hf.config), chosen), factor=0.5)
+    scale_weights(hf, NeuronSet.of(neuron_layout(hf.config), chosen), factor=0.5)
     block = hf.model.layers[0]
     assert block.self_attn.q_proj.bias.tolist() == [0.5 if i == 3 else 1.0 for i in range(32)]
     assert block.mlp.gate_proj.bias[5] == 0.5
@@ -82,13 +82,13 @@ def test_export_of_a_run(monkeypatch, capsys, tmp_path):
 
 def test_errors():
     hf = tiny.hf_model("llama")
-    other = NeuronSet(count_neurons(tiny.config("qwen3")), np.array([1]), "other")
+    other = NeuronSet(neuron_layout(tiny.config("qwen3")), np.array([1]), "other")
     with pytest.raises(CulnigError, match="neuron set 'other' is of a model with .*this one has"):
         scale_weights(hf, other)
     for layer in hf.model.layers:  # a model that names its parts in another way
         layer.mlp.opening_proj = layer.mlp.gate_proj
         del layer.mlp.gate_proj
-    neurons = NeuronSet(count_neurons(tiny.config("llama")), np.array([1]))
+    neurons = NeuronSet(neuron_layout(tiny.config("llama")), np.array([1]))
     with pytest.raises(
         CulnigError, match="LlamaForCausalLM has neither gate_proj nor gate_up_proj"
     ):

@@ -12,14 +12,14 @@ import torch
 from command import byte_run, culnig
 from transformers import AutoModelForCausalLM
 
-from culnig_tl import CulnigError, NeuronSet, count_neurons, evaluate, finetune, load_model
+from culnig_tl import CulnigError, NeuronSet, evaluate, finetune, load_model, neuron_layout
 from culnig_tl.measure.evaluation import answer_log_probabilities
 from culnig_tl.models.loading import load_hf_model
 from culnig_tl.models.prompts import make_prompts
 from culnig_tl.study.arguments import Study
 from culnig_tl.study.finetune import finetune_data, finetune_table, training_memory
 from culnig_tl.training import finetuning as module
-from culnig_tl.training.finetuning import divide
+from culnig_tl.training.finetuning import split_instances
 from culnig_tl.training.modules import module_weights, select_modules
 from culnig_tl.training.weights import weight_hashes
 
@@ -42,7 +42,7 @@ def questions():
 def chosen(kind="llama", layer=1):
     """The modules of `layer`: the set has all its neurons there."""
     config = tiny.config(kind)
-    layout = count_neurons(config)
+    layout = neuron_layout(config)
     ids = np.arange(layout.total // 3) + layer * (layout.total // 3)
     return select_modules(NeuronSet(layout, ids), config, share=0.15)
 
@@ -233,14 +233,16 @@ def test_adapters_without_peft(tmp_path, monkeypatch):
 def test_items_are_divided_whole():
     train, _ = questions()
     twice = train + [dataclasses.replace(i, id=f"{i.id}#1", template=1) for i in train]
-    to_train, to_test = divide(twice, 4)
+    to_train, to_test = split_instances(twice, 4)
     assert (len(to_train), len(to_test)) == (24, 8)
     items = [{i.id.removesuffix("#1") for i in part} for part in (to_train, to_test)]
     assert not items[0] & items[1]
-    assert divide(twice, 4) == (to_train, to_test)
-    assert {i.id for i in divide(train, 3)[1]} < {i.id for i in divide(train, 4)[1]}
+    assert split_instances(twice, 4) == (to_train, to_test)
+    assert {i.id for i in split_instances(train, 3)[1]} < {
+        i.id for i in split_instances(train, 4)[1]
+    }
     with pytest.raises(CulnigError, match="16 of 16 items of 'tiny' are to be tests: give 1 to 15"):
-        divide(train, 16)
+        split_instances(train, 16)
 
 
 def test_errors(tmp_path):

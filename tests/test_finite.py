@@ -32,7 +32,7 @@ from culnig_tl import (
 from culnig_tl.analysis.agreement import agreement
 from culnig_tl.models.description import layout_of
 from culnig_tl.models.finite import check_finite
-from culnig_tl.neurons.lape import Shares
+from culnig_tl.neurons.lape import ActivationShares
 from culnig_tl.neurons.layout import Neuron
 from culnig_tl.neurons.sets import NeuronSet
 from culnig_tl.study.arguments import Study
@@ -252,7 +252,7 @@ def test_texts_too_short_to_predict_anything():
     model = broken("fine")
     with pytest.raises(CulnigError, match="group 'b' has no token that another one comes before"):
         perplexity(model, {"a": ["green tea"], "b": ["tea"]})
-    empty = Shares(
+    empty = ActivationShares(
         layout=layout_of(model),
         groups=("a", "b"),
         tokens=(3, 0),

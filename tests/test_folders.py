@@ -36,7 +36,7 @@ from culnig_tl.study.folder import (
     study_arguments,
 )
 from culnig_tl.study.lm_eval import lm_eval_run
-from culnig_tl.study.maskings import GENERAL, maskings
+from culnig_tl.study.maskings import GENERAL, study_maskings
 from culnig_tl.study.precision import precision_run
 from culnig_tl.study.running import read_run, run_study, write_run_report
 from culnig_tl.study.short_answers import short_answers_run
@@ -238,7 +238,7 @@ def test_less_is_refused_where_it_was_evaluated(tmp_path):
         before = dataclasses.replace(Study(model="none/such"), **{key: True})
         run = {"arguments": study_arguments(before), "datasets": {}, "model": {}}
         check_same_study(tmp_path, run, Study(model="none/such"), datasets={})
-        name = maskings(before)[-1].name
+        name = study_maskings(before)[-1].name
         file = evaluation_file(tmp_path, name)
         file.parent.mkdir(exist_ok=True)
         file.write_text("")
@@ -428,7 +428,7 @@ def test_what_can_only_fail_is_refused_first(monkeypatch, tmp_path, case):
     study, words = IMPOSSIBLE[case]
     if words is None:  # no limit of ours leaves a test empty: data of one's own might
         with pytest.raises(CulnigError, match="no instance for 'everyday test': raise its limit"):
-            feasible.check_data(study, maskings(study), {"everyday test": []})
+            feasible.check_data(study, study_maskings(study), {"everyday test": []})
         return
     monkeypatch.setattr(runs, "load_study_model", None)
     with pytest.raises(CulnigError, match=words):
@@ -439,7 +439,7 @@ def test_what_can_only_fail_is_refused_first(monkeypatch, tmp_path, case):
 def test_an_instance_twice_among_the_tests():
     twice = tiny.instances(2)
     with pytest.raises(CulnigError, match="the test of 'tiny' has instance 'tiny-1' twice"):
-        feasible.check_data(STUDY, maskings(STUDY), {"tiny test": [*twice, twice[1]]})
+        feasible.check_data(STUDY, study_maskings(STUDY), {"tiny test": [*twice, twice[1]]})
 
 
 def test_shares_that_leave_nothing():
@@ -491,7 +491,7 @@ def test_a_step_that_can_only_fail_is_refused_first(made, monkeypatch, case):
         asked = {"question": "¿Qué?", "annotations": [{"answers": ["vino"], "count": 1}]}
         monkeypatch.setattr("culnig_tl.tasks.short_questions.LANGUAGES", {"Spain": "es"})
         (folder / "Spain_data.json").write_text(json.dumps({"A-1": asked}))
-        monkeypatch.setattr("culnig_tl.study.short_answers.basic_words", lambda *a, **k: missing())
+        monkeypatch.setattr("culnig_tl.measure.answering.basic_words", lambda *a, **k: missing())
     with pytest.raises(CulnigError, match=words):
         ask(out)
 

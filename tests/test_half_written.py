@@ -107,7 +107,7 @@ def test_any_name_is_written(tmp_path, name):
     write_atomically(tmp_path / name, lambda path: path.write_text("x"))
     assert [p.name for p in tmp_path.iterdir()] == [name]
     with half_written(tmp_path / name) as path:
-        assert files._HALF_WRITTEN.fullmatch(path.name)
+        assert files.HALF_WRITTEN.fullmatch(path.name)
     assert len(list(tmp_path.iterdir())) == 1
 
 

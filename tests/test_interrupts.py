@@ -126,7 +126,7 @@ def test_a_command_that_is_stopped(monkeypatch, capsys, name, code, what):
         os.kill(os.getpid(), getattr(signal, name))
         time.sleep(1)
 
-    monkeypatch.setattr(cli, "count_neurons", stop)
+    monkeypatch.setattr(cli, "neuron_layout", stop)
     found, out, error = culnig(monkeypatch, capsys, "models")
     assert (found, out) == (code, "")
     assert error == f"culnig: stopped by {what}: {KEPT}"
@@ -140,7 +140,7 @@ def test_an_error_on_the_way_out_is_not_told(monkeypatch, capsys):
         finally:
             raise RuntimeError("Connection closed by peer")
 
-    monkeypatch.setattr(cli, "count_neurons", stop)
+    monkeypatch.setattr(cli, "neuron_layout", stop)
     found, _, error = culnig(monkeypatch, capsys, "models")
     assert found == 143
     assert error == f"culnig: stopped by SIGTERM: {KEPT}"
@@ -150,7 +150,7 @@ def test_a_keyboard_interrupt_without_a_signal(monkeypatch, capsys):
     def stop(*arguments, **options):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(cli, "count_neurons", stop)
+    monkeypatch.setattr(cli, "neuron_layout", stop)
     found, _, error = culnig(monkeypatch, capsys, "models")
     assert found == 130
     assert error == f"culnig: stopped by Ctrl-C: {KEPT}"

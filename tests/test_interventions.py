@@ -7,7 +7,7 @@ import pytest
 import tiny
 import torch
 
-from culnig_tl import CulnigError, Neuron, NeuronSet, ablate, count_neurons, evaluate
+from culnig_tl import CulnigError, Neuron, NeuronSet, ablate, evaluate, neuron_layout
 from culnig_tl.measure.ablation import ablation_hooks
 from culnig_tl.models.description import layout_of, tokenizer_of
 from culnig_tl.models.prompts import make_prompts
@@ -28,7 +28,7 @@ TOKENS = torch.randint(2, 40, (2, 7), generator=torch.Generator().manual_seed(0)
 
 @pytest.mark.parametrize("name", TABLE_12)
 def test_table_12(name):
-    assert list(count_neurons(PAPER_MODELS[name]).counts().values()) == TABLE_12[name]
+    assert list(neuron_layout(PAPER_MODELS[name]).counts().values()) == TABLE_12[name]
 
 
 @pytest.mark.parametrize("kind", ["mixtral", "gpt2"])

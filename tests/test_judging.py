@@ -7,7 +7,7 @@ import pytest
 
 from culnig_tl.tasks.blend import LANGUAGES
 from culnig_tl.tasks.instances import stable_random
-from culnig_tl.tasks.judging import judge
+from culnig_tl.tasks.judging import judge_answer
 from culnig_tl.tasks.short_questions import load_short_questions
 
 # Where each language's own digits begin. Chinese and Ethiopic have signs for numbers.
@@ -78,8 +78,8 @@ def test_real_answers_in_any_form(country, shared):
     with_digits = [answer for answer in answers if re.search(r"\d", answer)]
     for answer in (*with_digits[:8], *answers[:8]):
         for form, text in in_any_form(answer, language).items():
-            assert judge(text, [answer], language), (form, text)
-            assert judge(answer, [text], language), (form, text)
+            assert judge_answer(text, [answer], language), (form, text)
+            assert judge_answer(answer, [text], language), (form, text)
 
 
 @pytest.mark.parametrize(
@@ -125,7 +125,7 @@ def test_real_answers_in_any_form(country, shared):
     ],
 )
 def test_the_same_in_another_form(language, reply, answer):
-    assert judge(reply, [answer], language)
+    assert judge_answer(reply, [answer], language)
 
 
 @pytest.mark.parametrize(
@@ -155,7 +155,7 @@ def test_the_same_in_another_form(language, reply, answer):
     ],
 )
 def test_another_answer(language, reply, answer):
-    assert not judge(reply, [answer], language)
+    assert not judge_answer(reply, [answer], language)
 
 
 SENTENCES = {
@@ -172,4 +172,4 @@ def test_real_answers_in_a_sentence(country, shared):
     language = LANGUAGES[country]
     questions = load_short_questions(countries=[country], limit=60, data=shared / "data" / "blend")
     for answer in (question.answers[0] for question in questions):
-        assert judge(SENTENCES[language].format(answer), [answer], language), answer
+        assert judge_answer(SENTENCES[language].format(answer), [answer], language), answer

@@ -15,7 +15,7 @@ from culnig_tl.measure.ablation import ablate
 from culnig_tl.measure.activity import activation_shares
 from culnig_tl.measure.perplexity import perplexity, perplexity_increase
 from culnig_tl.models.description import layout_of, tokenizer_of
-from culnig_tl.neurons.lape import Shares, select_cape, select_lape
+from culnig_tl.neurons.lape import ActivationShares, select_cape, select_lape
 from culnig_tl.neurons.layout import NeuronLayout, hook_name
 from culnig_tl.neurons.selection import select_random
 from culnig_tl.neurons.sets import NeuronSet
@@ -28,10 +28,10 @@ TEXTS = {
 }
 
 
-def shares(rows: dict[str, list[int]], tokens: int = 100) -> Shares:
+def shares(rows: dict[str, list[int]], tokens: int = 100) -> ActivationShares:
     about = {"model": {"name": "tiny"}, "texts": {"hash": "x"}, "arguments": {}}
     active = np.array(list(rows.values()))
-    return Shares(
+    return ActivationShares(
         layout=LAYOUT,
         groups=tuple(rows),
         tokens=(tokens,) * len(rows),
@@ -110,14 +110,14 @@ def test_lape_errors():
 def test_shares_are_saved(tmp_path):
     path = tmp_path / "a" / "shares.safetensors"
     BY_HAND.save(path)
-    loaded = Shares.load(path)
+    loaded = ActivationShares.load(path)
     assert loaded.frame().equals(BY_HAND.frame())
     assert loaded.provenance == BY_HAND.provenance
     dataclasses.replace(BY_HAND, tokens=(1,)).save(path)
     with pytest.raises(CulnigError, match="is damaged .counts .*: count again"):
-        Shares.load(path)
+        ActivationShares.load(path)
     with pytest.raises(CulnigError, match="no file"):
-        Shares.load(tmp_path / "none")
+        ActivationShares.load(tmp_path / "none")
 
 
 @pytest.mark.model

@@ -9,7 +9,7 @@ import pytest
 import tiny
 import transformers
 
-from culnig_tl import CulnigError, count_neurons, load_hf_model
+from culnig_tl import CulnigError, load_hf_model, neuron_layout
 from culnig_tl.models.hf_files import check_model_files, copy_processor_files
 from culnig_tl.models.hub import hub_errors
 from culnig_tl.models.loading import save_hf_model
@@ -69,7 +69,7 @@ def test_broken_json(folder, name):
         refused(folder, f"{name} .*{message}")
         if name == "config.json":
             with pytest.raises(CulnigError, match=message):
-                count_neurons(str(folder))
+                neuron_layout(str(folder))
 
 
 @pytest.mark.parametrize(
@@ -188,7 +188,7 @@ def test_folders_and_files_that_are_no_model(folder, tmp_path):
     (tmp_path / "empty-model").mkdir()
     refused(tmp_path / "empty-model", "has no config.json: give the folder of a Hugging Face model")
     with pytest.raises(CulnigError, match="has no config.json"):
-        count_neurons(tmp_path / "empty-model")
+        neuron_layout(tmp_path / "empty-model")
     (tmp_path / "model.gguf").write_bytes(b"GGUF")
     refused(tmp_path / "model.gguf", "it is a file: give the folder of a Hugging Face model")
     refused(folder / "config.json" / "x" / "model", "check the spelling")
@@ -260,7 +260,7 @@ def test_a_multimodal_export_loads_as_the_original(tmp_path):
     folder, to = multimodal(tmp_path / "model"), tmp_path / "exported"
     model, tokenizer = load_hf_model(str(folder))
     chosen = [Neuron(1, "gate", 7), Neuron(0, "v", 3)]
-    scale_weights(model, NeuronSet.of(count_neurons(model.config), chosen), factor=0.0)
+    scale_weights(model, NeuronSet.of(neuron_layout(model.config), chosen), factor=0.0)
     save_hf_model(model, tokenizer, to)
     assert copy_processor_files(model, to) == [
         "processor_config.json",
@@ -317,4 +317,4 @@ def test_the_check_alone(folder):
     check_model_files(folder)
     (folder / "model.safetensors").unlink()
     check_model_files(folder, weights=False)  # a configuration is enough to count neurons
-    assert count_neurons(folder).n_layers == 3
+    assert neuron_layout(folder).n_layers == 3

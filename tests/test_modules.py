@@ -5,7 +5,7 @@ import pytest
 import tiny
 import transformers
 
-from culnig_tl import CulnigError, ModuleSet, Neuron, NeuronSet, count_neurons, select_modules
+from culnig_tl import CulnigError, ModuleSet, Neuron, NeuronSet, neuron_layout, select_modules
 from culnig_tl.study.paper_models import PAPER_MODELS
 from culnig_tl.training.modules import module_weights
 
@@ -17,7 +17,7 @@ GEMMA = PAPER_MODELS["google/gemma-3-12b-it"]
 def with_counts(config, counts):
     """A set with so many neurons in each (layer, site)."""
     neurons = [Neuron(layer, site, i) for (layer, site), n in counts.items() for i in range(n)]
-    return NeuronSet.of(count_neurons(config), neurons, "culture-general")
+    return NeuronSet.of(neuron_layout(config), neurons, "culture-general")
 
 
 def test_the_published_top_modules():
@@ -63,7 +63,7 @@ def test_random_modules_do_not_look_at_neurons():
 
 def test_ties_by_layer_and_attention_first(caplog):
     config = tiny.config("llama")
-    modules = select_modules(NeuronSet(count_neurons(config), np.array([])), config, share=0.2)
+    modules = select_modules(NeuronSet(neuron_layout(config), np.array([])), config, share=0.2)
     assert list(map(str, modules.modules)) == ["layer0 attention", "layer0 MLP"]
     assert modules.provenance["ties"] == 6
     assert "the last of the 2 taken is one of 6 with 0 neurons" in caplog.text

@@ -16,9 +16,9 @@ from command import SMALL_RUN, culnig
 from test_lape import TEXTS
 
 from culnig_tl import (
+    ActivationShares,
     CulnigError,
     Scores,
-    Shares,
     activation_shares,
     attribute,
     evaluate,
@@ -93,7 +93,7 @@ def test_two_processes_find_what_one_finds(tmp_path, alone):
     scores = Scores.load(out / "scores.safetensors")
     assert close(scores.sums, alone.sums)
     assert scores.instances == alone.instances
-    shares = Shares.load(out / "shares.safetensors")
+    shares = ActivationShares.load(out / "shares.safetensors")
     assert np.array_equal(
         shares.active, activation_shares(model, TEXTS, context=4, token_budget=8).active
     )

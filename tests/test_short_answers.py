@@ -13,7 +13,7 @@ from culnig_tl.neurons.selection import select_random
 from culnig_tl.neurons.sets import NeuronSet
 from culnig_tl.tasks import judging
 from culnig_tl.tasks.blend import LANGUAGES
-from culnig_tl.tasks.judging import basic_words, judge
+from culnig_tl.tasks.judging import basic_words, judge_answer
 from culnig_tl.tasks.short_questions import ShortQuestion, load_short_questions
 
 # A reply, an answer that is in it (inflected, where the language has a package), one that is not.
@@ -41,21 +41,21 @@ def test_every_language_of_blend_is_judged():
 @pytest.mark.parametrize("language", REPLIES)
 def test_judge(language):
     reply, right, wrong = REPLIES[language]
-    assert judge(reply, [right], language)
-    assert judge(reply, [wrong, right], language)
-    assert not judge(reply, [wrong], language)
-    assert not judge("", [right], language)
-    assert not judge(reply, ["", "?"], language)
+    assert judge_answer(reply, [right], language)
+    assert judge_answer(reply, [wrong, right], language)
+    assert not judge_answer(reply, [wrong], language)
+    assert not judge_answer("", [right], language)
+    assert not judge_answer(reply, ["", "?"], language)
 
 
 def test_words_in_sequence():
-    assert judge("A plate of fried chicken, please", ["fried chicken"], "en")
-    assert not judge("chicken fried rice", ["fried chicken"], "en")
-    assert not judge("fried rice with chicken", ["fried chicken"], "en")
+    assert judge_answer("A plate of fried chicken, please", ["fried chicken"], "en")
+    assert not judge_answer("chicken fried rice", ["fried chicken"], "en")
+    assert not judge_answer("fried rice with chicken", ["fried chicken"], "en")
     # A mark at school is no article, and a letter in bold no mark.
-    assert judge("They got an A* in history.", ["A*"], "en")
-    assert not judge("A plate of chicken", ["A*", "a+"], "en")
-    assert judge("It is **A** or *b*", ["a or b"], "en")
+    assert judge_answer("They got an A* in history.", ["A*"], "en")
+    assert not judge_answer("A plate of chicken", ["A*", "a+"], "en")
+    assert judge_answer("It is **A** or *b*", ["a or b"], "en")
     # Vowel signs belong to their word: without them these two would be one.
     assert basic_words("ভাত ভাতি", "as") == ["ভাত", "ভাতি"]
 
@@ -64,7 +64,7 @@ def test_without_the_extra(monkeypatch):
     monkeypatch.setitem(sys.modules, "jieba", None)
     judging._package.cache_clear()
     with pytest.raises(CulnigError, match="needs the package 'jieba': pip install 'culnig-tl.saq"):
-        judge("炸鸡", ["炸鸡"], "zh")
+        judge_answer("炸鸡", ["炸鸡"], "zh")
     judging._package.cache_clear()
 
 
@@ -163,8 +163,10 @@ def test_real_answers(shared):
         wrong = 0
         for question, other in zip(questions, questions[1:] + questions[:1], strict=True):
             words = basic_words(question.answers[0], question.language)
-            assert judge(question.answers[0], question.answers, question.language) == bool(words)
-            wrong += judge(question.answers[0], other.answers, other.language)
+            assert judge_answer(question.answers[0], question.answers, question.language) == bool(
+                words
+            )
+            wrong += judge_answer(question.answers[0], other.answers, other.language)
         assert wrong <= 4, country
 
 

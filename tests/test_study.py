@@ -18,7 +18,7 @@ from culnig_tl.neurons.sets import NeuronSet
 from culnig_tl.study import plan
 from culnig_tl.study.arguments import PRESETS, Study
 from culnig_tl.study.data import SCORED, study_data
-from culnig_tl.study.maskings import GENERAL, asked, maskings
+from culnig_tl.study.maskings import GENERAL, instances_of, study_maskings
 from culnig_tl.study.paper_models import PAPER_MODELS
 from culnig_tl.study.published import published
 from culnig_tl.study.tables import study_tables
@@ -29,7 +29,7 @@ WHOLE = dataclasses.replace(SMALL, specific=True, ablations=True, sweep=True, ma
 
 
 def test_what_is_masked():
-    names = [(m.kind, m.name) for m in maskings(WHOLE)]
+    names = [(m.kind, m.name) for m in study_maskings(WHOLE)]
     assert names[:6] == [
         ("original", "original"),
         ("general", GENERAL),
@@ -49,7 +49,7 @@ def test_what_is_masked():
     assert [name for kind, name in names if kind == "matched"] == ["random-matched-0"]
     assert sum(kind == "sweep" for kind, _ in names) == 12
     assert len({name for _, name in names}) == len(names)
-    assert [m.kind for m in maskings(SMALL)] == ["original", "general", "random", "random"]
+    assert [m.kind for m in study_maskings(SMALL)] == ["original", "general", "random", "random"]
 
 
 def test_each_set_is_selected_as_its_name_says():
@@ -58,7 +58,7 @@ def test_each_set_is_selected_as_its_name_says():
     study = dataclasses.replace(
         WHOLE, control=False, countryrc=False, top_mlp=0.1, top_attention=0.13, top=5 / 36
     )
-    made = {m.name: m for m in maskings(study)}
+    made = {m.name: m for m in study_maskings(study)}
     general = made[GENERAL].select(scores, None)
     assert general.ids.tolist() == [10, 16, 20, 27]
     assert made["MLP only"].select(scores, None).ids.tolist() == [20, 27]
@@ -69,11 +69,11 @@ def test_each_set_is_selected_as_its_name_says():
     assert matched.counts().equals(general.counts())
     # The control is the same scores, so nothing is left of the rank.
     with pytest.raises(FlatRanking, match="the scores of the MLP neurons are all 0"):
-        maskings(dataclasses.replace(study, control=True))[1].select(scores, None)
+        study_maskings(dataclasses.replace(study, control=True))[1].select(scores, None)
     with pytest.raises(EmptySelection, match="of one country: top"):
-        next(m for m in maskings(dataclasses.replace(study, top=0.0)) if m.name == "Iran").select(
-            scores, general
-        )
+        next(
+            m for m in study_maskings(dataclasses.replace(study, top=0.0)) if m.name == "Iran"
+        ).select(scores, general)
 
 
 def test_what_is_asked():
@@ -86,7 +86,7 @@ def test_what_is_asked():
         "paraphrase test",
     ]
     assert {i.country for i in data["countryrc"]} == {"Iran", "Spain"}
-    kinds = {m.kind: asked(m, data) for m in maskings(WHOLE)}
+    kinds = {m.kind: instances_of(m, data) for m in study_maskings(WHOLE)}
     everything = [i for name in data if name not in SCORED for i in data[name]]
     assert kinds["original"] == kinds["random"] == kinds["ablation"] == everything
     assert {i.task for i in kinds["specific"]} == {"everyday", "countryrc"}
@@ -96,7 +96,7 @@ def test_what_is_asked():
 def test_the_sweep_asks_a_part_of_a_long_test():
     data = study_data(dataclasses.replace(WHOLE, test_limit=0, countries=None))
     data["everyday test"] = 2 * data["everyday test"]
-    sweep = next(m for m in maskings(WHOLE) if m.kind == "sweep")
+    sweep = next(m for m in study_maskings(WHOLE) if m.kind == "sweep")
     assert 300 < len(asked(sweep, data)) <= 400
     assert {i.country for i in asked(sweep, data)} >= set(FOCUS_COUNTRIES)
 
@@ -126,8 +126,8 @@ def test_study_errors():
     with pytest.raises(CulnigError, match="data is given for 'mrpc', which this run does not as"):
         study_data(Study(data={"mrpc": "x.csv"}))
     with pytest.raises(CulnigError, match="seeds is 0: give 1 or more random sets"):
-        maskings(Study(seeds=0))
-    assert maskings(Study(seeds=0, matched_seeds=1))
+        study_maskings(Study(seeds=0))
+    assert study_maskings(Study(seeds=0, matched_seeds=1))
 
 
 NAN, INF = math.nan, math.inf
@@ -197,7 +197,7 @@ def answers(data, right) -> pd.DataFrame:
 
 def test_tables_of_a_whole_study():
     """Masking a set takes its own country's answers, the culture-general one all with a country."""
-    data, made = study_data(WHOLE), maskings(WHOLE)
+    data, made = study_data(WHOLE), study_maskings(WHOLE)
     sets = {
         m.name: NeuronSet(LAYOUT, np.arange(number + 1), m.name)
         for number, m in enumerate(made)
@@ -209,7 +209,7 @@ def test_tables_of_a_whole_study():
             return lambda i: i.country is None
         return lambda i: i.country != masking.name
 
-    frames = {m.name: answers(asked(m, data), right(m)) for m in made}
+    frames = {m.name: answers(instances_of(m, data), right(m)) for m in made}
     tables = study_tables(made, sets, frames)
     assert list(tables["table"]["masked"]) == [0.0, 0.0, 100.0, 100.0]
     assert list(tables["matched"]["random"]) == [100.0] * 4

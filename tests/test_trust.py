@@ -7,7 +7,7 @@ import tiny
 import torch
 from command import byte_run, culnig
 
-from culnig_tl import CulnigError, count_neurons, load_model
+from culnig_tl import CulnigError, load_model, neuron_layout
 from culnig_tl.models.configs import read_config
 from culnig_tl.study.folder import study_of
 
@@ -78,12 +78,12 @@ def test_functions_ask_nobody(monkeypatch, tmp_path):
     monkeypatch.setattr("builtins.input", lambda *_: pytest.fail("a question was asked"))
     folder, marker = tiny.byte_model(tmp_path / "tiny"), tmp_path / "marker"
     with_code(folder, marker)
-    for call in (read_config, count_neurons, load_model):
+    for call in (read_config, neuron_layout, load_model):
         with pytest.raises(CulnigError, match="--trust-remote-code"):
             call(str(folder))
     with_code(folder, marker, "llama")  # of which transformers has code itself
     load_model(str(folder))
-    assert count_neurons(str(folder)).n_layers == 3
+    assert neuron_layout(str(folder)).n_layers == 3
     assert not marker.exists()
 
 

@@ -66,7 +66,7 @@ from culnig_tl.measure.attribution import attribute
 from culnig_tl.measure.evaluation import COLUMNS
 from culnig_tl.measure.evaluation import evaluate as evaluate_instances
 from culnig_tl.models.choices import FORMATS
-from culnig_tl.models.configs import count_neurons
+from culnig_tl.models.configs import neuron_layout
 from culnig_tl.models.loading import load_model
 from culnig_tl.models.sums import remove_checkpoint
 from culnig_tl.neurons.layout import SITES
@@ -426,7 +426,7 @@ def models(
     table = Table(whole("model"), "layers", *SITES, "all")
     name = None if name is None else os.path.expanduser(name)
     for label, config in PAPER_MODELS.items() if name is None else {name: name}.items():
-        layout = count_neurons(config, name=str(label), trust_remote_code=trust_remote_code)
+        layout = neuron_layout(config, name=str(label), trust_remote_code=trust_remote_code)
         counts = [f"{count:,}" for count in layout.counts().values()]
         table.add_row(*texts(label, layout.n_layers, *counts, f"{layout.total:,}"))
     console.print(table)

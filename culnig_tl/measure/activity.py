@@ -21,7 +21,7 @@ from culnig_tl.models.description import (
 from culnig_tl.models.finite import check_finite
 from culnig_tl.models.forward import frozen, kept_residuals
 from culnig_tl.models.sums import add_batches
-from culnig_tl.neurons.lape import Shares
+from culnig_tl.neurons.lape import ActivationShares
 from culnig_tl.neurons.layout import NeuronLayout, hook_name
 from culnig_tl.provenance import package_versions, sha256_of
 
@@ -34,7 +34,7 @@ def activation_shares(
     token_budget: int | None = None,
     checkpoint: str | Path | None = None,
     checkpoint_seconds: float = 30.0,
-) -> Shares:
+) -> ActivationShares:
     """The share of real tokens on which each gate neuron is active, by group of texts.
 
     Active: the gate's activation after its non-linearity is above 0, which for SiLU and GELU is
@@ -91,7 +91,7 @@ def activation_shares(
             checkpoint=checkpoint,
             seconds=checkpoint_seconds,
         )
-    return Shares(
+    return ActivationShares(
         layout=layout,
         groups=tuple(texts),
         tokens=tokens,

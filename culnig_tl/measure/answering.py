@@ -12,7 +12,7 @@ from culnig_tl.models.choices import HookedModel
 from culnig_tl.models.description import tokenizer_of
 from culnig_tl.models.prompts import chat_tokens, check_texts
 from culnig_tl.neurons.sets import NeuronSet
-from culnig_tl.tasks.judging import basic_words, judge
+from culnig_tl.tasks.judging import basic_words, judge_answer
 from culnig_tl.tasks.short_questions import ShortQuestion
 
 
@@ -32,10 +32,10 @@ def answer_questions(
 
     Returns:
         One row a question, in their order: id, task (`blend-saq`), country, language, question,
-        reply, correct (`judge`).
+        reply, correct (`judge_answer`).
 
     Raises:
-        CulnigError: no questions, or as `generate` and `judge`.
+        CulnigError: no questions, or as `generate` and `judge_answer`.
     """
     if not questions:
         raise CulnigError("no questions: load some first (load_short_questions)")
@@ -66,7 +66,7 @@ def answer_questions(
                 "language": question.language,
                 "question": question.question,
                 "reply": reply,
-                "correct": judge(reply, question.answers, question.language),
+                "correct": judge_answer(reply, question.answers, question.language),
             }
         )
     return pd.DataFrame(rows)

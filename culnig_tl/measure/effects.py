@@ -114,7 +114,7 @@ def exact_effects(
             what="Exact effects",
             checkpoint=checkpoint,
             seconds=SAVE_SECONDS,
-            plan=_by_layer(cuts),
+            grouping=_by_layer(cuts),
         )
     return cuts.assign(probability=values[0].numpy(), exact=(values[0] - values[1]).numpy())
 
@@ -272,7 +272,7 @@ def _by_layer(cuts: pd.DataFrame) -> Callable[[Sequence[int], Sequence[int], int
     A pass ends with a layer once it is worth its weights: its rows all run from its first layer.
     """
 
-    def plan(rows: Sequence[int], lengths: Sequence[int], token_budget: int) -> list[list[int]]:
+    def group(rows: Sequence[int], lengths: Sequence[int], token_budget: int) -> list[list[int]]:
         most = max(1, token_budget // lengths[0] - 1)  # one row without a cut
         layers = cuts["layer"].to_numpy()[list(rows)]
         ends = [0]
@@ -283,7 +283,7 @@ def _by_layer(cuts: pd.DataFrame) -> Callable[[Sequence[int], Sequence[int], int
                 ends.append(int(layer_end))
         return [list(rows[start:end]) for start, end in pairwise(ends) if end > start]
 
-    return plan
+    return group
 
 
 def _stacked(
@@ -389,10 +389,10 @@ def _check_one(
     def integral(rows: list[int]) -> np.ndarray:
         return _integrated(model, prompt, cuts.iloc[rows], steps=steps)
 
-    plan = _by_layer(cuts)
+    grouping = _by_layer(cuts)
     with frozen(model), torch.no_grad():
         for rows, found in in_batches(
-            every, lengths, token_budget, work=ablated, what="", plan=plan
+            every, lengths, token_budget, work=ablated, what="", grouping=grouping
         ):
             exact[:, rows] = found
     if steps:
@@ -400,7 +400,7 @@ def _check_one(
         budget, lengths = max(1, token_budget // 2), [length * steps for length in lengths]
         with frozen(model):
             for rows, found in in_batches(
-                every, lengths, budget, work=integral, what="", plan=plan
+                every, lengths, budget, work=integral, what="", grouping=grouping
             ):
                 integrated[rows] = found
     return cuts.assign(

@@ -55,7 +55,7 @@ class Batch:
     mask: Int[Tensor, "batch pos"]
 
 
-def plan_batches(rows: Sequence[int], lengths: Sequence[int], token_budget: int) -> list[list[int]]:
+def group_rows(rows: Sequence[int], lengths: Sequence[int], token_budget: int) -> list[list[int]]:
     """Group rows, longest first, so that rows x longest stays within the budget (at least one row).
 
     `lengths` holds those of all rows, also of those that are not in `rows`.
@@ -77,7 +77,7 @@ def in_batches(
     *,
     work: Callable[[list[int]], T],
     what: str,
-    plan: Callable[[Sequence[int], Sequence[int], int], list[list[int]]] = plan_batches,
+    grouping: Callable[[Sequence[int], Sequence[int], int], list[list[int]]] = group_rows,
 ) -> Iterator[tuple[list[int], T]]:
     """Call `work` with the rows of each batch in turn; yields them and what it returned.
 
@@ -86,14 +86,14 @@ def in_batches(
 
     Args:
         what: the name of the work, for the progress bar; empty for no bar.
-        plan: makes the batches.
+        grouping: makes the batches.
 
     Raises:
         CulnigError: a budget below 1, or memory that runs out a second time.
     """
     check_count("token budget", token_budget, least=1, unit="(1024 is usual)")
     halved = False
-    groups = plan(rows, lengths, token_budget)
+    groups = grouping(rows, lengths, token_budget)
     with progress_bar(what, len(rows)) as advance:
         while groups:
             group, tokens = groups[0], len(groups[0]) * max(lengths[row] for row in groups[0])
@@ -118,7 +118,7 @@ def in_batches(
             if torch.cuda.is_available():
                 torch.cuda.empty_cache()
             token_budget = tokens // 2
-            groups = plan([row for group in groups for row in group], lengths, token_budget)
+            groups = grouping([row for group in groups for row in group], lengths, token_budget)
 
 
 def _out_of_memory(error: Exception) -> bool:

@@ -17,7 +17,7 @@ from culnig_tl.neurons.layout import NeuronLayout
 _EXPERTS = ("num_experts", "num_local_experts", "n_routed_experts", "num_routed_experts")
 
 
-def count_neurons(
+def neuron_layout(
     config: Any,
     *,
     name: str | None = None,
@@ -57,7 +57,7 @@ def count_neurons(
 
 
 def config_layout(config: Any) -> NeuronLayout:
-    """`count_neurons` of a language model's configuration that is known to have all sites."""
+    """`neuron_layout` of a language model's configuration that is known to have all sites."""
     heads = config.num_attention_heads
     key_heads = getattr(config, "num_key_value_heads", None) or heads
     d_head = getattr(config, "head_dim", None) or config.hidden_size // heads

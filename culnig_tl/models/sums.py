@@ -15,7 +15,7 @@ from torch import Tensor
 from culnig_tl.errors import CulnigError
 from culnig_tl.files import clear_half_written, write_atomically
 from culnig_tl.interrupts import uninterrupted
-from culnig_tl.models.batches import in_batches, plan_batches
+from culnig_tl.models.batches import group_rows, in_batches
 from culnig_tl.processes import add_up, barrier, my_share, process_rank
 from culnig_tl.provenance import first_difference, sha256_of
 from culnig_tl.tensors import read_tensors, write_tensors
@@ -37,7 +37,7 @@ def add_batches(
     what: str,
     checkpoint: str | Path | None = None,
     seconds: float = 30.0,
-    plan: Callable[[Sequence[int], Sequence[int], int], list[list[int]]] = plan_batches,
+    grouping: Callable[[Sequence[int], Sequence[int], int], list[list[int]]] = group_rows,
 ) -> None:
     """Call `work` with the rows of each batch, and `add` with what it gave, which adds to `sums`.
 
@@ -53,7 +53,7 @@ def add_batches(
         made_from: everything on which the results depend, as JSON has it; another checkpoint is
             refused.
         what: the name of the work, for the progress bar.
-        plan: as `in_batches`.
+        grouping: as `in_batches`.
 
     Raises:
         CulnigError: the checkpoint is of another run, or as `in_batches`.
@@ -67,7 +67,9 @@ def add_batches(
         done = []
     saved, ours = time.monotonic(), len(done) + len(mine)
     try:
-        for rows, found in in_batches(mine, lengths, token_budget, work=work, what=what, plan=plan):
+        for rows, found in in_batches(
+            mine, lengths, token_budget, work=work, what=what, grouping=grouping
+        ):
             with uninterrupted():  # half of an addition would be neither done nor not done
                 add(rows, found)
                 done += rows

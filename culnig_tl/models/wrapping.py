@@ -22,7 +22,7 @@ from culnig_tl.checks import check_choice
 from culnig_tl.errors import CulnigError
 from culnig_tl.models.choices import MODEL_CLASSES, HookedModel
 from culnig_tl.models.classes import HookedTransformer, is_native
-from culnig_tl.models.configs import count_neurons, end_ids, most_positions, text_model
+from culnig_tl.models.configs import end_ids, most_positions, neuron_layout, text_model
 from culnig_tl.models.description import KNOWN, Known
 from culnig_tl.models.devices import check_device, default_device, not_spread
 from culnig_tl.models.embedded import EMBEDDED_HUB_NAME, EMBEDDED_NAME
@@ -70,7 +70,7 @@ def wrap_model(
     check_choice("model class", model_class, MODEL_CLASSES)
     label: str = name or hf_model.config.name_or_path or type(hf_model).__name__
     check_device(device)
-    count_neurons(hf_model.config, name=label, hf_model=hf_model)
+    neuron_layout(hf_model.config, name=label, hf_model=hf_model)
     if hasattr(hf_model, "get_base_model"):  # adapters around it; they stay in its layers
         hf_model = hf_model.get_base_model()
     weights = weights or weights_in(hf_model, tokenizer=tokenizer)

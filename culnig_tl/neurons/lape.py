@@ -33,7 +33,7 @@ _AGAIN = "count again"
 
 
 @dataclass(frozen=True)
-class Shares:
+class ActivationShares:
     """On how many tokens of each group of texts each gate neuron is active.
 
     Attributes:
@@ -78,7 +78,7 @@ class Shares:
         )
 
     @classmethod
-    def load(cls, path: str | Path) -> "Shares":
+    def load(cls, path: str | Path) -> "ActivationShares":
         """Read saved shares.
 
         Raises:
@@ -117,7 +117,7 @@ class Shares:
 
 
 def select_lape(
-    shares: Shares, *, quantile: float = 0.95, top: float = 0.01, name: str = "LAPE"
+    shares: ActivationShares, *, quantile: float = 0.95, top: float = 0.01, name: str = "LAPE"
 ) -> dict[str, NeuronSet]:
     """Language-specific neurons by the entropy of their activation shares (Tang et al. 2024).
 
@@ -172,7 +172,7 @@ def select_lape(
 
 
 def select_cape(
-    shares: Shares,
+    shares: ActivationShares,
     lape: Mapping[str, NeuronSet],
     languages: Mapping[str, str],
     *,

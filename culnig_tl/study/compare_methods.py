@@ -21,7 +21,7 @@ from culnig_tl.measure.activity import activation_shares
 from culnig_tl.measure.perplexity import perplexity_increase
 from culnig_tl.models.choices import HookedModel
 from culnig_tl.models.sums import remove_checkpoint
-from culnig_tl.neurons.lape import Shares, select_cape, select_lape
+from culnig_tl.neurons.lape import ActivationShares, select_cape, select_lape
 from culnig_tl.neurons.selection import overlap, select_random, union
 from culnig_tl.processes import agreed, barrier
 from culnig_tl.provenance import note_arguments, sha256_of
@@ -173,7 +173,7 @@ def _shares(
     *,
     texts: Mapping[str, Sequence[str]],
     context: int,
-) -> Shares:
+) -> ActivationShares:
     file = folder / f"{name}.safetensors"
     if not agreed(file.exists()):
         _log.info("activation shares of %s: %s", name, ", ".join(texts))
@@ -181,4 +181,4 @@ def _shares(
         activation_shares(model, texts, context=context, checkpoint=checkpoint).save(file)
         remove_checkpoint(checkpoint)
         barrier()  # it is there
-    return Shares.load(file)
+    return ActivationShares.load(file)

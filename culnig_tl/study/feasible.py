@@ -15,7 +15,9 @@ from culnig_tl.study.maskings import GENERAL, Masking
 from culnig_tl.tasks.instances import Instance
 
 
-def check_data(study: Study, made: Sequence[Masking], data: Mapping[str, list[Instance]]) -> None:
+def check_data(
+    study: Study, maskings: Sequence[Masking], data: Mapping[str, list[Instance]]
+) -> None:
     """Refuse data of which the tables of the study cannot be made.
 
     Raises:
@@ -32,7 +34,7 @@ def check_data(study: Study, made: Sequence[Masking], data: Mapping[str, list[In
         seen: set[Any] = set()
         task, twice = next(key for key in ids if key in seen or seen.add(key))
         raise CulnigError(f"the test of {task!r} has instance {twice!r} twice: give each one once")
-    specific = [masking.name for masking in made if masking.kind == "specific"]
+    specific = [masking.name for masking in maskings if masking.kind == "specific"]
     if specific:
         _check_countries(study, specific, data)
 

@@ -39,8 +39,8 @@ from culnig_tl.training.finetuning import (
     check_finetuning,
     check_learning_rate,
     check_settings,
-    divide,
     finetune,
+    split_instances,
 )
 from culnig_tl.training.modules import CHOICES, ModuleSet, select_modules
 
@@ -242,7 +242,7 @@ def finetune_data(
         train = load_task(task, "train", limit=train_limit or None, templates=1)
         own = load_task(task, "test", limit=test_limit or None, templates=1)
     else:
-        train, own = divide(load_task(task, "test", data=data, templates=1), test_limit)
+        train, own = split_instances(load_task(task, "test", data=data, templates=1), test_limit)
         train = train[: train_limit or None]
     cultural = [study.task, *(t for t in study.tests if t in CULTURAL and t != study.task)]
     for name in cultural:

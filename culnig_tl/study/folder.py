@@ -34,7 +34,7 @@ from culnig_tl.provenance import NUMBERS, Provenance, sha256_of
 from culnig_tl.schemas import damaged, read_object
 from culnig_tl.study.arguments import Study, check_study
 from culnig_tl.study.data import passage_countries
-from culnig_tl.study.maskings import maskings
+from culnig_tl.study.maskings import study_maskings
 from culnig_tl.tasks.instances import Instance, content_hash
 
 _RUN = {
@@ -389,10 +389,10 @@ def _used(out: Path, there: Sequence[str], study: Study, *, key: str, before: An
 def _lost(there: Sequence[str], study: Study, key: str, *, before: Any) -> list[str]:
     """Evaluations that are there and that the study does not ask for any more."""
     try:
-        held = maskings(replace(study, **{key: before}))
+        held = study_maskings(replace(study, **{key: before}))
     except CulnigError:  # a mistake, of which nothing was made
         return []
-    asked = {masking.name for masking in maskings(study)}
+    asked = {masking.name for masking in study_maskings(study)}
     lost = [m.name for m in held if m.kind == _PARTS[key] and m.name not in asked]
     return [name for name in lost if name in there]
 

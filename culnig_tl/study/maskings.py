@@ -44,7 +44,7 @@ class Masking:
     about: Mapping[str, float] = field(default_factory=dict)
 
 
-def maskings(study: Study) -> list[Masking]:
+def study_maskings(study: Study) -> list[Masking]:
     """All evaluations of the study, in the order in which they are made."""
     chosen: dict[str, Any] = {
         "variant": study.variant,
@@ -97,26 +97,26 @@ def maskings(study: Study) -> list[Masking]:
 
         return Masking(country, "specific", select)
 
-    made = [Masking("original", "original", None), general(GENERAL, "general", {})]
-    made += [random(seed, False) for seed in range(study.seeds)]
+    maskings = [Masking("original", "original", None), general(GENERAL, "general", {})]
+    maskings += [random(seed, False) for seed in range(study.seeds)]
     if study.specific:
-        made += [specific(country) for country in passage_countries(study)]
+        maskings += [specific(country) for country in passage_countries(study)]
     if study.ablations:
-        made += [
+        maskings += [
             general(f"score {variant}", "ablation", {}, variant=variant)
             for variant in VARIANTS
             if variant != study.variant
         ]
-        made += [
+        maskings += [
             general("without control", "ablation", {}, control=False),
             general("without CountryRC", "ablation", {}, countryrc=False),
             general("MLP only", "ablation", {}, top_attention=0.0),
             general("attention only", "ablation", {}, top_mlp=0.0),
         ]
-    made += [random(seed, True) for seed in range(study.matched_seeds)]
+    maskings += [random(seed, True) for seed in range(study.matched_seeds)]
     if study.sweep:
         ratio = study.top_attention / study.top_mlp if study.top_mlp else 1.0
-        made += [
+        maskings += [
             general(
                 f"sweep t={top} r={remove}",
                 "sweep",
@@ -128,10 +128,10 @@ def maskings(study: Study) -> list[Masking]:
             for top in SWEEP_TOP
             for remove in SWEEP_REMOVE
         ]
-    return made
+    return maskings
 
 
-def asked(masking: Masking, data: Mapping[str, list[Instance]]) -> list[Instance]:
+def instances_of(masking: Masking, data: Mapping[str, list[Instance]]) -> list[Instance]:
     """What is asked with a set masked: all tests; a country's set, only what has countries; a
     sweep's set, a part of the task itself."""
     tests = [i for name, part in data.items() if name not in SCORED for i in part]

@@ -13,8 +13,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenize
 
 from culnig_tl.measure.attribution import score_batch
 from culnig_tl.measure.evaluation import answer_log_probabilities
-from culnig_tl.models.batches import MOST_TOKENS, fitting_budget, plan_batches, token_bytes
-from culnig_tl.models.configs import count_neurons, first_layers, read_config, skeleton
+from culnig_tl.models.batches import MOST_TOKENS, fitting_budget, group_rows, token_bytes
+from culnig_tl.models.configs import first_layers, neuron_layout, read_config, skeleton
 from culnig_tl.models.devices import check_device, default_device
 from culnig_tl.models.embedded import EMBEDDED_NAME, embedded_folder
 from culnig_tl.models.forward import frozen
@@ -23,7 +23,7 @@ from culnig_tl.models.wrapping import wrap_model
 from culnig_tl.neurons.scores import TARGETS, VARIANTS
 from culnig_tl.study.arguments import Study
 from culnig_tl.study.data import SCORED, study_data
-from culnig_tl.study.maskings import asked, maskings
+from culnig_tl.study.maskings import instances_of, study_maskings
 from culnig_tl.study.paper_models import PAPER_MODELS
 from culnig_tl.tasks.instances import Instance
 
@@ -110,10 +110,10 @@ def plan_study(study: Study) -> Plan:
     prompts = {name: _prompts(tokenizer, data[name], study) for name in SCORED}
     steps = [make_step(f"score {name}", prompts[name], True) for name in SCORED]
     same: dict[str, Step] = {}
-    for masking in maskings(study):
+    for masking in study_maskings(study):
         key = masking.kind if masking.kind in ("specific", "sweep") else "all"
         if key not in same:
-            prompts[key] = _prompts(tokenizer, asked(masking, data), study)
+            prompts[key] = _prompts(tokenizer, instances_of(masking, data), study)
             same[key] = make_step("", prompts[key], False)
         steps.append(replace(same[key], name=f"evaluate {masking.kind}"))
     countries = len({instance.country for instance in data["neuron"]})
@@ -210,7 +210,7 @@ def _cost(
     flops = [step_flops(sizes, step) for step in steps]
     here = sum(f / speeds[step.backward] for f, step in zip(flops, steps, strict=True))
     width = getattr(torch, study.dtype).itemsize
-    neurons = count_neurons(config, name=name, trust_remote_code=trust).total
+    neurons = neuron_layout(config, name=name, trust_remote_code=trust).total
     sums = len(TARGETS) * len(VARIANTS) * countries * neurons * 8
     each = token_bytes(
         config.num_hidden_layers,
@@ -299,7 +299,7 @@ def _timed(
         sample = list(prompts[:: -(-len(prompts) // count)])
         lengths = [len(prompt.sequence) for prompt in sample]
         start = _clock()
-        for rows in plan_batches(range(len(sample)), lengths, budget):
+        for rows in group_rows(range(len(sample)), lengths, budget):
             work([sample[row] for row in rows])
         seconds = _clock() - start
         # The first is a warm-up.

@@ -25,7 +25,7 @@ from culnig_tl.processes import agreed, barrier
 from culnig_tl.study.arguments import Study
 from culnig_tl.study.data import SCORED, study_data
 from culnig_tl.study.folder import check_data, finished_study, scores_file
-from culnig_tl.study.maskings import maskings
+from culnig_tl.study.maskings import study_maskings
 from culnig_tl.study.running import load_study_model, run_scores, score_once, select_sets
 
 
@@ -68,8 +68,8 @@ def precision_run(
         check_choice("dtype", dtype, DTYPES)
     data, rows = study_data(study), []
     check_data(out, run, data)
-    made = [m for m in maskings(study) if m.kind in ("general", "specific")]
-    reference, ranks = select_sets(made, own), _ranks(own, study)
+    maskings = [m for m in study_maskings(study) if m.kind in ("general", "specific")]
+    reference, ranks = select_sets(maskings, own), _ranks(own, study)
     for dtype in dict.fromkeys(dtypes):
         there = replace(study, dtype=dtype)
         folder = out / "precision" / dtype
@@ -82,7 +82,7 @@ def precision_run(
             scores = {
                 name: score_once(model, there, data[name], name=name, out=folder) for name in SCORED
             }
-        found, moved = select_sets(made, scores), _ranks(scores, study)
+        found, moved = select_sets(maskings, scores), _ranks(scores, study)
         agreement = {f"spearman_{pool}": _correlation(ranks[pool], moved[pool]) for pool in ranks}
         for name, neurons in reference.items():
             ids = found[name].ids if name in found else np.empty(0, dtype=int)

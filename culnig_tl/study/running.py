@@ -48,7 +48,7 @@ from culnig_tl.study.folder import (
     study_of,
     with_absolute_paths,
 )
-from culnig_tl.study.maskings import GENERAL, Masking, asked, maskings
+from culnig_tl.study.maskings import GENERAL, Masking, instances_of, study_maskings
 from culnig_tl.study.report import read_checks, read_finetunings, read_methods, write_report
 from culnig_tl.study.tables import study_tables
 from culnig_tl.tasks.instances import Instance, content_hash
@@ -70,21 +70,21 @@ def run_study(study: Study, out: str | Path) -> pd.DataFrame:
             folder holds another study.
     """
     out, study = Path(out), with_absolute_paths(study)
-    made = maskings(study)
+    maskings = study_maskings(study)
     inputs = {f"data of {task}": path for task, path in study.data.items()}
     inputs |= {"templates": study.templates, "model": study.model}
     check_inputs_outside(out, inputs)
     check_own_folder(out, "run.json")
     check_links(out)
     data = study_data(study)
-    feasible.check_data(study, made, data)
+    feasible.check_data(study, maskings, data)
     arguments, datasets = study_arguments(study), dataset_hashes(data)
     run: dict[str, Any] = {}
     if agreed((out / "run.json").exists()):
         run = read_run_file(out)
         check_same_study(out, run, study, datasets=datasets)
         same = not changed_arguments(run, study) and run["datasets"] == datasets
-        whole = same and (out / "report.html").exists() and not _missing(out, made)
+        whole = same and (out / "report.html").exists() and not _missing(out, maskings)
         if agreed(whole):  # the report comes last: everything is there, unless it was deleted
             return read_run(out)
         check_numbers(out, run)
@@ -98,14 +98,16 @@ def run_study(study: Study, out: str | Path) -> pd.DataFrame:
     model_prompts(model, list(chain(*data.values())), answer_format=study.answer_format)
     _begin(out, {**run, "arguments": arguments, "datasets": datasets})
     scores = {name: score_once(model, study, data[name], name=name, out=out) for name in SCORED}
-    sets = select_sets(made, scores)
-    _save_sets(out, made, sets)
-    made = [masking for masking in made if masking.select is None or masking.name in sets]
-    for number, masking in enumerate(made):
+    sets = select_sets(maskings, scores)
+    _save_sets(out, maskings, sets)
+    maskings = [masking for masking in maskings if masking.select is None or masking.name in sets]
+    for number, masking in enumerate(maskings):
         file = evaluation_file(out, masking.name)
         if not agreed(file.exists()):
-            _log.info("evaluating %s (%d of %d)", masking.name, number + 1, len(made))
-        evaluate_once(model, study, asked(masking, data), neurons=sets.get(masking.name), file=file)
+            _log.info("evaluating %s (%d of %d)", masking.name, number + 1, len(maskings))
+        evaluate_once(
+            model, study, instances_of(masking, data), neurons=sets.get(masking.name), file=file
+        )
     return write_run_report(out)
 
 
@@ -115,8 +117,8 @@ def read_run(out: str | Path) -> pd.DataFrame:
     Raises:
         CulnigError: the folder holds no finished run.
     """
-    made, sets, _, frames = _finished(Path(out))
-    return study_tables(made, sets, frames)["table"]
+    maskings, sets, _, frames = _finished(Path(out))
+    return study_tables(maskings, sets, frames)["table"]
 
 
 def write_run_report(out: str | Path) -> pd.DataFrame:
@@ -130,11 +132,11 @@ def write_run_report(out: str | Path) -> pd.DataFrame:
     """
     out = Path(out)
     check_links(out)
-    made, sets, scores, frames = _finished(out)
-    tables = study_tables(made, sets, frames)
+    maskings, sets, scores, frames = _finished(out)
+    tables = study_tables(maskings, sets, frames)
     for name, table in tables.items():
         write_frame(table, out / f"{name}.csv", index=True)
-    specific = [sets[m.name] for m in made if m.kind == "specific"]
+    specific = [sets[m.name] for m in maskings if m.kind == "specific"]
     write_report(
         out / "report.html",
         read_run_file(out),
@@ -155,19 +157,19 @@ def _finished(
     """The maskings, sets, cultural scores and evaluations of a finished run."""
     run, study = read_run_file(out), study_of(out)
     scores = Scores.load(scores_file(out, "neuron"))
-    missing = _missing(out, maskings(study))
+    missing = _missing(out, study_maskings(study))
     if missing:
         raise CulnigError(f"{out} holds no {missing[0]}: finish it with culnig run --out {out}")
     # Others had no neurons.
-    made = [m for m in maskings(study) if evaluation_file(out, m.name).exists()]
-    files = {m.name: set_file(out, m.name) for m in made if m.select is not None}
+    maskings = [m for m in study_maskings(study) if evaluation_file(out, m.name).exists()]
+    files = {m.name: set_file(out, m.name) for m in maskings if m.select is not None}
     sets = {
         name: _named(file, NeuronSet.load(file, layout=scores.layout))
         for name, file in files.items()
     }
-    frames = {m.name: read_evaluation(evaluation_file(out, m.name)) for m in made}
-    _check_rows(out, run, made, frames=frames)
-    return made, sets, scores, frames
+    frames = {m.name: read_evaluation(evaluation_file(out, m.name)) for m in maskings}
+    _check_rows(out, run, maskings, frames=frames)
+    return maskings, sets, scores, frames
 
 
 def load_study_model(study: Study) -> HookedModel:
@@ -218,7 +220,7 @@ def run_sets(out: Path, kind: str) -> list[NeuronSet]:
         CulnigError: one is of another model than the run.
     """
     run = read_run_file(out)
-    files = [set_file(out, m.name) for m in maskings(study_of(out)) if m.kind == kind]
+    files = [set_file(out, m.name) for m in study_maskings(study_of(out)) if m.kind == kind]
     sets = {file: _named(file, NeuronSet.load(file)) for file in files if file.exists()}
     return [check_set(file, neurons, run) for file, neurons in sets.items()]
 
@@ -237,7 +239,7 @@ def run_scores(out: Path, *, run: Mapping[str, Any] | None = None) -> dict[str, 
     return found
 
 
-def select_sets(made: Sequence[Masking], scores: Mapping[str, Scores]) -> dict[str, NeuronSet]:
+def select_sets(maskings: Sequence[Masking], scores: Mapping[str, Scores]) -> dict[str, NeuronSet]:
     """The sets of these maskings by name.
 
     Those without neurons are left out, with a warning; the culture-general one may not be.
@@ -246,7 +248,7 @@ def select_sets(made: Sequence[Masking], scores: Mapping[str, Scores]) -> dict[s
         CulnigError: it has no neurons.
     """
     sets: dict[str, NeuronSet] = {}
-    for masking in made:
+    for masking in maskings:
         if masking.select is None:
             continue
         try:
@@ -319,13 +321,13 @@ def evaluate_once(
     return frame
 
 
-def _missing(out: Path, made: Sequence[Masking]) -> list[str]:
+def _missing(out: Path, maskings: Sequence[Masking]) -> list[str]:
     """What a finished run would hold and this folder does not.
 
     Only a set that was left out, as it had no neurons, has neither a file nor an evaluation.
     """
     missing = []
-    for masking in made:
+    for masking in maskings:
         files = {f"evaluation of {masking.name!r}": evaluation_file(out, masking.name)}
         if masking.select is not None:
             files[f"set {masking.name!r}"] = set_file(out, masking.name)
@@ -338,7 +340,7 @@ def _missing(out: Path, made: Sequence[Masking]) -> list[str]:
 def _check_rows(
     out: Path,
     run: Mapping[str, Any],
-    made: Sequence[Masking],
+    maskings: Sequence[Masking],
     *,
     frames: Mapping[str, pd.DataFrame],
 ) -> None:
@@ -357,7 +359,7 @@ def _check_rows(
                 f"{counts.get(task, 0)} rows of {task}, expected {about['instances']}",
             )
     asked_of = {tuple(row) for row in original[key].to_numpy()}
-    for masking in made:
+    for masking in maskings:
         frame = frames[masking.name]
         some = masking.kind in ("specific", "sweep")
         strange = [row for row in map(tuple, frame[key].to_numpy()) if row not in asked_of]
@@ -391,12 +393,12 @@ def _begin(out: Path, run: dict[str, Any]) -> None:
     barrier()  # it is there
 
 
-def _save_sets(out: Path, made: Sequence[Masking], sets: Mapping[str, NeuronSet]) -> None:
+def _save_sets(out: Path, maskings: Sequence[Masking], sets: Mapping[str, NeuronSet]) -> None:
     """Write the sets; a file of one that has no neurons, by other arguments before, goes."""
     for neurons in sets.values():
         neurons.save(set_file(out, neurons.name))
     if not process_rank():
-        for masking in made:
+        for masking in maskings:
             if masking.name not in sets:
                 set_file(out, masking.name).unlink(missing_ok=True)
     barrier()  # the sets are there

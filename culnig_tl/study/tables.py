@@ -24,7 +24,7 @@ from culnig_tl.study.maskings import GENERAL, Masking
 
 
 def study_tables(
-    made: Sequence[Masking], sets: Mapping[str, NeuronSet], frames: Mapping[str, pd.DataFrame]
+    maskings: Sequence[Masking], sets: Mapping[str, NeuronSet], frames: Mapping[str, pd.DataFrame]
 ) -> dict[str, pd.DataFrame]:
     """All tables of a study by name, each as it is saved as CSV.
 
@@ -38,12 +38,12 @@ def study_tables(
       `overlap` of the general and the specific sets.
 
     Args:
-        made: the study's maskings, those without a set left out.
+        maskings: the study's maskings, those without a set left out.
         sets: by name; there is none for `original`.
         frames: of `evaluate`, by name.
     """
     kinds: dict[str, list[Masking]] = {}
-    for masking in made:
+    for masking in maskings:
         kinds.setdefault(masking.kind, []).append(masking)
     original, general = frames["original"], frames[GENERAL]
     uniform, matched = (
@@ -54,7 +54,7 @@ def study_tables(
         "table": compare(original, general, random),
         "probability": compare(original, general, random, metric="probability"),
         "countries": by_country(original, general, random),
-        "sets": _set_sizes(made, sets),
+        "sets": _set_sizes(maskings, sets),
     }
     if uniform and matched:
         tables["matched"] = compare(original, general, matched)
@@ -78,11 +78,11 @@ def study_tables(
     return tables
 
 
-def _set_sizes(made: Sequence[Masking], sets: Mapping[str, NeuronSet]) -> pd.DataFrame:
+def _set_sizes(maskings: Sequence[Masking], sets: Mapping[str, NeuronSet]) -> pd.DataFrame:
     rows = [
         {"set": m.name, "kind": m.kind, "neurons": len(sets[m.name])}
         | sets[m.name].counts()[list(SITES)].sum().to_dict()
-        for m in made
+        for m in maskings
         if m.name in sets
     ]
     return pd.DataFrame(rows).set_index("set")

@@ -21,7 +21,7 @@ _CHINESE_DIGITS = "〇一二三四五六七八九"
 _CHINESE_NUMBERS = f"{_CHINESE_DIGITS}十百千万"
 
 
-def judge(reply: str, answers: Sequence[str], language: str) -> bool:
+def judge_answer(reply: str, answers: Sequence[str], language: str) -> bool:
     """Whether the reply has the words of one of the answers, in sequence (appendix D).
 
     Both are folded (case, digits, Unicode's forms) and taken apart into words; two words are the

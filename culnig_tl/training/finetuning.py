@@ -225,7 +225,9 @@ def finetune(
     return scores
 
 
-def divide(instances: Sequence[Instance], tests: int) -> tuple[list[Instance], list[Instance]]:
+def split_instances(
+    instances: Sequence[Instance], tests: int
+) -> tuple[list[Instance], list[Instance]]:
     """Instances to train on and `tests` items to test on, drawn by a stable hash.
 
     Raises:
@@ -499,7 +501,7 @@ def check_finetuning(
         if _place(instance) in asked or instance.cloze in asked:
             raise CulnigError(
                 f"instance {instance.id} of {instance.task!r} is to be trained on and tested: "
-                "keep the two apart (divide)"
+                "keep the two apart (split_instances)"
             )
     if task not in {i.task for i in tests}:
         raise CulnigError(f"no test is of the trained task {task!r}: add some, to keep the best")

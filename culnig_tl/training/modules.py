@@ -12,7 +12,7 @@ import pandas as pd
 from culnig_tl.checks import SEED_MOST, check_choice, check_count, check_share, shown
 from culnig_tl.errors import CulnigError
 from culnig_tl.files import read_json, write_json
-from culnig_tl.models.configs import count_neurons, read_config, skeleton
+from culnig_tl.models.configs import neuron_layout, read_config, skeleton
 from culnig_tl.neurons.layout import ATTENTION_SITES
 from culnig_tl.neurons.sets import NeuronSet
 from culnig_tl.provenance import Provenance, package_versions
@@ -169,7 +169,7 @@ def select_modules(
     check_choice("choice", which, CHOICES)
     check_count("seed", seed, most=SEED_MOST)
     config = read_config(config, trust_remote_code=trust_remote_code)
-    layout = count_neurons(config, trust_remote_code=trust_remote_code)
+    layout = neuron_layout(config, trust_remote_code=trust_remote_code)
     if layout != neurons.layout:
         raise CulnigError(
             f"{neurons.name!r} is of a model with {neurons.layout}, the configuration of one with "
