@@ -158,3 +158,17 @@ def test_rooms_without_a_model(start):
             continue
         outside = {one.split(".")[0] for one in imports_of(MODULES[module], inside=False)}
         assert not outside & MODEL_PACKAGES, f"{module} imports a model's package"
+
+
+TESTS = sorted(Path(__file__).parent.rglob("*.py"))
+
+
+@pytest.mark.parametrize("path", TESTS, ids=lambda path: path.name)
+def test_no_test_imports_another_test(path):
+    names = imports(path.read_text(encoding="utf-8"))
+    assert not [name for name in names if name.split(".")[0].startswith("test_")]
+
+
+def test_the_tests_mirror_the_rooms():
+    folders = {p.name for p in Path(__file__).parent.iterdir() if any(p.glob("test_*.py"))}
+    assert folders == set(ROOMS) - {ROOT}

@@ -13,7 +13,7 @@ import pytest
 import tiny
 import torch
 from command import SMALL_RUN, culnig
-from test_lape import TEXTS
+from tiny import TEXTS
 
 from culnig_tl import (
     ActivationShares,
@@ -36,7 +36,7 @@ SCRIPT = """
 import os, sys, time
 sys.path.insert(0, {tests!r})
 import tiny
-from test_lape import TEXTS
+from tiny import TEXTS
 import culnig_tl.measure.attribution as a
 from culnig_tl import activation_shares, attribute, evaluate, perplexity
 from culnig_tl.files import write_json

@@ -33,6 +33,12 @@ WORDS = (
     "a of is on with small green old hot A B C D"
 ).split()
 
+# By group, as activity and perplexity want them.
+TEXTS = {
+    "food": ["what do people in iran eat for lunch ?", "rice and bread with tea", " "],
+    "drink": ["people drink coffee in spain . " * 5],
+}
+
 
 def tokenizer() -> transformers.PreTrainedTokenizerFast:
     words = Tokenizer(models.WordLevel({w: i for i, w in enumerate(WORDS)}, unk_token="<unk>"))

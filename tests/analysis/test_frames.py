@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
-from test_comparison import frame
+from frames_by_hand import frame
 
 from culnig_tl.analysis.comparison import (
     by_country,

@@ -22,7 +22,7 @@ from culnig_tl.models.loading import load_hf_model
 @pytest.mark.parametrize("kind", ["llama", "gemma3"])
 def test_each_layer_is_scored_where_it_is(kind):
     """An operation on tensors of two devices would have been an error there."""
-    script = Path(__file__).with_name("two_devices.py")
+    script = Path(tiny.__file__).with_name("two_devices.py")
     done = subprocess.run(
         [sys.executable, script, kind], capture_output=True, text=True, timeout=300
     )

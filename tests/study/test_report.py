@@ -8,8 +8,8 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
-from test_comparison import both, frame
-from test_scores import LAYOUT, scores
+from frames_by_hand import both, frame
+from scores_by_hand import LAYOUT, scores
 
 from culnig_tl.analysis.comparison import (
     by_country,

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import tiny
-from test_selection import CULTURE, LAYOUT
+from culture_by_hand import CULTURE, LAYOUT
 
 from culnig_tl import attribute, evaluate, load_model
 from culnig_tl.errors import CulnigError, EmptySelection, FlatRanking

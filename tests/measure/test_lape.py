@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import tiny
 import torch
+from tiny import TEXTS
 
 from culnig_tl import CulnigError
 from culnig_tl.measure.ablation import ablate
@@ -22,10 +23,6 @@ from culnig_tl.neurons.sets import NeuronSet
 
 LAYOUT = NeuronLayout(n_layers=2, gate=5, q=1, k=1, v=1)
 IDS = LAYOUT.ids_of(["gate"])  # 0-4, 8-12
-TEXTS = {
-    "food": ["what do people in iran eat for lunch ?", "rice and bread with tea", " "],
-    "drink": ["people drink coffee in spain . " * 5],
-}
 
 
 def shares(rows: dict[str, list[int]], tokens: int = 100) -> ActivationShares:
@@ -178,7 +175,7 @@ import sys, os, signal
 sys.path.insert(0, {tests!r})
 import tiny
 from culnig_tl.measure import activity as texts
-from test_lape import TEXTS
+from tiny import TEXTS
 counted = texts._count
 def count(*args):
     count.calls += 1

@@ -8,6 +8,7 @@ import datasets
 import pandas as pd
 import pytest
 from benchmark_rows import QUESTIONS, blend_row, everyday_row
+from blend_files import blend_folder, write_csv
 
 import culnig_tl.tasks
 from culnig_tl.errors import CulnigError
@@ -29,11 +30,6 @@ def words(text: str) -> set[str]:
 def by_id(instances: list[Instance]) -> dict[str, Instance]:
     assert len({i.id for i in instances}) == len(instances)
     return {instance.id: instance for instance in instances}
-
-
-def write_csv(path: Path, rows: list[dict]) -> Path:
-    pd.DataFrame(rows).to_csv(path, index=False)
-    return path
 
 
 def write(path: Path, content) -> Path:
@@ -559,13 +555,6 @@ def test_passages_that_are_no_list(tmp_path, content):
 
 
 # BLEnD, in the Hub's schema
-
-
-def blend_folder(tmp_path: Path, rows: list[dict]) -> Path:
-    (tmp_path / "questions").mkdir(parents=True)
-    write_csv(tmp_path / "questions" / "US_questions.csv", QUESTIONS)
-    write_csv(tmp_path / "multiple_choice.csv", rows)
-    return tmp_path
 
 
 def test_blend_folder(tmp_path):

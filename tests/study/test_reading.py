@@ -36,7 +36,7 @@ from culnig_tl.study.precision import precision_run
 from culnig_tl.study.running import run_scores, run_sets, run_study, write_run_report
 from culnig_tl.tensors import read_tensors, write_tensors
 
-GOLDEN = Path(__file__).parent / "golden"
+GOLDEN = Path(__file__).parents[1] / "golden"
 LAYOUT = NeuronLayout(n_layers=2, gate=3, q=2, k=1, v=1)
 EVIL = "</script><img src=x onerror=alert(1)>"
 

@@ -305,7 +305,7 @@ attribute(tiny.bridge("llama"), tiny.instances(40), token_budget=1,
 
 def test_killed_run_resumes_bit_for_bit(tmp_path):
     path = tmp_path / "c.safetensors"
-    child = CHILD.format(tests=str(Path(__file__).parent), path=str(path))
+    child = CHILD.format(tests=str(Path(tiny.__file__).parent), path=str(path))
     process = subprocess.Popen([sys.executable, "-c", child], stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + 120
     while not path.exists() and time.monotonic() < deadline:

@@ -4,9 +4,10 @@ import datasets
 import pandas as pd
 import pytest
 import tiny
+from benchmark_rows import blend_row
+from blend_files import blend_folder
 from command import SMALL_RUN, culnig
-from test_short_answers import folder as short_answers_folder
-from test_tasks import blend_folder, blend_row
+from short_question_files import folder as short_answers_folder
 
 from culnig_tl import CulnigError
 from culnig_tl.study.compare_methods import question_texts

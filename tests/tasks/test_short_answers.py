@@ -5,6 +5,7 @@ import sys
 
 import pytest
 import tiny
+from short_question_files import ROWS, folder
 
 from culnig_tl import CulnigError
 from culnig_tl.measure.answering import answer_questions
@@ -66,31 +67,6 @@ def test_without_the_extra(monkeypatch):
     with pytest.raises(CulnigError, match="needs the package 'jieba': pip install 'culnig-tl.saq"):
         judge_answer("炸鸡", ["炸鸡"], "zh")
     judging._package.cache_clear()
-
-
-ROWS = {
-    "A-1": {
-        "question": "¿Qué se bebe?",
-        "en_question": "What is drunk?",
-        "annotations": [
-            {"answers": ["vino", "Vino "], "en_answers": ["wine"], "count": 2},
-            {"answers": ["agua"], "en_answers": ["water"], "count": 1},
-        ],
-        "idks": {},
-    },
-    "A-2": {"question": "¿Y qué se come?", "en_question": "And eaten?", "annotations": []},
-    "A-3": {"question": " ", "en_question": "?", "annotations": [{"answers": ["x"]}]},
-}
-
-
-def folder(tmp_path, rows=ROWS, prompts=True):
-    for name in ("annotations", "prompts"):
-        (tmp_path / name).mkdir(parents=True)
-    (tmp_path / "annotations" / "Spain_data.json").write_text(json.dumps(rows), encoding="utf-8")
-    if prompts:
-        text = 'id,English,Translation\ninst-1,"Question: {q}?\nAnswer:","Pregunta: {q}?\nRespuesta:"\n'
-        (tmp_path / "prompts" / "Spain_prompts.csv").write_text(text, encoding="utf-8")
-    return tmp_path
 
 
 EXPECTED = ShortQuestion(

@@ -1,6 +1,7 @@
 import numpy as np
 import pandas as pd
 import pytest
+from frames_by_hand import both, frame
 
 from culnig_tl.analysis.comparison import (
     by_country,
@@ -10,22 +11,6 @@ from culnig_tl.analysis.comparison import (
     rank_countries,
 )
 from culnig_tl.errors import CulnigError
-
-
-def frame(correct, task: str = "everyday", **columns) -> pd.DataFrame:
-    return pd.DataFrame(
-        {
-            "task": task,
-            "id": [f"{task}-{i}" for i in range(len(correct))],
-            "country": ["Spain", "Iran"] * (len(correct) // 2) + ["Spain"] * (len(correct) % 2),
-            "correct": np.array(correct, dtype=bool),
-            **columns,
-        }
-    )
-
-
-def both(first: pd.DataFrame, second: pd.DataFrame) -> pd.DataFrame:
-    return pd.concat([first, second], ignore_index=True)
 
 
 def test_accuracies_by_hand():
