@@ -17,9 +17,10 @@ from common import RESULTS
 from culnig_tl.analysis.comparison import own_ranks
 from culnig_tl.neurons.scores import TARGETS
 from culnig_tl.neurons.selection import select_specific
-from culnig_tl.study.data import cultural_instances
-from culnig_tl.study.folder import study_of
-from culnig_tl.study.running import evaluate_once, load_study_model, run_scores
+from culnig_tl.neurons.sets import NeuronSet
+from culnig_tl.study.data import SCORED, cultural_instances
+from culnig_tl.study.once import evaluation_once
+from culnig_tl.study.run import Run
 from culnig_tl.tasks.countries import FOCUS_COUNTRIES
 from culnig_tl.tasks.instances import stable_random
 
@@ -40,15 +41,20 @@ def main() -> None:
     options.add_argument("--half", choices=HALVES, required=True)
     arguments = options.parse_args()
     folder = arguments.run / "targets" / arguments.half
-    study = study_of(arguments.run)
-    scores = run_scores(arguments.run)
+    run = Run.open(arguments.run)
+    study, scores = run.study, {name: run.scores(name) for name in SCORED}
     asked = [
         instance
         for instance in cultural_instances(study, FOCUS_COUNTRIES, arguments.limit)
         if half_of(instance.id) == arguments.half
     ]
-    model = load_study_model(study)
-    original = evaluate_once(model, study, asked, neurons=None, file=folder / "original.csv")
+    model = run.load_model()
+
+    def evaluated(name: str, neurons: NeuronSet | None = None) -> pd.DataFrame:
+        file = folder / f"{name}.csv"
+        return evaluation_once(file, lambda: model, asked, study=study, neurons=neurons)
+
+    original = evaluated("original")
     rows = []
     for target in TARGETS:
         sets = {
@@ -66,10 +72,7 @@ def main() -> None:
             for country in FOCUS_COUNTRIES
         }
         masked = {
-            country: evaluate_once(
-                model, study, asked, neurons=neurons, file=folder / f"{target}-{country}.csv"
-            )
-            for country, neurons in sets.items()
+            country: evaluated(f"{target}-{country}", neurons) for country, neurons in sets.items()
         }
         for metric in METRICS:
             table = own_ranks(original, masked, metric=metric).reset_index()

@@ -40,15 +40,20 @@ from culnig_tl.neurons.selection import (
     union,
 )
 from culnig_tl.neurons.sets import NeuronSet
+from culnig_tl.study.arguments import Study
 from culnig_tl.study.compare_methods import compare_methods
 from culnig_tl.study.export import export_run
+from culnig_tl.study.run import Run
+from culnig_tl.study.running import run_study
 from culnig_tl.study.verify import verify_run
 from culnig_tl.tasks import load_task
 from culnig_tl.tasks.instances import Instance
 from culnig_tl.tasks.judging import judge_answer
 from culnig_tl.tasks.short_questions import load_short_questions
-from culnig_tl.training.finetuning import finetune, split_instances
+from culnig_tl.training.finetuning import finetune
 from culnig_tl.training.modules import ModuleSet, select_modules
+from culnig_tl.training.settings import Training
+from culnig_tl.training.splitting import split_instances
 from culnig_tl.training.weights import scale_weights
 
 __all__ = [
@@ -58,7 +63,10 @@ __all__ = [
     "ModuleSet",
     "Neuron",
     "NeuronSet",
+    "Run",
     "Scores",
+    "Study",
+    "Training",
     "ablate",
     "activation_patch",
     "activation_shares",
@@ -99,6 +107,7 @@ __all__ = [
     "plot_score_histogram",
     "plot_sweep",
     "rank_countries",
+    "run_study",
     "scale_weights",
     "select_cape",
     "select_general",

@@ -22,7 +22,7 @@ from culnig_tl.frames import (
     read_frame,
 )
 from culnig_tl.schemas import read_object
-from culnig_tl.study.run_files import CHECKS
+from culnig_tl.study.verify import CHECKS
 
 ROW = {
     "id": (NAME, "01"),

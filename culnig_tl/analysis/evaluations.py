@@ -15,8 +15,10 @@ from culnig_tl.errors import CulnigError
 from culnig_tl.frames import (
     COUNT,
     CREDIT,
+    FLAG,
     KEY,
     NAME,
+    NUMBER,
     SHARE,
     TEXT,
     Frame,
@@ -126,6 +128,22 @@ EVALUATION = Frame(
         "probability": SHARE,
     },
     key=("task", "id"),
+)
+
+# Of `compare`.
+COMPARISON = Frame(
+    {
+        "task": NAME,
+        "items": COUNT,
+        "original": NUMBER,
+        "masked": NUMBER,
+        "random": NUMBER,
+        "random_sd": NUMBER,
+        "p_mean": SHARE,
+        "p_one": SHARE,
+        "significant": FLAG,
+    },
+    key=("task",),
 )
 
 

@@ -202,7 +202,7 @@ def run(
     if dry_run:
         _print_plan(study)
         return
-    print_comparison(run_study(study, out))
+    print_comparison(run_study(study, out).table)
     print_place("Report", out / "report.html")
 
 

@@ -24,10 +24,11 @@ from culnig_tl.study.lm_eval import lm_eval_run
 from culnig_tl.study.maskings import GENERAL
 from culnig_tl.study.precision import precision_run
 from culnig_tl.study.report import table_rows
-from culnig_tl.study.running import write_run_report
+from culnig_tl.study.run import Run
 from culnig_tl.study.short_answers import short_answers_run
 from culnig_tl.study.verify import verify_run
 from culnig_tl.training.modules import CHOICES
+from culnig_tl.training.settings import Training
 
 app = typer.Typer()
 
@@ -40,7 +41,9 @@ def report(
     run_folder: RunFolder,
 ) -> None:
     """Write the report of a finished run again, from its files. No model needed."""
-    print_comparison(write_run_report(run_folder))
+    run = Run.open(run_folder)
+    run.write_report()
+    print_comparison(run.table)
     _print_report(run_folder)
 
 
@@ -200,16 +203,18 @@ def finetune(
         learning_rates=[_number(text, float, "--learning-rates") for text in names(learning_rates)],
         seeds=[_number(text, int, "--seeds") for text in names(seeds)],
         share=share,
-        steps=steps,
-        batch=batch,
-        evaluate_every=evaluate_every,
+        training=Training(
+            steps=steps,
+            batch=batch,
+            evaluate_every=evaluate_every,
+            lora=lora,
+            accumulation=accumulation,
+            gradient_checkpointing=gradient_checkpointing,
+            report_to=report_to,
+        ),
         train_limit=train_limit,
         test_limit=test_limit,
         culture_limit=culture_limit,
-        lora=lora,
-        accumulation=accumulation,
-        gradient_checkpointing=gradient_checkpointing,
-        report_to=report_to,
         keep_models=keep_models,
         trust_remote_code=trust_remote_code,
     )

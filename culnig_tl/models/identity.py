@@ -13,10 +13,8 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
-import torch
 from huggingface_hub import try_to_load_from_cache
 from huggingface_hub.errors import HFValidationError
-from torch import Tensor
 
 from culnig_tl.models.embedded import EMBEDDED_NAME, embedded_folder, embedded_is_here
 from culnig_tl.provenance import sha256_of
@@ -215,7 +213,9 @@ def _blocks_hash(opened: Any, start: int, size: int) -> str:
     return digest.hexdigest()
 
 
-def _tensor_hash(tensor: Tensor) -> list[Any]:
+def _tensor_hash(tensor: Any) -> list[Any]:
+    import torch
+
     about = [str(tensor.dtype), list(tensor.shape)]
     if tensor.is_meta:
         return [*about, None]

@@ -1,44 +1,54 @@
-"""CULNIG beside LAPE and CAPE: the rival methods on a finished run, a section of its report."""
+"""The step compare-methods: LAPE and CAPE, the rival methods, on a finished run."""
 
 # pandas types most results as unions of everything it can return.
 # pyright: reportArgumentType=false, reportAttributeAccessIssue=false, reportCallIssue=false
 # pyright: reportGeneralTypeIssues=false, reportOperatorIssue=false, reportReturnType=false
 # pyright: reportIndexIssue=false
 
+import functools
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
+from matplotlib.axes import Axes
 
 from culnig_tl.analysis.comparison import compare
-from culnig_tl.analysis.evaluations import read_evaluation
-from culnig_tl.checks import SETS_MOST, check_count, check_share
+from culnig_tl.analysis.evaluations import COMPARISON
+from culnig_tl.analysis.plots import plot_layers, plot_matrix
+from culnig_tl.checks import SETS_MOST, check_count, check_file_name, check_share
 from culnig_tl.errors import CulnigError
-from culnig_tl.files import clear_half_written
-from culnig_tl.frames import write_frame
-from culnig_tl.measure.activity import activation_shares
-from culnig_tl.measure.perplexity import perplexity_increase
-from culnig_tl.models.choices import HookedModel
-from culnig_tl.models.sums import remove_checkpoint
+from culnig_tl.frames import COUNT, MAYBE_NUMBER, NAME, Frame
 from culnig_tl.neurons.lape import ActivationShares, select_cape, select_lape
 from culnig_tl.neurons.selection import overlap, select_random, union
-from culnig_tl.processes import agreed, barrier
-from culnig_tl.provenance import note_arguments, sha256_of
-from culnig_tl.study.data import SCORED, study_data
-from culnig_tl.study.folder import check_data, finished_study, set_hashes
-from culnig_tl.study.running import evaluate_once, load_study_model, run_sets, write_run_report
+from culnig_tl.neurons.sets import NeuronSet
+from culnig_tl.provenance import sha256_of
+from culnig_tl.study.once import once
+from culnig_tl.study.run import Run
+from culnig_tl.study.same_study import set_hashes
+from culnig_tl.study.section import Section, read_frames, table_rows
 from culnig_tl.tasks.blend import LANGUAGES, load_questions
 
 # Every so manieth question is kept for perplexity; shares are counted on the others.
 HELD_OUT = 10
+_PERPLEXITY = Frame(
+    columns={"neurons": NAME}, key=("neurons",), rest=MAYBE_NUMBER, index=("neurons",)
+)
 
 
+METHODS = {
+    "table": Frame({"set": NAME, **COMPARISON.columns}, key=("set", "task"), index=("set",)),
+    "sizes": Frame({"set": NAME, "neurons": COUNT}, key=("set",), index=("set",)),
+    "overlap": Frame(columns={"set": NAME}, key=("set",), rest=COUNT, index=("set",)),
+    "perplexity-languages": _PERPLEXITY,
+    "perplexity-cultures": _PERPLEXITY,
+}
 _log = logging.getLogger(__name__)
 
 
 def compare_methods(
-    out: str | Path,
+    run: Run | str | Path,
     *,
     context: int = 128,
     quantile: float = 0.95,
@@ -49,14 +59,14 @@ def compare_methods(
     """Find LAPE and CAPE neurons of a finished run's model and mask them as the run did its own.
 
     The texts are BLEnD's questions: by language, as each country asks them (LAPE), and by country,
-    in English (CAPE). Into `out/methods` go the shares, the sets, sizes.csv, overlap.csv,
+    in English (CAPE). Into `methods` go the shares, the sets, sizes.csv, overlap.csv,
     perplexity-languages.csv and perplexity-cultures.csv (`perplexity_increase` on every tenth
     question, which the shares leave out), and table.csv: `compare` for all neurons of each method
     together, with random neurons of the same sites and layers. What is there is not done again.
     Then the report is written anew, with a section on them.
 
     Args:
-        out: the folder of `run_study`, whose task was `blend`.
+        run: a finished run, or its folder, whose task was `blend`.
         context: as `activation_shares`.
         quantile, top: as `select_lape`.
         seeds: random sets for each method.
@@ -66,20 +76,23 @@ def compare_methods(
         table.csv: set, test, and `compare`'s columns.
 
     Raises:
-        CulnigError: not a finished run, or one of another task; `out/methods` was made with other
+        CulnigError: not a finished run, or one of another task; `methods` was made with other
             arguments; no neuron was found.
     """
-    out = Path(out)
+    from culnig_tl.measure.activity import activation_shares
+    from culnig_tl.measure.perplexity import perplexity_increase
+    from culnig_tl.models.sums import remove_checkpoint
+
     check_count("context", context, least=1, unit="tokens")
     check_share("quantile", quantile)
     check_share("top", top)
     check_count("seeds", seeds, least=1, most=SETS_MOST)
-    run, study = finished_study(out, trust_remote_code=trust_remote_code)
-    folder = out / "methods"
+    run = Run.for_step(run, trust_remote_code=trust_remote_code)
+    study, culture = run.study, run.neurons
     if study.task != "blend":
         raise CulnigError(
-            f"{out} is a run of {study.task!r}, and the texts come from BLEnD's questions: make a "
-            "run with --task blend"
+            f"{run.folder} is a run of {study.task!r}, and the texts come from BLEnD's questions: "
+            "make a run with --task blend"
         )
     texts = question_texts(load_questions(data=study.data.get("blend")))
     for kind, (_, held_out) in texts.items():
@@ -89,58 +102,64 @@ def compare_methods(
                 f"{few[0]!r}, of the {kind}, has fewer than {HELD_OUT} questions: perplexity needs "
                 f"every {HELD_OUT}th of them"
             )
-    data = study_data(study)
-    check_data(out, run, data)
-    asked = [i for name, part in data.items() if name not in SCORED for i in part]
-    (culture,) = run_sets(out, "general")
-    arguments = {"context": context, "quantile": quantile, "top": top, "seeds": seeds}
-    arguments |= {"texts": sha256_of(texts), "sets": set_hashes([culture])}
-    note_arguments(folder / "methods.json", arguments)
-    clear_half_written(folder, deep=True)
-    model = load_study_model(study)
-    shares = {
-        name: _shares(model, folder, name, texts=texts[name][0], context=context) for name in texts
-    }
-    lape = select_lape(shares["languages"], quantile=quantile, top=top)
-    cape = select_cape(shares["cultures"], lape, LANGUAGES, quantile=quantile, top=top)
-    for neurons in (*lape.values(), *cape.values()):
-        neurons.save(folder / "sets" / f"{neurons.name}.json")
+    asked = run.data.asked
+    step = run.step(
+        "methods",
+        context=context,
+        quantile=quantile,
+        top=top,
+        seeds=seeds,
+        texts=sha256_of(texts),
+        sets=set_hashes([culture]),
+    )
+    folder = step.folder
+
+    def shares(kind: str) -> ActivationShares:
+        file, counted = folder / f"{kind}.safetensors", texts[kind][0]
+
+        def count() -> None:
+            _log.info("activation shares of %s: %s", kind, ", ".join(counted))
+            checkpoint = file.with_suffix(".checkpoint")
+            found = activation_shares(step.model, counted, context=context, checkpoint=checkpoint)
+            found.save(file)
+            remove_checkpoint(checkpoint)
+
+        once(file, count)
+        return ActivationShares.load(file)
+
+    def increase(kind: str, sets: Mapping[str, NeuronSet]) -> pd.DataFrame:
+        _log.info("perplexity of %s, %d sets", kind, len(sets))
+        return perplexity_increase(step.model, texts[kind][1], sets, context=context)
+
+    lape = select_lape(shares("languages"), quantile=quantile, top=top)
+    cape = select_cape(shares("cultures"), lape, LANGUAGES, quantile=quantile, top=top)
     together = [culture]
     for name, sets in (("LAPE", lape), ("CAPE", cape)):
         together.append(union(list(sets.values()), name))
         if not len(together[-1]):
             raise CulnigError(f"no {name} neuron: lower quantile, or raise top")
-    for neurons in together:
+    every = (*together, *lape.values(), *cape.values())
+    for neurons in every:
         neurons.save(folder / "sets" / f"{neurons.name}.json")
-    frames = {
-        "sizes": pd.Series(
-            {s.name: len(s) for s in (*together, *lape.values(), *cape.values())}, name="neurons"
-        ).rename_axis("set"),
-        "overlap": overlap(together),
-    }
-    for name, frame in frames.items():
-        write_frame(frame.reset_index(), folder / f"{name}.csv")
-    for name, sets in (("languages", lape), ("cultures", cape)):
-        file = folder / f"perplexity-{name}.csv"
-        if not agreed(file.exists()):
-            _log.info("perplexity of %s, %d sets", name, len(sets))
-            matrix = perplexity_increase(model, texts[name][1], sets, context=context)
-            write_frame(matrix, file, index=True)
-    evaluations = out / "evaluations"
-    original = read_evaluation(evaluations / "original.csv")
+    sizes = pd.Series({neurons.name: len(neurons) for neurons in every}, name="neurons")
+    step.write("sizes", sizes.rename_axis("set").reset_index(), index=False)
+    step.write("overlap", overlap(together).reset_index(), index=False)
+    for kind, sets in (("languages", lape), ("cultures", cape)):
+        name = f"perplexity-{kind}"
+        step.frame(name, METHODS[name], functools.partial(increase, kind, sets), index=True)
     tables = {}
     for neurons in together:
         # The run has evaluated its own set, and perhaps the random ones of it.
-        home = evaluations if neurons is culture else folder / "evaluations" / neurons.name
+        home = run.folder if neurons is culture else folder
+        home = home / "evaluations" / ("" if neurons is culture else neurons.name)
         random = [select_random(neurons, seed, matched=True) for seed in range(seeds)]
         masked, *controls = (
-            evaluate_once(model, study, asked, neurons=one, file=home / f"{one.name}.csv")
-            for one in (neurons, *random)
+            step.evaluation(home / f"{one.name}.csv", asked, one) for one in (neurons, *random)
         )
-        tables[neurons.name] = compare(original, masked, controls)
+        tables[neurons.name] = compare(run.evaluation("original"), masked, controls)
     table = pd.concat(tables, names=["set"])
-    write_frame(table, folder / "table.csv", index=True)
-    write_run_report(out)
+    step.write("table", table)
+    run.write_report()
     return table
 
 
@@ -166,19 +185,30 @@ def question_texts(
     return found
 
 
-def _shares(
-    model: HookedModel,
-    folder: Path,
-    name: str,
-    *,
-    texts: Mapping[str, Sequence[str]],
-    context: int,
-) -> ActivationShares:
-    file = folder / f"{name}.safetensors"
-    if not agreed(file.exists()):
-        _log.info("activation shares of %s: %s", name, ", ".join(texts))
-        checkpoint = file.with_suffix(".checkpoint")
-        activation_shares(model, texts, context=context, checkpoint=checkpoint).save(file)
-        remove_checkpoint(checkpoint)
-        barrier()  # it is there
-    return ActivationShares.load(file)
+def _read(folder: Path) -> dict[str, Any] | None:
+    """The frames of `METHODS`, and `sets`, one for each method."""
+    found = read_frames(folder / "methods", METHODS)
+    if found is None:
+        return None
+    names = found["overlap"].index
+    for name in names:
+        check_file_name(f"{folder / 'methods' / 'overlap.csv'}: the set", name)
+    files = [folder / "methods" / "sets" / f"{name}.json" for name in names]
+    return found | {"sets": [NeuronSet.load(file) for file in files]}
+
+
+def _show(methods: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Axes]]:
+    """Tables and figures of the section on the rival methods."""
+    figures = {
+        "methods: layers": plot_layers(methods["sets"]),
+        "methods: overlap": plot_matrix(methods["overlap"], "neurons", "Neurons shared", digits=0),
+    }
+    for kind in ("languages", "cultures"):
+        matrix = methods[f"perplexity-{kind}"].rename_axis(index="neurons", columns="texts")
+        title = f"Rise of ln perplexity, {kind}"
+        figures[f"methods: {kind}"] = plot_matrix(matrix, "nats a token", title)
+    tables = {name: table_rows(methods[name]) for name in ("table", "sizes")}
+    return tables, figures
+
+
+SECTION = Section("methods", _read, _show)

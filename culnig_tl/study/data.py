@@ -1,5 +1,8 @@
 """The data of a study: what neurons are found on, and what is asked."""
 
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
 from culnig_tl.study.arguments import Study
 from culnig_tl.tasks import load_task
 from culnig_tl.tasks.countries import COUNTRIES, FOCUS_COUNTRIES, country_name
@@ -8,8 +11,40 @@ from culnig_tl.tasks.instances import Instance
 SCORED = ("neuron", "control", "countryrc")
 
 
-def study_data(study: Study) -> dict[str, list[Instance]]:
-    """The instances by use: `neuron`, `control`, `countryrc`, then `TASK test` for each test.
+@dataclass(frozen=True)
+class StudyData:
+    """The instances of a study, by what they are used for.
+
+    Attributes:
+        neuron: cultural ones, on which neurons are found.
+        control: the same ones without their question.
+        countryrc: passages whose answer is a country's name.
+        tests: what is asked, by task; the study's own task comes first.
+    """
+
+    neuron: Sequence[Instance]
+    control: Sequence[Instance]
+    countryrc: Sequence[Instance]
+    tests: Mapping[str, Sequence[Instance]]
+
+    @property
+    def scored(self) -> dict[str, Sequence[Instance]]:
+        """What neurons are scored on, by the names of `SCORED`."""
+        return {name: getattr(self, name) for name in SCORED}
+
+    @property
+    def parts(self) -> dict[str, Sequence[Instance]]:
+        """Everything by the names that run.json has: those of `SCORED`, and `TASK test`."""
+        return self.scored | {f"{task} test": part for task, part in self.tests.items()}
+
+    @property
+    def asked(self) -> list[Instance]:
+        """The instances of all tests, in their order."""
+        return [instance for part in self.tests.values() for instance in part]
+
+
+def study_data(study: Study) -> StudyData:
+    """The instances that the study scores and asks.
 
     Raises:
         CulnigError: as `load_task`.
@@ -34,26 +69,26 @@ def study_data(study: Study) -> dict[str, list[Instance]]:
             templates=templates,
         )
 
-    data = {
-        "neuron": load(study.task, "neuron", study.limit, templates=study.templates),
-        "control": load(study.task, "control", study.limit, templates=study.templates),
-        "countryrc": load("countryrc", "neuron", study.rc_limit, templates=None),
-    }
     own = study.templates or study.template_count
     groups: list[tuple[int, tuple[str, ...] | None]] = [(study.test_limit, study.countries)]
     if study.focus_limit:
         among = COUNTRIES if study.countries is None else map(country_name, study.countries)
         others = tuple(country for country in among if country not in passages)
         groups = [(study.focus_limit, passages), (study.test_limit, others)]
-    data[f"{study.task} test"] = [
-        instance
-        for limit, countries in groups
-        if countries != ()
-        for instance in load(study.task, "test", limit, templates=own, countries=countries)
-    ]
+    neuron = load(study.task, "neuron", study.limit, templates=study.templates)
+    control = load(study.task, "control", study.limit, templates=study.templates)
+    countryrc = load("countryrc", "neuron", study.rc_limit, templates=None)
+    tests = {
+        study.task: [
+            instance
+            for limit, countries in groups
+            if countries != ()
+            for instance in load(study.task, "test", limit, templates=own, countries=countries)
+        ]
+    }
     for test in study.tests:
-        data[f"{test} test"] = load(test, "test", study.other_limit, templates=study.template_count)
-    return data
+        tests[test] = load(test, "test", study.other_limit, templates=study.template_count)
+    return StudyData(neuron=neuron, control=control, countryrc=countryrc, tests=tests)
 
 
 def cultural_instances(study: Study, countries: tuple[str, ...] | None, limit: int) -> list:

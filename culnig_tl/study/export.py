@@ -4,16 +4,13 @@ from pathlib import Path
 
 from culnig_tl.checks import check_number
 from culnig_tl.files import new_folder, write_json
-from culnig_tl.models.hf_files import copy_processor_files
 from culnig_tl.neurons.sets import NeuronSet
 from culnig_tl.provenance import package_versions
-from culnig_tl.study.folder import finished_study
-from culnig_tl.study.running import load_study_hf_model, run_sets
-from culnig_tl.training.weights import scale_weights
+from culnig_tl.study.run import Run
 
 
 def export_run(
-    out: str | Path,
+    run: Run | str | Path,
     to: str | Path,
     *,
     neurons: NeuronSet | None = None,
@@ -26,7 +23,7 @@ def export_run(
     neurons.json, the set, and export.json: the model it comes from, the factor, versions.
 
     Args:
-        out: the folder of `run_study`.
+        run: a finished run, or its folder.
         to: a folder that is not there yet.
         neurons: None takes the run's culture-general set.
         factor: 0 masks.
@@ -38,20 +35,27 @@ def export_run(
     Raises:
         CulnigError: not a finished run, `to` is there, or as `scale_weights`.
     """
-    out, to = Path(out), Path(to)
+    from culnig_tl.models.hf_files import copy_processor_files
+    from culnig_tl.training.weights import scale_weights
+
+    to = Path(to)
     check_number("factor", factor)
-    run, study = finished_study(out, numbers=False, trust_remote_code=trust_remote_code)
-    (own,) = run_sets(out, "general")
-    neurons = own if neurons is None else neurons
-    neurons.check_layout(own.layout)
+    run = Run.for_step(run, trust_remote_code=trust_remote_code, numbers=False)
+    neurons = run.neurons if neurons is None else neurons
+    neurons.check_layout(run.neurons.layout)
     with new_folder(to) as half:
-        hf_model, tokenizer = load_study_hf_model(study)
+        hf_model, tokenizer = run.load_hf_model()
         scale_weights(hf_model, neurons, factor=factor)
         hf_model.save_pretrained(half)
         tokenizer.save_pretrained(half)
         copy_processor_files(hf_model, half)
         neurons.save(half / "neurons.json")
-        about = {"model": study.model, "revision": study.revision, "factor": factor}
-        about |= {"weights": run["model"].get("weights")}
-        write_json(half / "export.json", about | {"versions": package_versions()})
+        about = {
+            "model": run.study.model,
+            "revision": run.pinned.revision,
+            "factor": factor,
+            "weights": run.about["model"].get("weights"),
+            "versions": package_versions(),
+        }
+        write_json(half / "export.json", about)
     return neurons

@@ -1,6 +1,6 @@
 """What a study cannot do, told before its first pass: else it would fail after hours of them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -10,14 +10,11 @@ from culnig_tl.neurons.layout import ATTENTION_SITES, SITES, NeuronLayout
 from culnig_tl.neurons.selection import check_selectable, share_count
 from culnig_tl.neurons.sets import NeuronSet
 from culnig_tl.study.arguments import Study
-from culnig_tl.study.data import SCORED
+from culnig_tl.study.data import StudyData
 from culnig_tl.study.maskings import GENERAL, Masking
-from culnig_tl.tasks.instances import Instance
 
 
-def check_data(
-    study: Study, maskings: Sequence[Masking], data: Mapping[str, list[Instance]]
-) -> None:
+def check_data(study: Study, maskings: Sequence[Masking], data: StudyData) -> None:
     """Refuse data of which the tables of the study cannot be made.
 
     Raises:
@@ -25,11 +22,10 @@ def check_data(
             sets also fewer than two countries to find neurons of, or a country without
             instances where its neurons are found or tested.
     """
-    for name, instances in data.items():
+    for name, instances in data.parts.items():
         if not instances:
             raise CulnigError(f"no instance for {name!r}: raise its limit, or ask other countries")
-    tests = {name: part for name, part in data.items() if name not in SCORED}
-    ids = [(i.task, i.id) for part in tests.values() for i in part]
+    ids = [(i.task, i.id) for i in data.asked]
     if len(set(ids)) < len(ids):
         seen: set[Any] = set()
         task, twice = next(key for key in ids if key in seen or seen.add(key))
@@ -52,10 +48,8 @@ def check_selection(study: Study, layout: NeuronLayout) -> None:
         check_selectable(NeuronSet(layout, np.empty(0, dtype=np.int64), GENERAL))
 
 
-def _check_countries(
-    study: Study, specific: Sequence[str], data: Mapping[str, list[Instance]]
-) -> None:
-    of = {name: {i.country for i in part if i.country} for name, part in data.items()}
+def _check_countries(study: Study, specific: Sequence[str], data: StudyData) -> None:
+    of = {name: {i.country for i in part if i.country} for name, part in data.parts.items()}
     if len(of["neuron"]) < 2:
         raise CulnigError(
             f"culture-specific sets (specific) need instances of two or more countries, and these "

@@ -1,4 +1,4 @@
-"""Which modules to train: those with a run's neurons against those without (figure 5)."""
+"""The step finetune: modules with a run's neurons trained against those without (figure 5)."""
 
 # pandas types most results as unions of everything it can return.
 # pyright: reportArgumentType=false, reportAttributeAccessIssue=false, reportCallIssue=false
@@ -8,56 +8,63 @@
 import logging
 import shutil
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
+from matplotlib.axes import Axes
 
-from culnig_tl.checks import SEED_MOST, check_choice, check_count, check_share
+from culnig_tl.analysis.plots import plot_finetuning
+from culnig_tl.checks import check_choice, check_count, check_share
 from culnig_tl.errors import CulnigError
-from culnig_tl.files import clear_half_written
-from culnig_tl.frames import numbers, read_frame, write_frame
-from culnig_tl.models.configs import skeleton
-from culnig_tl.models.prompts import model_prompts
+from culnig_tl.frames import COUNT, MAYBE_NUMBER, NAME, NUMBER, Frame, numbers, one_of, read_frame
 from culnig_tl.paths import check_inputs_outside
-from culnig_tl.provenance import note_arguments
 from culnig_tl.schemas import read_object
 from culnig_tl.study.arguments import Study
-from culnig_tl.study.folder import finished_study, set_hashes
 from culnig_tl.study.paper_models import PAPER_MODELS
-from culnig_tl.study.running import (
-    evaluate_once,
-    load_study_hf_model,
-    load_study_model,
-    run_sets,
-    write_run_report,
-)
+from culnig_tl.study.run import Run
+from culnig_tl.study.same_study import set_hashes
+from culnig_tl.study.section import Section, read_frames
 from culnig_tl.tasks import TASKS, load_task
 from culnig_tl.tasks.instances import Instance, content_hash
 from culnig_tl.training.curves import TRAINING
-from culnig_tl.training.finetuning import (
-    check_finetuning,
-    check_learning_rate,
-    check_settings,
-    finetune,
-    split_instances,
-)
 from culnig_tl.training.modules import CHOICES, ModuleSet, select_modules
+from culnig_tl.training.settings import DEFAULT_TRAINING, Training
+from culnig_tl.training.splitting import split_instances
 
 CULTURAL = ("everyday", "blend", "culturalbench", "normad", "worldvaluesbench")
-
-
 ALL = "all"
-
-
 _RUN = ["which", "learning_rate", "seed"]
+_WHICH = (*CHOICES, ALL)
 
 
+_COMBINATION = {"which": one_of(_WHICH), "learning_rate": NUMBER}
+
+
+FINETUNINGS = {
+    "table": Frame(
+        {**_COMBINATION, "seeds": COUNT, "neurons": NUMBER},
+        key=tuple(_COMBINATION),
+        rest=MAYBE_NUMBER,
+    ),
+    "curves": Frame(
+        {
+            **_COMBINATION,
+            "seed": COUNT,
+            **TRAINING.columns,
+            "neurons": COUNT,
+            "trained": NAME,
+        },
+        key=("which", "learning_rate", "seed", "step", "task"),
+    ),
+}
 _log = logging.getLogger(__name__)
 
 
 def finetune_run(
-    out: str | Path,
+    run: Run | str | Path,
     task: str,
     *,
     data: str | Path | None = None,
@@ -65,16 +72,10 @@ def finetune_run(
     learning_rates: Sequence[float] = (3e-5,),
     seeds: Sequence[int] = (0,),
     share: float = 0.10,
-    steps: int = 600,
-    batch: int = 16,
-    evaluate_every: int = 200,
+    training: Training = DEFAULT_TRAINING,
     train_limit: int = 10000,
     test_limit: int = 200,
     culture_limit: int = 200,
-    lora: int = 0,
-    accumulation: int = 1,
-    gradient_checkpointing: bool = False,
-    report_to: str = "none",
     keep_models: bool = True,
     trust_remote_code: bool = False,
 ) -> pd.DataFrame:
@@ -82,12 +83,12 @@ def finetune_run(
     neurons, and watch the task and the run's cultural tests.
 
     Every combination of `which`, `learning_rates` and `seeds` is one fine-tuning, in
-    `out/finetune/TASK/WHICH-RATE-SEED` (`finetune`); what is there is not done again, and more
-    may be added later. Over all of them `out/finetune/TASK/curves.csv` and table.csv are written,
+    `finetune/TASK/WHICH-RATE-SEED` (`finetune`); what is there is not done again, and more
+    may be added later. Over all of them `finetune/TASK/curves.csv` and table.csv are written,
     and the run's report anew, with a section on them.
 
     Args:
-        out: the folder of `run_study`.
+        run: a finished run, or its folder.
         task: any that `load_task` knows. Its split `train` where it has one and comes from the
             Hub; otherwise its test instances are divided, `test_limit` items to test on.
         data: its local file or folder; None takes that of the run, or the Hub.
@@ -95,8 +96,7 @@ def finetune_run(
         seeds: of the order of the data, and of the choice of modules.
         share: as `select_modules`.
         train_limit, test_limit, culture_limit: instances at most; 0 takes all.
-        steps, batch, evaluate_every, lora, accumulation, gradient_checkpointing, report_to: as
-            `finetune`.
+        training: as `finetune`, but for the learning rate and the seed, which are varied.
         keep_models: False deletes each trained model when it has been evaluated.
         trust_remote_code: as `load_model`; a run's own file gives no trust.
 
@@ -107,20 +107,18 @@ def finetune_run(
         CulnigError: not a finished run, unknown choices, the folder holds a comparison with
             other arguments or data, or as `finetune`, before anything is evaluated.
     """
-    out = Path(out)
-    _check_lists(which, learning_rates, seeds)
+    from culnig_tl.models.prompts import model_prompts
+    from culnig_tl.training.finetuning import check_finetuning, finetune
+
+    trainings = _varied(training, which, learning_rates=learning_rates, seeds=seeds)
     check_share("share", share)
     for what, value in (("train_limit", train_limit), ("culture_limit", culture_limit)):
         check_count(what, value)
-    check_settings(
-        steps, batch, evaluate_every, lora=lora, accumulation=accumulation, report_to=report_to
-    )
     check_choice("task", task, TASKS)
+    run = Run.for_step(run, trust_remote_code=trust_remote_code)
     if data is not None:
-        check_inputs_outside(out, {"data": data})
-    _, study = finished_study(out, trust_remote_code=trust_remote_code)
-    folder = out / "finetune" / task
-    (neurons,) = run_sets(out, "general")
+        check_inputs_outside(run.folder, {"data": data})
+    study, neurons = run.study, run.neurons
     train, tests = finetune_data(
         study,
         task,
@@ -129,53 +127,44 @@ def finetune_run(
         test_limit=test_limit,
         culture_limit=culture_limit,
     )
-    arguments = {
-        "share": share,
-        "steps": steps,
-        "batch": batch,
-        "evaluate_every": evaluate_every,
-        "lora": lora,
-        "train": len(train),
-        "tests": len(tests),
-        "train_hash": content_hash(train),
-        "tests_hash": content_hash(tests),
-        "sets": set_hashes([neurons]),
-    }
-    check_finetuning(
-        train,
-        tests,
-        steps,
-        batch=batch,
-        accumulation=accumulation,
-        evaluate_every=evaluate_every,
-        lora=lora,
-    )
-    trust = {"trust_remote_code": trust_remote_code}
+    check_finetuning(train, tests, training)
     chosen = {
         (choice, seed): select_modules(
-            neurons, study.model, share=share, which=choice, seed=seed, **trust
+            neurons,
+            study.model,
+            share=share,
+            which=choice,
+            seed=seed,
+            trust_remote_code=study.trust_remote_code,
         )
         for choice, seed in product(which, seeds)
         if choice != ALL
     }
-    note_arguments(folder / "comparison.json", arguments)
-    clear_half_written(folder, deep=True)
-    start, model = folder / "start.csv", None
+    step = run.step(
+        "finetune",
+        part=task,
+        share=share,
+        **{name: getattr(training, name) for name in ("steps", "batch", "evaluate_every", "lora")},
+        train=len(train),
+        tests=len(tests),
+        train_hash=content_hash(train),
+        tests_hash=content_hash(tests),
+        sets=set_hashes([neurons]),
+    )
+    start = step.folder / "start.csv"
     if not start.exists():
-        model = load_study_model(study)
-        model_prompts(model, [*train, *tests], answer_format=study.answer_format)
-    before = evaluate_once(model, study, tests, neurons=None, file=start)
-    del model
-    combinations = list(product(which, learning_rates, seeds))
-    for number, (choice, rate, seed) in enumerate(combinations, start=1):
-        place = folder / f"{choice}-{rate:g}-{seed}"
+        model_prompts(step.model, [*train, *tests], answer_format=study.answer_format)
+    before = step.evaluation(start, tests)
+    vars(step).pop("model", None)  # its weights, before others are loaded
+    for number, (choice, one) in enumerate(trainings, start=1):
+        place = step.folder / f"{choice}-{one.learning_rate:g}-{one.seed}"
         if (place / "scores.csv").exists():
             continue
-        _log.info("fine-tuning %s (%d of %d)", place.name, number, len(combinations))
-        modules = chosen.get((choice, seed))
+        _log.info("fine-tuning %s (%d of %d)", place.name, number, len(trainings))
+        modules = chosen.get((choice, one.seed))
         if modules is not None:
             modules.save(place / "modules.json")
-        hf_model, tokenizer = load_study_hf_model(study)
+        hf_model, tokenizer = run.load_hf_model()
         finetune(
             hf_model,
             tokenizer,
@@ -183,16 +172,8 @@ def finetune_run(
             tests=tests,
             out=place,
             modules=modules,
-            learning_rate=rate,
-            seed=seed,
-            steps=steps,
-            batch=batch,
-            evaluate_every=evaluate_every,
+            training=one,
             answer_format=study.answer_format,
-            lora=lora,
-            accumulation=accumulation,
-            gradient_checkpointing=gradient_checkpointing,
-            report_to=report_to,
             name=study.model,
             model_class=study.model_class,
             device=study.device,
@@ -200,18 +181,26 @@ def finetune_run(
         )
         if not keep_models:
             shutil.rmtree(place / "model")
-    curves = read_curves(folder)
+    curves = read_curves(step.folder)
     table = finetune_table(curves)
-    write_frame(curves, folder / "curves.csv")
-    write_frame(table, folder / "table.csv", index=True)
-    write_run_report(out)
+    step.write("curves", curves, index=False)
+    step.write("table", table)
+    run.write_report()
     return table
 
 
-def _check_lists(
-    which: Sequence[str], learning_rates: Sequence[float], seeds: Sequence[int]
-) -> None:
-    """Refuse lists that are empty, and what may not be in them."""
+def _varied(
+    training: Training,
+    which: Sequence[str],
+    *,
+    learning_rates: Sequence[float],
+    seeds: Sequence[int],
+) -> list[tuple[str, Training]]:
+    """Every combination of the three lists.
+
+    Raises:
+        CulnigError: a list is empty, or holds what may not be in it.
+    """
     for what, values, example in (
         ("which", which, "top,bottom"),
         ("learning_rates", learning_rates, "1e-5,3e-5"),
@@ -221,10 +210,10 @@ def _check_lists(
             raise CulnigError(f"no {what}: give some, as {example}")
     for choice in which:
         check_choice("choice", choice, (*CHOICES, ALL))
-    for rate in learning_rates:
-        check_learning_rate(rate)
-    for seed in seeds:
-        check_count("seed", seed, most=SEED_MOST)
+    return [
+        (choice, replace(training, learning_rate=rate, seed=seed))
+        for choice, rate, seed in product(which, learning_rates, seeds)
+    ]
 
 
 def finetune_data(
@@ -259,19 +248,21 @@ def finetune_data(
 
 
 def run_modules(
-    out: str | Path, share: float, which: str, *, seed: int, trust_remote_code: bool = False
+    run: Run | str | Path, share: float, which: str, *, seed: int, trust_remote_code: bool = False
 ) -> ModuleSet:
     """`select_modules` of a finished run's model and its culture-general neurons.
 
     Raises:
         CulnigError: not a finished run, or as `select_modules`.
     """
-    out = Path(out)
-    _, study = finished_study(out, numbers=False)
-    (neurons,) = run_sets(out, "general")
-    model = study.model
+    run = Run.for_step(run, trust_remote_code=trust_remote_code, numbers=False)
     return select_modules(
-        neurons, model, share=share, which=which, seed=seed, trust_remote_code=trust_remote_code
+        run.neurons,
+        run.study.model,
+        share=share,
+        which=which,
+        seed=seed,
+        trust_remote_code=run.study.trust_remote_code,
     )
 
 
@@ -284,6 +275,8 @@ def training_memory(share: float) -> pd.DataFrame:
     Returns:
         One row a model: parameters; GiB with `share` of them trained, and with all.
     """
+    from culnig_tl.models.configs import skeleton
+
     rows = {}
     for name, config in PAPER_MODELS.items():
         count = sum(weight.numel() for weight in skeleton(config).parameters())
@@ -375,3 +368,23 @@ def _wide(curves: pd.DataFrame) -> pd.DataFrame:
     culture = curves[~own].groupby(keys)[["accuracy", "nats"]].mean()
     culture.columns = ["culture", "culture_nats"]
     return pd.concat([task, culture], axis=1).reset_index()
+
+
+def _read(folder: Path) -> dict[str, dict[str, pd.DataFrame]] | None:
+    """By task: the frames of `FINETUNINGS`."""
+    tasks = sorted(file.parent for file in (folder / "finetune").glob("*/table.csv"))
+    found = {task.name: read_frames(task, FINETUNINGS) for task in tasks}
+    return {name: frames for name, frames in found.items() if frames is not None} or None
+
+
+def _show(found: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Axes]]:
+    """The table and the figure of each task on which modules were trained."""
+    figures = {
+        f"finetuning {task}": plot_finetuning(frames["curves"])[0, 0]
+        for task, frames in found.items()
+    }
+    tables = {task: frames["table"].to_dict("records") for task, frames in found.items()}
+    return {"tasks": tables}, figures
+
+
+SECTION = Section("finetune", _read, _show)

@@ -1,4 +1,4 @@
-"""lm-evaluation-harness: any of its tasks with a run's neurons masked, through weights alone."""
+"""The step lm-eval: lm-evaluation-harness with a run's neurons masked, through weights alone."""
 
 import contextlib
 import importlib.metadata
@@ -11,22 +11,21 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
 
 from culnig_tl.checks import check_count, check_file_name
 from culnig_tl.errors import CulnigError
-from culnig_tl.files import clear_half_written, write_json
-from culnig_tl.frames import write_frame
-from culnig_tl.models.devices import default_device
+from culnig_tl.files import write_json
+from culnig_tl.frames import MAYBE_NUMBER, NAME, NUMBER, Frame, read_frame
 from culnig_tl.models.identity import files_hash
 from culnig_tl.neurons.sets import NeuronSet
 from culnig_tl.processes import process_count
-from culnig_tl.provenance import note_arguments, sha256_of
+from culnig_tl.provenance import sha256_of
 from culnig_tl.schemas import read_object
-from culnig_tl.study.arguments import Study
-from culnig_tl.study.folder import finished_study, set_hashes
 from culnig_tl.study.maskings import GENERAL
-from culnig_tl.study.running import load_study_hf_model, run_sets
-from culnig_tl.training.weights import scale_weights
+from culnig_tl.study.run import Run
+from culnig_tl.study.same_study import set_hashes
+from culnig_tl.study.section import Section, table_rows
 
 ORIGINAL = "original"
 
@@ -45,7 +44,7 @@ _log = logging.getLogger(__name__)
 
 
 def lm_eval_run(
-    out: str | Path,
+    run: Run | str | Path,
     tasks: Sequence[str],
     *,
     include_path: str | Path | None = None,
@@ -61,11 +60,11 @@ def lm_eval_run(
     Three kinds of model, all through the harness's own class for Hugging Face models: the
     original, the one with the run's culture-general neurons masked in its weights
     (`scale_weights`, by the run's factor), and with each of `seeds` random sets of the run. What
-    the harness gave is kept in `out/lm-eval/TASK/SET.json` and not done again; `table.csv` beside
+    the harness gave is kept in `lm-eval/TASK/SET.json` and not done again; `table.csv` beside
     them holds what is returned.
 
     Args:
-        out: the folder of `run_study`.
+        run: a finished run, or its folder.
         tasks: names of tasks or groups, the harness's own or those in `include_path`.
         include_path: a folder of task files (YAML) of one's own.
         limit: at most so many documents a task; None or 0 takes all.
@@ -84,7 +83,6 @@ def lm_eval_run(
             had, other arguments than before, several processes, or a metric that is NaN or
             infinite.
     """
-    out = Path(out)
     if process_count() > 1:
         raise CulnigError("lm-eval runs in one process: start it without torchrun")
     for what, value in (("seeds", seeds), ("batch_size", batch_size)):
@@ -93,14 +91,10 @@ def lm_eval_run(
         if value is not None:
             check_count(what, value)
     limit = limit or None
-    _, study = finished_study(out, trust_remote_code=trust_remote_code)
-    random = run_sets(out, "random") or run_sets(out, "matched")
-    check_count(
-        "seeds", seeds, least=1, most=len(random), unit="random sets, as many as the run has"
-    )
-    (culture,) = run_sets(out, "general")
+    run = Run.for_step(run, trust_remote_code=trust_remote_code)
+    study, culture = run.study, run.neurons
     sets = {ORIGINAL: None, culture.name: culture}
-    sets |= {neurons.name: neurons for neurons in random[:seeds]}
+    sets |= {neurons.name: neurons for neurons in run.random(seeds)}
     if not tasks:
         raise CulnigError("no task: give names of lm-eval's tasks with --tasks")
     for task in tasks:
@@ -115,8 +109,10 @@ def lm_eval_run(
         "include": None if include_path is None else files_hash(Path(include_path)),
         "sets": set_hashes([culture]),
     }
+    home = run.folder / "lm-eval"
     left_of = {
-        name: [task for task in tasks if not _file(out, task, name).exists()] for name in sets
+        name: [task for task in tasks if not (home / task / f"{name}.json").exists()]
+        for name in sets
     }
     if any(left_of.values()):
         manager = _task_manager(include_path)  # reads thousands of files: some seconds
@@ -130,15 +126,14 @@ def lm_eval_run(
     left_tasks = {task for left in left_of.values() for task in left}
     # Their data too are read before the first model is.
     asked = {task: _documents(task, manager) for task in tasks if task in left_tasks}
+    steps = {}
     for task in tasks:
         documents = {"documents": asked[task]} if task in asked else {}
-        note_arguments(out / "lm-eval" / task / "arguments.json", arguments | documents)
-    clear_half_written(out / "lm-eval", deep=True)
+        steps[task] = run.step("lm-eval", part=task, **arguments, **documents)
     for name, left in left_of.items():
         if not left:
             continue
-        neurons = sets[name]
-        model = _harness_model(study, neurons, batch_size)
+        model = _harness_model(run, sets[name], batch_size)
         for task in left:
             _log.info("lm-eval: %s, %s", task, name)
             found = _evaluate(
@@ -150,17 +145,14 @@ def lm_eval_run(
                 apply_chat_template=apply_chat_template,
             )
             _check_metrics(found, name)
-            write_json(_file(out, task, name), found)
+            write_json(home / task / f"{name}.json", found)
     frames = []
-    for task in tasks:
-        found = {name: read_object(_file(out, task, name), _SCHEMA) for name in sets}
+    for step in steps.values():
+        found = {name: read_object(step.folder / f"{name}.json", _SCHEMA) for name in sets}
         frames.append(_table(found))
-        write_frame(frames[-1], out / "lm-eval" / task / "table.csv", index=True)
+        step.write("table", frames[-1])
+    run.write_report()
     return pd.concat(frames)
-
-
-def _file(out: Path, task: str, name: str) -> Path:
-    return out / "lm-eval" / task / f"{name}.json"
 
 
 def _task_manager(include_path: str | Path | None) -> Any:
@@ -174,10 +166,14 @@ def _task_manager(include_path: str | Path | None) -> Any:
     return TaskManager(include_path=None if include_path is None else str(include_path))
 
 
-def _harness_model(study: Study, neurons: NeuronSet | None, batch_size: int) -> Any:
+def _harness_model(run: Run, neurons: NeuronSet | None, batch_size: int) -> Any:
     from lm_eval.models.huggingface import HFLM
 
-    hf_model, tokenizer = load_study_hf_model(study, devices=study.devices)
+    from culnig_tl.models.devices import default_device
+    from culnig_tl.training.weights import scale_weights
+
+    study = run.study
+    hf_model, tokenizer = run.load_hf_model(devices=study.devices)
     if neurons is not None:
         scale_weights(hf_model, neurons, factor=study.factor)
     if study.devices == 1:
@@ -296,3 +292,25 @@ def _table(found: dict[str, Any]) -> pd.DataFrame:
     if not rows:
         raise CulnigError("lm-eval gave no metric: delete that task's folder and evaluate it again")
     return pd.DataFrame(rows).set_index(["task", "metric"])
+
+
+LM_EVAL = Frame(
+    {"task": NAME, "metric": NAME, "original": NUMBER, "masked": NUMBER, "random": NUMBER},
+    key=("task", "metric"),
+    rest=MAYBE_NUMBER,
+)
+
+
+def _read(folder: Path) -> pd.DataFrame | None:
+    """The tables of all tasks, one after the other."""
+    files = sorted((folder / "lm-eval").glob("*/table.csv"))
+    frames = [read_frame(file, LM_EVAL) for file in files]
+    return pd.concat(frames, ignore_index=True) if frames else None
+
+
+def _show(table: pd.DataFrame) -> tuple[dict[str, Any], dict[str, Axes]]:
+    columns = ["task", "metric", "items", "original", "stderr", "masked", "random", "random_sd"]
+    return {"table": table_rows(table.loc[:, columns])}, {}
+
+
+SECTION = Section("lm-eval", _read, _show)

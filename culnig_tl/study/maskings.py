@@ -12,7 +12,7 @@ from culnig_tl.neurons.selection import (
 )
 from culnig_tl.neurons.sets import NeuronSet
 from culnig_tl.study.arguments import Study
-from culnig_tl.study.data import SCORED, passage_countries
+from culnig_tl.study.data import StudyData, passage_countries
 from culnig_tl.tasks.instances import Instance
 
 GENERAL = "culture-general"
@@ -131,14 +131,13 @@ def study_maskings(study: Study) -> list[Masking]:
     return maskings
 
 
-def instances_of(masking: Masking, data: Mapping[str, list[Instance]]) -> list[Instance]:
+def instances_of(masking: Masking, data: StudyData) -> list[Instance]:
     """What is asked with a set masked: all tests; a country's set, only what has countries; a
     sweep's set, a part of the task itself."""
-    tests = [i for name, part in data.items() if name not in SCORED for i in part]
     if masking.kind == "specific":
-        return [instance for instance in tests if instance.country is not None]
+        return [instance for instance in data.asked if instance.country is not None]
     if masking.kind == "sweep":
         # Every so many, as instances come in the order of their file.
-        own = next(part for name, part in data.items() if name not in SCORED)
+        own = list(next(iter(data.tests.values())))
         return own[:: max(1, -(-len(own) // SWEEP_ITEMS))]
-    return tests
+    return data.asked

@@ -107,7 +107,7 @@ def plan_study(study: Study) -> Plan:
     trust = study.trust_remote_code
     config = PAPER_MODELS.get(study.model) or read_config(study.model, trust_remote_code=trust)
     tokenizer = _tokenizer(study.model, trust)
-    prompts = {name: _prompts(tokenizer, data[name], study) for name in SCORED}
+    prompts = {name: _prompts(tokenizer, part, study) for name, part in data.scored.items()}
     steps = [make_step(f"score {name}", prompts[name], True) for name in SCORED]
     same: dict[str, Step] = {}
     for masking in study_maskings(study):
@@ -116,7 +116,7 @@ def plan_study(study: Study) -> Plan:
             prompts[key] = _prompts(tokenizer, instances_of(masking, data), study)
             same[key] = make_step("", prompts[key], False)
         steps.append(replace(same[key], name=f"evaluate {masking.kind}"))
-    countries = len({instance.country for instance in data["neuron"]})
+    countries = len({instance.country for instance in data.neuron})
     longest = max(len(prompt.sequence) for part in prompts.values() for prompt in part)
     measured = _measured_part(config, trust)
     speeds = _speeds(measured, study, prompts["neuron"], answered=prompts["all"])

@@ -1,4 +1,7 @@
-"""The report: one self-contained HTML file, made from saved results with no model loaded."""
+"""The report: one self-contained HTML file, made from saved results with no model loaded.
+
+What the run itself found stands in `data/report.html`; each step adds the section that it owns.
+"""
 
 import base64
 import io
@@ -11,85 +14,112 @@ from typing import Any
 import jinja2
 import matplotlib.pyplot as plt
 import pandas as pd
+from markupsafe import Markup
 from matplotlib.axes import Axes
 
-from culnig_tl.analysis.agreement import agreement, patching_matrix
 from culnig_tl.analysis.plots import (
-    plot_agreement,
-    plot_agreement_by_layer,
     plot_comparison,
     plot_countries,
     plot_distribution,
-    plot_dose_response,
-    plot_finetuning,
-    plot_interaction,
     plot_layers,
     plot_matrix,
     plot_score_histogram,
     plot_sweep,
 )
-from culnig_tl.checks import check_file_name
-from culnig_tl.errors import CulnigError
 from culnig_tl.files import write_atomically
-from culnig_tl.frames import Frame, read_frame
 from culnig_tl.neurons.scores import Scores
 from culnig_tl.neurons.sets import NeuronSet
-from culnig_tl.schemas import damaged
+from culnig_tl.study import (
+    compare_methods,
+    finetune,
+    lm_eval,
+    precision,
+    short_answers,
+    verify,
+)
 from culnig_tl.study.published import published
-from culnig_tl.study.run_files import CHECKS, FINETUNINGS, METHODS
+from culnig_tl.study.run import Run
+from culnig_tl.study.section import Section, table_rows
 
-_TEMPLATE = Path(__file__).parent / "data" / "report.html"
+# In the order in which they stand in the report.
+SECTIONS = (
+    verify.SECTION,
+    compare_methods.SECTION,
+    finetune.SECTION,
+    precision.SECTION,
+    short_answers.SECTION,
+    lm_eval.SECTION,
+)
 
 
-def write_report(
-    path: Path,
-    run: Mapping[str, Any],
+def write_report(run: Run) -> Path:
+    """Write report.html into the run's folder, and its figures as PNG files into `figures` there.
+
+    Returns:
+        The report's file.
+
+    Raises:
+        CulnigError: a file of the run or of a step is damaged, or the folder cannot be written.
+    """
+    found = [(section, section.read(run.folder)) for section in SECTIONS]
+    html = render_report(
+        run.about,
+        run.neurons,
+        run.scores(),
+        tables=run.tables,
+        specific=list(run.specific.values()),
+        sections=[(section, left) for section, left in found if left is not None],
+        figures=run.folder / "figures",
+    )
+    file = run.folder / "report.html"
+    write_atomically(file, lambda name: name.write_text(html, encoding="utf-8"))
+    return file
+
+
+def render_report(
+    about: Mapping[str, Any],
     neurons: NeuronSet,
-    *,
     scores: Scores,
+    *,
     tables: Mapping[str, pd.DataFrame],
+    figures: Path,
     specific: Sequence[NeuronSet] = (),
-    checks: Mapping[str, Any] | None = None,
-    methods: Mapping[str, Any] | None = None,
-    finetunings: Mapping[str, Any] | None = None,
-) -> None:
-    """Write the HTML report of a run, and its figures as PNG files into `figures` beside it.
+    sections: Sequence[tuple[Section, Any]] = (),
+) -> str:
+    """The HTML of a run's report; its figures go into the folder `figures` too.
 
     Args:
-        path: the file to write.
-        run: what was run: arguments, versions, model, datasets.
+        about: what was run: arguments, versions, model, datasets.
         neurons: the culture-general set.
         scores: the cultural scores that it was selected from.
-        tables: of `study_tables`; a section for each kind that is there.
+        tables: of `study_tables`; a part for each kind that is there.
+        figures: a folder.
         specific: the culture-specific sets.
-        checks: what `verify_run` found (`read_checks`): another section.
-        methods: what `compare_methods` found (`read_methods`): another section.
-        finetunings: what `finetune_run` found by task (`read_finetunings`): another section.
+        sections: of steps, each with what it read.
     """
-    folder = path.parent / "figures"
-    variant, target = run["arguments"]["variant"], run["arguments"].get("target")
+    variant, target = about["arguments"]["variant"], about["arguments"].get("target")
     found = {
-        name: published(name, run["model"]["name"])
+        name: published(name, about["model"]["name"])
         for name in ("table", "ablations", "specific", "ranks", "scores")
     }
-    figures = {
+    drawn = {
         "comparison": plot_comparison(tables["table"], published=found["table"]),
         "distribution": plot_distribution(neurons),
         "scores": plot_score_histogram(scores, target=target),
     }
     countries = tables["countries"]
     for task in countries.index.get_level_values("task").unique():
-        figures[f"countries: {task}"] = plot_countries(countries, task)
+        drawn[f"countries: {task}"] = plot_countries(countries, task)
     if specific:
-        figures["layers"] = plot_layers([neurons, *specific])
-        figures["reductions"] = plot_matrix(
+        drawn["layers"] = plot_layers([neurons, *specific])
+        drawn["reductions"] = plot_matrix(
             tables["reductions"],
             "points",
             "Accuracy lost when a country's neurons are masked",
             axes=None,
             digits=1,
         )
-        figures["ranks"] = plot_matrix(
+        drawn["ranks"] = plot_matrix(
             tables["ranks"],
             "rank",
             "Ranks of these losses (1: hit hardest)",
@@ -97,11 +127,11 @@ def write_report(
             digits=1,
             colours="Reds_r",
         )
-        figures["overlap"] = plot_matrix(
-            tables["overlap"], "neurons", "Neurons that two sets share", axes=None, digits=0
+        drawn["overlap"] = plot_matrix(
+            tables["overlap"], "neurons", "Neurons that two sets share", digits=0
         )
         if found["ranks"] is not None:
-            figures["published ranks"] = plot_matrix(
+            drawn["published ranks"] = plot_matrix(
                 found["ranks"],
                 "rank",
                 "As published: mean ranks, six models",
@@ -111,7 +141,7 @@ def write_report(
             )
     percent = {}
     if "sweep" in tables:
-        figures["sweep"] = plot_sweep(tables["sweep"])
+        drawn["sweep"] = plot_sweep(tables["sweep"])
         percent["sweep"] = tables["sweep"].rename(index=lambda share: f"{100 * share:g}%")
     sizes = tables["sets"]
     sizes = sizes[~sizes["kind"].isin(("random", "matched", "sweep"))]
@@ -120,9 +150,18 @@ def write_report(
         shown["own"] = _with_published(tables["own"], found)
     mean = scores.mean(variant=variant, target=target)[neurons.ids]
     top = neurons.frame().assign(score=mean).nlargest(20, "score")
-    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
-    html = environment.from_string(_TEMPLATE.read_text(encoding="utf-8")).render(
-        run=run,
+    environment = jinja2.Environment(
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        loader=jinja2.FileSystemLoader(Path(__file__).parent / "data", encoding="utf-8"),
+    )
+    parts = []
+    for section, left in sections:
+        values, own = section.show(left)
+        template = environment.get_template(f"{section.name}.html")
+        parts.append(Markup(template.render(**values, figures=_saved(own, figures))))
+    return environment.get_template("report.html").render(
+        run=about,
         neurons=repr(neurons),
         share=f"{100 * len(neurons) / neurons.layout.total:.2f}",
         layout=str(neurons.layout),
@@ -131,12 +170,9 @@ def write_report(
         top=top.to_dict("records"),
         variant=variant,
         target=target or scores.targets[0],
-        figures=_saved(figures, folder),
-        checks=None if checks is None else _check_section(checks, folder),
-        methods=None if methods is None else _method_section(methods, folder),
-        finetunings=_finetuning_section(finetunings or {}, folder),
+        figures=_saved(drawn, figures),
+        sections=parts,
     )
-    write_atomically(path, lambda name: name.write_text(html, encoding="utf-8"))
 
 
 def _with_published(own: pd.DataFrame, found: Mapping[str, pd.DataFrame | None]) -> pd.DataFrame:
@@ -152,141 +188,6 @@ def _with_published(own: pd.DataFrame, found: Mapping[str, pd.DataFrame | None])
             int(counts.loc[c, "neurons"]) if c in counts.index else "-" for c in own.index
         ]
     return table
-
-
-def read_checks(folder: Path) -> dict[str, Any] | None:
-    """What `verify_run` left in `folder`, or None if it has not run to its end.
-
-    Frames `effects`, `interactions`, `doses`, `patching`, and `tokens`, HTML.
-
-    Raises:
-        CulnigError: a file cannot be read.
-    """
-    found, page = _read_frames(folder, CHECKS), folder / "tokens.html"
-    if found is None:
-        return None
-    try:
-        found["tokens"] = page.read_text(encoding="utf-8")
-    except OSError as error:
-        raise CulnigError(f"cannot read {page}: {error.strerror}; give verify again") from error
-    except ValueError as error:
-        raise damaged(page, f"no text in UTF-8 ({error})") from error
-    return found
-
-
-def read_methods(folder: Path) -> dict[str, Any] | None:
-    """What `compare_methods` left in `folder`, or None if it has not run to its end.
-
-    Frames `table`, `sizes`, `overlap`, `perplexity-languages`, `perplexity-cultures`, and `sets`,
-    one for each method.
-
-    Raises:
-        CulnigError: a file cannot be read.
-    """
-    found = _read_frames(folder, METHODS)
-    if found is not None:
-        names = found["overlap"].index
-        for name in names:
-            check_file_name(f"{folder / 'overlap.csv'}: the set", name)
-        found["sets"] = [NeuronSet.load(folder / "sets" / f"{name}.json") for name in names]
-    return found
-
-
-def read_finetunings(folder: Path) -> dict[str, dict[str, pd.DataFrame]]:
-    """What `finetune_run` left in `folder`, by task: frames `table` and `curves`.
-
-    Raises:
-        CulnigError: a file cannot be read.
-    """
-    tasks = sorted(file.parent for file in folder.glob("*/table.csv"))
-    found = {task.name: _read_frames(task, FINETUNINGS) for task in tasks}
-    return {name: frames for name, frames in found.items() if frames is not None}
-
-
-def _read_frames(folder: Path, frames: Mapping[str, Frame]) -> dict[str, Any] | None:
-    """The frames of these names in the folder, or None if one is missing."""
-    files = {name: folder / f"{name}.csv" for name in frames}
-    if not all(file.exists() for file in files.values()):
-        return None
-    return {name: read_frame(files[name], frame) for name, frame in frames.items()}
-
-
-def _method_section(methods: Mapping[str, Any], folder: Path) -> dict[str, Any]:
-    """The figures and tables of the section on the rival methods."""
-    figures = {
-        "methods: layers": plot_layers(methods["sets"]),
-        "methods: overlap": plot_matrix(
-            methods["overlap"], "neurons", "Neurons shared", axes=None, digits=0
-        ),
-    }
-    for kind in ("languages", "cultures"):
-        matrix = methods[f"perplexity-{kind}"].rename_axis(index="neurons", columns="texts")
-        title = f"Rise of ln perplexity, {kind}"
-        figures[f"methods: {kind}"] = plot_matrix(matrix, "nats a token", title)
-    return {
-        "table": table_rows(methods["table"]),
-        "sizes": table_rows(methods["sizes"]),
-        "figures": _saved(figures, folder),
-    }
-
-
-def _finetuning_section(
-    finetunings: Mapping[str, Mapping[str, pd.DataFrame]], folder: Path
-) -> dict[str, Any]:
-    """The figure and the table of each task on which modules were trained."""
-    figures = {
-        f"finetuning {task}": plot_finetuning(frames["curves"])[0, 0]
-        for task, frames in finetunings.items()
-    }
-    saved = _saved(figures, folder)
-    return {
-        task: {
-            "table": frames["table"].to_dict("records"),
-            "figure": saved[f"finetuning {task}"],
-        }
-        for task, frames in finetunings.items()
-    }
-
-
-def _check_section(checks: Mapping[str, Any], folder: Path) -> dict[str, Any]:
-    """The figures and tables of the section on the gradient."""
-    effects, patching = checks["effects"], checks["patching"]
-    estimates = ["first_order"]
-    if effects["integrated"].notna().any():
-        estimates.append("integrated")
-    tables = pd.concat(
-        {name: agreement(effects, estimate=name) for name in estimates}, names=["estimate"]
-    )
-    additive = checks["interactions"].copy()
-    for column in ("first_order", "singles", "joint"):
-        additive[column] /= additive["probability"]
-    figures = {
-        "estimate against truth": plot_agreement(effects),
-        "agreement by layer": plot_agreement_by_layer(agreement(effects, by=["site", "layer"])),
-        "additivity": plot_interaction(checks["interactions"]),
-        "dose response": plot_dose_response(checks["doses"]),
-        "patching": plot_matrix(
-            patching_matrix(patching), "share", "How far the answer moves to the source's"
-        ),
-    }
-    return {
-        "agreement": table_rows(tables),
-        "additivity": table_rows(
-            additive.groupby("set", sort=False)[
-                ["first_order", "singles", "joint", "singles_nats", "joint_nats"]
-            ].mean()
-        ),
-        "patching": table_rows(agreement(patching, estimate="estimated", by="set", truth="moved")),
-        "pairs": len(patching),
-        "prompts": effects["instance"].nunique(),
-        "figures": _saved(figures, folder),
-        "tokens": checks["tokens"],
-    }
-
-
-def table_rows(table: pd.DataFrame) -> list[dict[str, Any]]:
-    """The rows of `compare`'s table with their task, for printing."""
-    return table.reset_index().to_dict("records")
 
 
 def _saved(figures: Mapping[str, Axes], folder: Path) -> dict[str, str]:

@@ -3,7 +3,6 @@
 import copy
 import logging
 import math
-import re
 import shutil
 import time
 from collections.abc import Mapping, Sequence
@@ -14,11 +13,10 @@ import pandas as pd
 import torch
 import transformers
 from datasets import Dataset
-from transformers import Trainer, TrainingArguments, integrations
+from transformers import Trainer, TrainingArguments
 from transformers.trainer_utils import get_last_checkpoint
 
 from culnig_tl.analysis.evaluations import metric_values, read_evaluation, write_evaluation
-from culnig_tl.checks import SEED_MOST, check_choice, check_count, check_number
 from culnig_tl.errors import CulnigError
 from culnig_tl.files import write_json
 from culnig_tl.frames import read_frame, write_frame
@@ -34,12 +32,18 @@ from culnig_tl.models.wrapping import wrap_model
 from culnig_tl.paths import check_own_folder
 from culnig_tl.processes import process_count
 from culnig_tl.provenance import note_arguments, package_versions, sha256_of
-from culnig_tl.tasks.instances import Instance, content_hash, stable_random
+from culnig_tl.tasks.instances import Instance, content_hash
 from culnig_tl.training.curves import TRAINING
 from culnig_tl.training.modules import ModuleSet, module_weights
+from culnig_tl.training.settings import DEFAULT_TRAINING, Training
+from culnig_tl.training.splitting import item_of
 from culnig_tl.training.weights import weight_hashes
 
 _WRITTEN = ("model", "checkpoints", "evaluations", "result.json", "scores.csv")
+
+
+# What finetune.json notes: what the result depends on, but for rounding.
+_NOTED = ("learning_rate", "seed", "steps", "batch", "evaluate_every", "lora")
 
 
 IGNORED = -100  # a label that does not count in the loss
@@ -56,16 +60,8 @@ def finetune(
     tests: Sequence[Instance],
     out: str | Path,
     modules: ModuleSet | None = None,
-    learning_rate: float = 3e-5,
-    seed: int = 0,
-    steps: int = 600,
-    batch: int = 16,
-    evaluate_every: int = 200,
+    training: Training = DEFAULT_TRAINING,
     answer_format: str = "auto",
-    lora: int = 0,
-    accumulation: int = 1,
-    gradient_checkpointing: bool = False,
-    report_to: str = "none",
     name: str | None = None,
     model_class: str = "auto",
     device: str | None = None,
@@ -88,9 +84,8 @@ def finetune(
         hf_model: as `load_hf_model` gives it; trained in place.
         train, tests: no instance may be in both. `tests` holds some of the training task.
         modules: of `select_modules`; None trains all parameters.
-        batch: instances in a step; a device holds `batch / accumulation` at a time.
-        lora: rank of low-rank adapters in place of the matrices themselves (needs peft); 0: none.
-        report_to: as the Trainer knows it.
+        training: the learning rate, steps and so on.
+        answer_format: as `evaluate`.
         name, model_class, device: as `wrap_model`.
         start: the evaluation of `tests` before training, where it is at hand.
 
@@ -103,31 +98,13 @@ def finetune(
             holds another fine-tuning, peft is missing, frozen weights changed, or a loss or
             log-probability that is NaN or infinite.
     """
-    check_learning_rate(learning_rate)
-    check_count("seed", seed, most=SEED_MOST)
-    check_settings(
-        steps, batch, evaluate_every, lora=lora, accumulation=accumulation, report_to=report_to
-    )
     check_device(device)
-    check_finetuning(
-        train,
-        tests,
-        steps,
-        batch=batch,
-        accumulation=accumulation,
-        evaluate_every=evaluate_every,
-        lora=lora,
-    )
+    check_finetuning(train, tests, training)
     out = Path(out)
     kinds = {"modules": None if modules is None else [str(m) for m in modules.modules]}
     arguments = kinds | {
-        "learning_rate": learning_rate,
-        "seed": seed,
-        "steps": steps,
-        "batch": batch,
-        "evaluate_every": evaluate_every,
+        **{name: getattr(training, name) for name in _NOTED},
         "answer_format": answer_format,
-        "lora": lora,
         "weights": weights_in(hf_model, tokenizer=tokenizer),
         "train": {"instances": len(train), "hash": content_hash(list(train))},
         "tests": {"instances": len(tests), "hash": content_hash(list(tests))},
@@ -148,7 +125,7 @@ def finetune(
     device = device or default_device()
 
     def measure(model: Any, step: int) -> float:
-        file = out / "evaluations" / f"step-{step}.csv"
+        file = _evaluation_file(out, step)
         if not file.exists():
             plain = _plain_copy(model, dtypes)
             hooked = wrap_model(plain, tokenizer, name=name, model_class=model_class, device=device)
@@ -159,29 +136,18 @@ def finetune(
     dtype = hf_model.dtype
     dtypes = {name: weight.dtype for name, weight in hf_model.named_parameters()}
     if start is not None:
-        write_evaluation(start, out / "evaluations" / "step-0.csv")
+        write_evaluation(start, _evaluation_file(out, 0))
     measure(hf_model, 0)
     before = weight_hashes(hf_model)
-    transformers.set_seed(seed)
-    if gradient_checkpointing:
+    transformers.set_seed(training.seed)
+    if training.gradient_checkpointing:
         # Two names: transformers renames it for version 6.
         enable = getattr(hf_model, "activation_checkpointing_enable", None)
         (enable or hf_model.gradient_checkpointing_enable)({"use_reentrant": False})
-    trained, model = _trainable(hf_model, modules, lora)
+    trained, model = _trainable(hf_model, modules, training.lora)
     trainer = _Trainer(
         model=model,
-        args=_training_arguments(
-            out,
-            dtype,
-            device,
-            learning_rate=learning_rate,
-            seed=seed,
-            steps=steps,
-            batch=batch,
-            evaluate_every=evaluate_every,
-            accumulation=accumulation,
-            report_to=report_to,
-        ),
+        args=_training_arguments(out / "checkpoints", training, dtype=dtype, device=device),
         train_dataset=Dataset.from_list([_row(prompt) for prompt in tokenised]),
         eval_dataset=Dataset.from_dict({"id": [i.id for i in tests]}),  # its presence, no more
         data_collator=_collator(tokenizer),
@@ -199,7 +165,7 @@ def finetune(
         raise CulnigError(f"frozen weights changed, {changed[0]} first: this must not happen")
     save_hf_model(final, tokenizer, out / "model", replace=True)
     copy_processor_files(hf_model, out / "model")
-    scores = _scores(out, best)
+    scores = _scores(out, training, best=best)
     result = {
         "arguments": arguments,
         "versions": package_versions(),
@@ -223,26 +189,6 @@ def finetune(
     write_frame(scores, out / "scores.csv", index=True)
     shutil.rmtree(out / "checkpoints", ignore_errors=True)
     return scores
-
-
-def split_instances(
-    instances: Sequence[Instance], tests: int
-) -> tuple[list[Instance], list[Instance]]:
-    """Instances to train on and `tests` items to test on, drawn by a stable hash.
-
-    Raises:
-        CulnigError: nothing would be left to train on.
-    """
-    items = list(dict.fromkeys(_item(i) for i in instances))
-    if not 0 < tests < len(items):
-        raise CulnigError(
-            f"{tests} of {len(items)} items of {instances[0].task!r} are to be tests: give 1 to "
-            f"{len(items) - 1}, so that some are left to train on"
-        )
-    drawn = sorted(items, key=lambda item: stable_random("divide", item).random())
-    kept = set(drawn[:tests])
-    train = [i for i in instances if _item(i) not in kept]
-    return train, [i for i in instances if _item(i) in kept]
 
 
 class _Trainer(Trainer):
@@ -276,44 +222,34 @@ class _Bar(transformers.ProgressCallback):
 
 
 def _training_arguments(
-    out: Path,
-    dtype: torch.dtype,
-    device: str,
-    *,
-    learning_rate: float,
-    seed: int,
-    steps: int,
-    batch: int,
-    evaluate_every: int,
-    accumulation: int,
-    report_to: str,
+    folder: Path, training: Training, *, dtype: torch.dtype, device: str
 ) -> TrainingArguments:
     cuda = device.startswith("cuda")
     return TrainingArguments(
-        output_dir=str(out / "checkpoints"),
-        max_steps=steps,
-        per_device_train_batch_size=batch // accumulation,
-        gradient_accumulation_steps=accumulation,
-        learning_rate=learning_rate,
+        output_dir=str(folder),
+        max_steps=training.steps,
+        per_device_train_batch_size=training.batch // training.accumulation,
+        gradient_accumulation_steps=training.accumulation,
+        learning_rate=training.learning_rate,
         lr_scheduler_type="linear",
         optim="adamw_torch",
-        seed=seed,
-        data_seed=seed,
+        seed=training.seed,
+        data_seed=training.seed,
         bf16=dtype == torch.bfloat16 or (cuda and torch.cuda.is_bf16_supported()),
         use_cpu=not cuda,
         dataloader_pin_memory=cuda,
         remove_unused_columns=False,
         eval_strategy="steps",
-        eval_steps=evaluate_every,
+        eval_steps=training.evaluate_every,
         save_strategy="steps",
-        save_steps=evaluate_every,
+        save_steps=training.evaluate_every,
         save_total_limit=2,
         load_best_model_at_end=True,
         metric_for_best_model="accuracy",
         greater_is_better=True,
-        logging_steps=max(1, min(10, steps // 20)),
+        logging_steps=max(1, min(10, training.steps // 20)),
         logging_nan_inf_filter=False,  # it would put the mean of the other losses in its place
-        report_to=report_to,
+        report_to=training.report_to,
         disable_tqdm=True,  # there is a bar of our own
     )
 
@@ -396,11 +332,14 @@ def _collator(tokenizer: Any) -> Any:
     return collate
 
 
-def _scores(out: Path, best: int) -> pd.DataFrame:
+def _evaluation_file(out: Path, step: int) -> Path:
+    return out / "evaluations" / f"step-{step}.csv"
+
+
+def _scores(out: Path, training: Training, *, best: int) -> pd.DataFrame:
     rows = []
-    for file in (out / "evaluations").glob("step-*.csv"):
-        step = int(file.stem.removeprefix("step-"))
-        frame = read_evaluation(file)
+    for step in range(0, training.steps + 1, training.evaluate_every):
+        frame = read_evaluation(_evaluation_file(out, step))
         for task, part in frame.groupby("task", sort=False):
             rows.append(
                 {
@@ -413,85 +352,25 @@ def _scores(out: Path, best: int) -> pd.DataFrame:
                     "kept": step == best,
                 }
             )
-    return pd.DataFrame(rows).sort_values(["step"], kind="stable").set_index(["step", "task"])
-
-
-def _item(instance: Instance) -> str:
-    """The instance's item, whatever its template."""
-    return re.sub(r"#\d+$", "", instance.id)
+    return pd.DataFrame(rows).set_index(["step", "task"])
 
 
 def _place(instance: Instance) -> tuple[str, str, str]:
     """Where its item stands: two splits number theirs from 0."""
-    return instance.task, instance.split, _item(instance)
-
-
-def check_learning_rate(rate: float) -> None:
-    """Refuse a learning rate that is no number above 0 and up to 1.
-
-    Raises:
-        CulnigError: it is none.
-    """
-    check_number("learning rate", rate, least=0, most=1)
-    if not rate:
-        raise CulnigError("learning rate is 0, which trains nothing: give one such as 3e-5")
-
-
-def check_settings(
-    steps: int,
-    batch: int,
-    evaluate_every: int,
-    *,
-    lora: int,
-    accumulation: int,
-    report_to: str = "none",
-) -> None:
-    """Refuse settings of `finetune` that cannot be, before a model is loaded.
-
-    Raises:
-        CulnigError: one is out of its range or does not go with another, a package is missing, or
-            there are several processes.
-    """
-    for what, value in (
-        ("steps", steps), ("batch", batch), ("accumulation", accumulation),
-        ("evaluate_every", evaluate_every),
-    ):  # fmt: skip
-        check_count(what, value, least=1)
-    check_count("lora", lora)
-    if batch % accumulation:
-        raise CulnigError(
-            f"batch {batch} is no multiple of accumulation {accumulation}: make it so"
-        )
-    if steps % evaluate_every:
-        raise CulnigError(
-            f"steps {steps} is no multiple of evaluate_every {evaluate_every}: make it so, or the "
-            "last steps are not evaluated"
-        )
-    known = ("none", "all", *integrations.integration_utils.INTEGRATION_TO_CALLBACK)
-    check_choice("report_to", report_to, known)
-    if report_to not in ("none", "all", *integrations.get_available_reporting_integrations()):
-        raise CulnigError(f"report_to {report_to!r} needs a package: pip install {report_to}")
-    if process_count() > 1:
-        raise CulnigError("fine-tuning runs in one process: start it without torchrun")
+    return instance.task, instance.split, item_of(instance)
 
 
 def check_finetuning(
-    train: Sequence[Instance],
-    tests: Sequence[Instance],
-    steps: int,
-    *,
-    batch: int,
-    accumulation: int,
-    evaluate_every: int,
-    lora: int = 0,
+    train: Sequence[Instance], tests: Sequence[Instance], training: Training
 ) -> None:
-    """Refuse what `finetune` could not do with these; arguments as there.
+    """Refuse what `finetune` could not do with these, before a model is loaded.
 
     Raises:
-        CulnigError: as `finetune`.
+        CulnigError: as `finetune`, or there are several processes.
     """
-    check_settings(steps, batch, evaluate_every, lora=lora, accumulation=accumulation)
-    if lora:
+    if process_count() > 1:
+        raise CulnigError("fine-tuning runs in one process: start it without torchrun")
+    if training.lora:
         _peft()
     if not train:
         raise CulnigError("no instances to train on: load some first")

@@ -12,7 +12,6 @@ import pandas as pd
 from culnig_tl.checks import SEED_MOST, check_choice, check_count, check_share, shown
 from culnig_tl.errors import CulnigError
 from culnig_tl.files import read_json, write_json
-from culnig_tl.models.configs import neuron_layout, read_config, skeleton
 from culnig_tl.neurons.layout import ATTENTION_SITES
 from culnig_tl.neurons.sets import NeuronSet
 from culnig_tl.provenance import Provenance, package_versions
@@ -165,6 +164,8 @@ def select_modules(
         CulnigError: an unknown choice, a share outside 0 to 1 or above what all modules hold
             together, or a configuration of another model than the neurons'.
     """
+    from culnig_tl.models.configs import neuron_layout, read_config, skeleton
+
     check_share("share", share)
     check_choice("choice", which, CHOICES)
     check_count("seed", seed, most=SEED_MOST)

@@ -23,10 +23,11 @@ from culnig_tl.errors import CulnigError
 from culnig_tl.frames import read_frame, write_frame
 from culnig_tl.neurons.layout import NeuronLayout
 from culnig_tl.neurons.sets import NeuronSet
-from culnig_tl.study.finetune import finetune_table
+from culnig_tl.study.finetune import FINETUNINGS, finetune_table
 from culnig_tl.study.maskings import Masking
-from culnig_tl.study.run_files import CHECKS, FINETUNINGS, REPLIES
+from culnig_tl.study.short_answers import REPLIES
 from culnig_tl.study.tables import study_tables
+from culnig_tl.study.verify import CHECKS
 
 TEXTS = (
     *("007", "1", "1.0", "1e5", "True", "False", "nan", "NaN", "NA", "None", "inf", "", " ", "-"),

@@ -37,9 +37,9 @@ from culnig_tl.neurons.layout import Neuron
 from culnig_tl.neurons.sets import NeuronSet
 from culnig_tl.study.arguments import Study
 from culnig_tl.study.lm_eval import _check_metrics, _table
-from culnig_tl.study.running import evaluate_once
+from culnig_tl.study.once import evaluation_once
 from culnig_tl.tasks.short_questions import ShortQuestion
-from culnig_tl.training import finetuning
+from culnig_tl.training.settings import Training
 
 ONE, OTHER = (
     replace(
@@ -218,7 +218,7 @@ def test_a_probability_that_underflows_is_taken():
 def test_nothing_is_saved_of_what_is_refused(tmp_path):
     model, file = broken("NaN"), tmp_path / "evaluations" / "original.csv"
     for call in (
-        partial(evaluate_once, model, Study(), BOTH, neurons=None, file=file),
+        partial(evaluation_once, file, lambda: model, BOTH, study=Study()),
         partial(attribute, model, BOTH, checkpoint=tmp_path / "c.safetensors"),
         partial(exact_effects, model, ONE, some(), checkpoint=tmp_path / "e.safetensors"),
         partial(taylor_check, model, BOTH, some(), checkpoint=tmp_path / "finished"),
@@ -230,9 +230,10 @@ def test_nothing_is_saved_of_what_is_refused(tmp_path):
 
 
 @pytest.mark.model
-def test_a_loss_that_is_none_stops_the_training(monkeypatch, tmp_path):
+def test_a_loss_that_is_none_stops_the_training(tmp_path):
     # As a rate within bounds may do to a model in half precision.
-    monkeypatch.setattr(finetuning, "check_learning_rate", lambda rate: None)
+    training = Training(steps=2, batch=2, evaluate_every=2)
+    object.__setattr__(training, "learning_rate", 1e30)
     train, tests = (
         tiny.instances(8),
         [replace(i, id=f"t{i.id}", cloze=f"a {i.cloze}") for i in BOTH],
@@ -241,8 +242,8 @@ def test_a_loss_that_is_none_stops_the_training(monkeypatch, tmp_path):
         CulnigError, match=r"the loss at step 2 is nan: lower learning_rate \(1e\+3"
     ):
         finetune(
-            tiny.hf_model("llama"), tiny.tokenizer(), train, tests=tests, out=tmp_path, learning_rate=1e30,
-            steps=2, batch=2, evaluate_every=2, device="cpu",
+            tiny.hf_model("llama"), tiny.tokenizer(), train, tests=tests, out=tmp_path,
+            training=training, device="cpu",
         )  # fmt: skip
     assert {path.name for path in (tmp_path / "evaluations").iterdir()} == {"step-0.csv"}
     assert not (tmp_path / "result.json").exists()

@@ -13,34 +13,37 @@ from safetensors.torch import load_file, save_file
 from culnig_tl import load_model
 from culnig_tl.errors import CulnigError, EmptySelection
 from culnig_tl.files import half_written_name, read_json, write_json
+from culnig_tl.measure import attribution, evaluation, patching
 from culnig_tl.measure.attribution import attribute
 from culnig_tl.measure.evaluation import evaluate
+from culnig_tl.models import loading
 from culnig_tl.models.identity import weights_of
 from culnig_tl.neurons.layout import NeuronLayout
 from culnig_tl.provenance import check_arguments, note_arguments
-from culnig_tl.study import feasible, verify
+from culnig_tl.study import feasible, report, same_study, verify
 from culnig_tl.study import folder as folders
+from culnig_tl.study import run as run_module
 from culnig_tl.study import running as runs
 from culnig_tl.study.arguments import Study
 from culnig_tl.study.compare_methods import compare_methods
-from culnig_tl.study.data import study_data
+from culnig_tl.study.data import StudyData, study_data
 from culnig_tl.study.export import export_run
 from culnig_tl.study.finetune import finetune_run, run_modules
 from culnig_tl.study.folder import (
-    STEPS,
-    check_same_study,
     dataset_hashes,
     evaluation_file,
-    finished_study,
     set_file,
     study_arguments,
 )
 from culnig_tl.study.lm_eval import lm_eval_run
 from culnig_tl.study.maskings import GENERAL, study_maskings
 from culnig_tl.study.precision import precision_run
-from culnig_tl.study.running import read_run, run_study, write_run_report
+from culnig_tl.study.run import Run
+from culnig_tl.study.running import run_study
+from culnig_tl.study.same_study import STEPS, check_same_study
 from culnig_tl.study.short_answers import short_answers_run
 from culnig_tl.study.verify import verify_run
+from culnig_tl.training.settings import Training
 
 STUDY = Study(
     limit=8, test_limit=4, rc_limit=4, other_limit=2, seeds=1, top_mlp=0.2, top_attention=0.1,
@@ -50,8 +53,8 @@ STUDY = Study(
 STOPS = ("score neuron", "score control", "score countryrc", "original", GENERAL, "random-0")
 
 
-def no_figures(path, *arguments):
-    path.write_text("<html>")
+def no_figures(run):
+    (run.folder / "report.html").write_text("<html>")
 
 
 @pytest.fixture(scope="module")
@@ -70,9 +73,9 @@ def made(tmp_path_factory):
         return step
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(runs, "write_report", no_figures)
-        patch.setattr(runs, "attribute", copied(attribute))
-        patch.setattr(runs, "evaluate", copied(evaluate))
+        patch.setattr(report, "write_report", no_figures)
+        patch.setattr(attribution, "attribute", copied(attribute))
+        patch.setattr(evaluation, "evaluate", copied(evaluate))
         run_study(study, out)
     assert next(stops, None) is None
     other = shutil.copytree(model, home / "other")
@@ -111,7 +114,7 @@ def test_other_weights_between_any_two_steps(made, replaced, monkeypatch):
 
 def test_a_run_goes_on_from_any_step(made, monkeypatch, tmp_path):
     home, study = made
-    monkeypatch.setattr(runs, "write_report", no_figures)
+    monkeypatch.setattr(report, "write_report", no_figures)
     for stop in STOPS[:1]:
         out = shutil.copytree(home / stop, tmp_path / stop)
         run_study(study, out)
@@ -142,7 +145,7 @@ def test_a_step_on_a_run_of_other_weights(made, replaced, step):
 
 def test_a_run_of_other_numbers(made, monkeypatch):
     home, study = made
-    monkeypatch.setattr(folders, "NUMBERS", 99)
+    monkeypatch.setattr(same_study, "NUMBERS", 99)
     for ask in (lambda: run_study(study, home / GENERAL), lambda: verify_run(home / "finished")):
         with pytest.raises(CulnigError, match="numbers of version 1, this .* those of version 99"):
             ask()
@@ -164,13 +167,13 @@ def test_a_run_of_an_earlier_version(made, monkeypatch, tmp_path, caplog):
     run["versions"] = without(run["versions"], "numbers")
     write_json(out / "run.json", run)
     monkeypatch.chdir(home)
-    monkeypatch.setattr(runs, "write_report", no_figures)
+    monkeypatch.setattr(report, "write_report", no_figures)
     run_study(dataclasses.replace(study, model="model"), out)
     assert "the same cannot be told" in caplog.text
     now = read_json(out / "run.json")
     assert "weights" not in now["model"]
     assert now["arguments"]["model"] == str(home / "model")
-    _, finished = finished_study(out)
+    finished = Run.for_step(out).study
     assert finished.model == str(home / "model")
 
 
@@ -230,7 +233,7 @@ def test_what_may_change(tmp_path, key, value, there, taken):
     assert f"holds a run with {key} = " in str(caught.value)
     assert repr(json.loads(json.dumps(value))) in str(caught.value)
     if there:
-        assert f"used by {there[0 if key in folders._TESTS else -1]!r}" in str(caught.value)
+        assert f"used by {there[0 if key in same_study._TESTS else -1]!r}" in str(caught.value)
 
 
 def test_less_is_refused_where_it_was_evaluated(tmp_path):
@@ -259,9 +262,13 @@ def test_other_data_is_refused(tmp_path):
     study = dataclasses.replace(STUDY, model="none/such")
     data = study_data(study)
     run = {"arguments": study_arguments(study), "datasets": dataset_hashes(data), "model": {}}
-    for name in data:
-        part = [dataclasses.replace(data[name][0], cloze="Other: Answer:"), *data[name][1:]]
-        now = dataset_hashes(data | {name: part})
+    for name, (first, *others) in data.parts.items():
+        part = [dataclasses.replace(first, cloze="Other: Answer:"), *others]
+        if name.endswith(" test"):
+            changed = {"tests": {**data.tests, name.removesuffix(" test"): part}}
+        else:
+            changed = {name: part}
+        now = dataset_hashes(dataclasses.replace(data, **changed))
         values = [f"'hash': '{hashes[name]['hash']}'" for hashes in (run["datasets"], now)]
         if name.endswith(" test"):
             file = evaluation_file(tmp_path, "original")
@@ -277,8 +284,8 @@ def test_a_corrected_argument_after_scoring(made, monkeypatch, tmp_path, capsys)
     """A selection that is empty, or of another variant, does not lock the folder."""
     home, study = made
     out = shutil.copytree(home / "original", tmp_path / "out")
-    monkeypatch.setattr(runs, "write_report", no_figures)
-    monkeypatch.setattr(runs, "attribute", None)  # what was scored is kept
+    monkeypatch.setattr(report, "write_report", no_figures)
+    monkeypatch.setattr(attribution, "attribute", None)  # what was scored is kept
     model = load_model(study.model, model_class=study.model_class)
     monkeypatch.setattr(runs, "load_study_model", lambda study: model)
     run = read_json(out / "run.json")
@@ -286,20 +293,20 @@ def test_a_corrected_argument_after_scoring(made, monkeypatch, tmp_path, capsys)
     write_json(out / "run.json", run)
     stale = set_file(out, "China")
     shutil.copy(set_file(out, GENERAL), stale)
-    table = run_study(study, out)
-    pd.testing.assert_frame_equal(table, read_run(home / "finished"))
+    table = run_study(study, out).table
+    pd.testing.assert_frame_equal(table, Run.open(home / "finished").table)
     # More is asked of it: only that is evaluated. Until it is there, the run is not finished.
     evaluated = []
     monkeypatch.setattr(
-        runs, "evaluate", lambda *a, **k: evaluated.append(a[2].name) or evaluate(*a, **k)
+        evaluation, "evaluate", lambda *a, **k: evaluated.append(a[2].name) or evaluate(*a, **k)
     )
     more = dataclasses.replace(study, seeds=2)
     with monkeypatch.context() as patch:
-        patch.setattr(runs, "evaluate", None)
+        patch.setattr(evaluation, "evaluate", None)
         with pytest.raises(TypeError):
             run_study(more, out)
     with pytest.raises(CulnigError, match="holds no finished run"):
-        finished_study(out)
+        Run.for_step(out)
     run_study(more, out)
     assert evaluated == ["random-1"]
     assert (out / "report.html").exists()
@@ -313,7 +320,7 @@ def test_files_of_another_study(made, monkeypatch, tmp_path, what):
         other = home / "foreign"
         if not other.exists():
             model = load_model(str(home / "other"), model_class="TransformerBridge")
-            instances = study_data(study)["neuron"]
+            instances = study_data(study).neuron
             attribute(model, instances, answer_format="cloze").save(other)
         shutil.copy(other, folders.scores_file(out, "neuron"))
         words = "neuron.safetensors was made with model .*other, expected .*model"
@@ -327,7 +334,7 @@ def test_files_of_another_study(made, monkeypatch, tmp_path, what):
         content["provenance"]["model"]["weights"] = "f" * 32
         write_json(set_file(out, GENERAL), content)
         with pytest.raises(CulnigError, match=f"a model with weights {'f' * 32}, the run's has"):
-            runs.run_sets(out, "general")
+            _ = Run.open(out).sets
         return
     with pytest.raises(CulnigError, match=words):
         run_study(study, out)
@@ -341,22 +348,34 @@ def test_reading_writes_nothing(made, monkeypatch):
     def refuses(path, *arguments, **options):
         raise AssertionError(f"{path} is written")
 
-    for module in (folders, runs, verify):
+    for module in (folders, runs, run_module, verify):
         for name in ("write_atomically", "write_json", "half_written", "clear_half_written"):
             monkeypatch.setattr(module, name, refuses, raising=False)
-    for module in ("files", "frames", "study.report", "neurons.sets", "training.modules"):
+    for module in (
+        "files",
+        "frames",
+        "study.report",
+        "study.once",
+        "neurons.sets",
+        "training.modules",
+    ):
         for name in ("write_atomically", "write_json"):
             monkeypatch.setattr(f"culnig_tl.{module}.{name}", refuses, raising=False)
-    table = run_study(study, out)
-    pd.testing.assert_frame_equal(table, read_run(out))
-    run_modules(out, 0.1, "top", seed=0)
-    finished_study(out)
-    runs.run_sets(out, "general")
-    runs.run_scores(out, run=read_json(out / "run.json"))
+    table = run_study(study, out).table
+    run = Run.for_step(out)
+    pd.testing.assert_frame_equal(table, run.table)
+    run_modules(run, 0.1, "top", seed=0)
+    assert len(run.neurons)
+    assert run.random()
+    assert not run.specific
+    assert [run.scores(name) for name in ("neuron", "control", "countryrc")]
+    assert run.data.neuron
+    assert len(run.evaluation("original"))
+    assert "culture-general" in repr(run)
     check_arguments(out / "run.json", {"new": 1})
     check_arguments(out / "none.json", {"new": 1})
     with pytest.raises(AssertionError, match="is written"):
-        write_run_report(out)
+        Run.open(out).write_report()
     assert files_of(out) == before
 
 
@@ -380,22 +399,24 @@ def test_arguments_of_a_step(tmp_path):
 
 def test_the_commit_that_a_run_used_is_asked_for(made, monkeypatch, tmp_path):
     home, _ = made
-    out, commit = shutil.copytree(home / "finished", tmp_path / "out"), "a" * 40
+    out, used = shutil.copytree(home / "finished", tmp_path / "out"), "a" * 40
     run = read_json(out / "run.json")
-    run["model"] |= {"revision": commit, "weights": "w"}
+    run["model"] |= {"revision": used, "weights": "w"}
     run["arguments"] |= {"model": "us/tiny"}
     write_json(out / "run.json", run)
-    monkeypatch.setattr(folders, "commit_of", lambda name, revision=None: revision or "b" * 40)
-    monkeypatch.setattr(folders, "weights_of", lambda name, revision=None: "w")
-    assert finished_study(out)[1].revision == commit
+    for module in (same_study, run_module):
+        commit = lambda name, revision=None: revision or "b" * 40  # noqa: E731
+        monkeypatch.setattr(module, "commit_of", commit)
+        monkeypatch.setattr(module, "weights_of", lambda name, revision=None: "w")
+    assert Run.for_step(out).pinned.revision == used
     # The run itself asks for what its argument stands for now.
     study = dataclasses.replace(STUDY, model="us/tiny")
-    words = f"with revision {commit}, now it has {'b' * 40}: ask for the same commit .--revision {commit}"
+    words = (
+        f"with revision {used}, now it has {'b' * 40}: ask for the same commit .--revision {used}"
+    )
     with pytest.raises(CulnigError, match=words):
         check_same_study(out, run, study, datasets=run["datasets"])
-    check_same_study(
-        out, run, dataclasses.replace(study, revision=commit), datasets=run["datasets"]
-    )
+    check_same_study(out, run, dataclasses.replace(study, revision=used), datasets=run["datasets"])
 
 
 SPECIFIC = dataclasses.replace(STUDY, specific=True, limit=32, test_limit=32, rc_limit=16)
@@ -423,12 +444,17 @@ IMPOSSIBLE = {
 }
 
 
+def tests_of(**tests):
+    some = tiny.instances(1)
+    return StudyData(neuron=some, control=some, countryrc=some, tests=tests)
+
+
 @pytest.mark.parametrize("case", IMPOSSIBLE)
 def test_what_can_only_fail_is_refused_first(monkeypatch, tmp_path, case):
     study, words = IMPOSSIBLE[case]
     if words is None:  # no limit of ours leaves a test empty: data of one's own might
         with pytest.raises(CulnigError, match="no instance for 'everyday test': raise its limit"):
-            feasible.check_data(study, study_maskings(study), {"everyday test": []})
+            feasible.check_data(study, study_maskings(study), tests_of(everyday=[]))
         return
     monkeypatch.setattr(runs, "load_study_model", None)
     with pytest.raises(CulnigError, match=words):
@@ -439,7 +465,7 @@ def test_what_can_only_fail_is_refused_first(monkeypatch, tmp_path, case):
 def test_an_instance_twice_among_the_tests():
     twice = tiny.instances(2)
     with pytest.raises(CulnigError, match="the test of 'tiny' has instance 'tiny-1' twice"):
-        feasible.check_data(STUDY, study_maskings(STUDY), {"tiny test": [*twice, twice[1]]})
+        feasible.check_data(STUDY, study_maskings(STUDY), tests_of(tiny=[*twice, twice[1]]))
 
 
 def test_shares_that_leave_nothing():
@@ -457,7 +483,9 @@ LATE = {
     ),
     "short answers": (lambda out: short_answers_run(out, data=out / "blend"), "install .*saq"),
     "finetune steps": (
-        lambda out: finetune_run(out, "paraphrase", test_limit=4, steps=3, evaluate_every=2),
+        lambda out: finetune_run(
+            out, "paraphrase", test_limit=4, training=Training(steps=3, evaluate_every=2)
+        ),
         "steps 3 is no multiple of evaluate_every 2",
     ),
     "finetune share": (
@@ -465,7 +493,7 @@ LATE = {
         "share is 1.0, and",
     ),
     "finetune lora": (
-        lambda out: finetune_run(out, "paraphrase", lora=2, test_limit=20),
+        lambda out: finetune_run(out, "paraphrase", training=Training(lora=2), test_limit=20),
         "lora needs the package peft",
     ),
     "finetune items": (
@@ -481,9 +509,8 @@ def test_a_step_that_can_only_fail_is_refused_first(made, monkeypatch, case):
     """Before a model is loaded."""
     out = made[0] / "finished"
     ask, words = LATE[case]
-    for module in ("study.precision", "study.short_answers", "study.finetune", "study.lm_eval"):
-        for name in ("load_study_model", "load_study_hf_model"):
-            monkeypatch.setattr(f"culnig_tl.{module}.{name}", None, raising=False)
+    for name in ("load_model", "load_hf_model"):
+        monkeypatch.setattr(loading, name, None)
     monkeypatch.setitem(__import__("sys").modules, "peft", None)
     if case == "short answers":
         folder = out / "blend" / "annotations"
@@ -507,8 +534,8 @@ def test_verify_of_one_country():
 
 
 def test_verify_without_a_pair(made, monkeypatch):
-    monkeypatch.setattr(verify, "country_pairs", lambda instances: [])
-    monkeypatch.setattr(verify, "load_study_model", None)
+    monkeypatch.setattr(patching, "country_pairs", lambda instances: [])
+    monkeypatch.setattr(loading, "load_model", None)
     with pytest.raises(CulnigError, match="cannot be verified: patching .* no two countries"):
         verify_run(made[0] / "finished")
 
@@ -516,7 +543,7 @@ def test_verify_without_a_pair(made, monkeypatch):
 def test_what_killed_processes_left_is_cleared_on_resuming(made, monkeypatch, tmp_path):
     home, study = made
     out = shutil.copytree(home / "random-0", tmp_path / "out")
-    monkeypatch.setattr(runs, "write_report", no_figures)
+    monkeypatch.setattr(report, "write_report", no_figures)
     mine = half_written_name(suffix=".csv")
     dead = re.sub(r"-\d+-", "-999999999-", mine)
     for folder in (out, out / "scores", out / "evaluations"):
@@ -533,14 +560,14 @@ def test_links_that_lead_out_of_a_run(made, tmp_path):
     out = tmp_path / "run"
     shutil.copytree(home / "finished", out)
     (tmp_path / "linked").symlink_to(out)  # the folder itself may be one
-    assert len(read_run(tmp_path / "linked"))
-    write_run_report(tmp_path / "linked")
+    assert len(Run.open(tmp_path / "linked").table)
+    Run.open(tmp_path / "linked").write_report()
     elsewhere = tmp_path / "elsewhere"
     shutil.move(out / "sets", elsewhere)
     (out / "sets").symlink_to(elsewhere)
     before = files_of(elsewhere)
     for step in (
-        lambda: write_run_report(out),
+        lambda: Run.open(out).write_report(),
         lambda: run_study(study, out),
         lambda: verify_run(out),
     ):
@@ -551,4 +578,4 @@ def test_links_that_lead_out_of_a_run(made, tmp_path):
     assert files_of(elsewhere) == before
     (out / "loop").symlink_to(out / "loop")
     with pytest.raises(CulnigError, match=r"(sets|loop) is a link to "):
-        write_run_report(out)
+        Run.open(out).write_report()

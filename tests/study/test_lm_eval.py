@@ -3,6 +3,7 @@
 import functools
 import json
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -16,7 +17,7 @@ from culnig_tl.neurons.layout import NeuronLayout
 from culnig_tl.neurons.sets import NeuronSet
 from culnig_tl.study import lm_eval as harness
 from culnig_tl.study.arguments import Study
-from culnig_tl.study.running import run_sets
+from culnig_tl.study.run import Run
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")
 TASK = """
@@ -79,13 +80,14 @@ def test_lm_eval_of_a_run(monkeypatch, capsys, tmp_path):
     # The harness with scaled weights says what the hooked model says.
     model = load_model(str(tmp_path / "tiny"), model_class="TransformerBridge", device="cpu")
     assert row["original"] == pytest.approx(brier(model), rel=1e-4)
-    for name, kind in (("masked", "general"), ("random", "random")):
-        with ablate(model, run_sets(out, kind)[0]):
+    run = Run.open(out)
+    for name, neurons in (("masked", run.neurons), ("random", run.random(1)[0])):
+        with ablate(model, neurons):
             assert row[name] == pytest.approx(brier(model), rel=1e-4)
     assert row["masked"] != pytest.approx(row["original"], rel=1e-3)
     # What is there is not done again.
     with monkeypatch.context() as patch:
-        patch.setattr("culnig_tl.study.lm_eval.load_study_hf_model", None)
+        patch.setattr("culnig_tl.models.loading.load_hf_model", None)
         code, again, error = culnig(patch, capsys, *command)
     assert code == 0, error
     assert again == printed
@@ -103,12 +105,12 @@ def test_lm_eval_of_a_run(monkeypatch, capsys, tmp_path):
 
 
 def test_without_the_extra(monkeypatch, capsys, tmp_path):
-    (tmp_path / "table.csv").write_text("")
-    (tmp_path / "run.json").write_text('{"arguments": {}}')
     monkeypatch.setitem(sys.modules, "lm_eval.tasks", None)
     neurons = NeuronSet(NeuronLayout(n_layers=1, gate=4, q=1, k=1, v=1), np.array([1]))
-    monkeypatch.setattr("culnig_tl.study.lm_eval.finished_study", lambda out, **_: ({}, Study()))
-    monkeypatch.setattr("culnig_tl.study.lm_eval.run_sets", lambda out, kind: [neurons])
+    run = SimpleNamespace(
+        folder=tmp_path, study=Study(), neurons=neurons, random=lambda count: [neurons]
+    )
+    monkeypatch.setattr("culnig_tl.study.run.Run.for_step", lambda *a, **k: run)
     code, _, error = culnig(monkeypatch, capsys, "lm-eval", "--run", tmp_path, "--tasks", "x")
     assert code == 1
     assert "pip install 'culnig-tl[lm-eval]'" in error

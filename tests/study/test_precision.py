@@ -5,7 +5,7 @@ from command import byte_run, culnig
 
 from culnig_tl import Scores
 from culnig_tl.measure import attribution
-from culnig_tl.study.running import run_sets
+from culnig_tl.study.run import Run
 
 
 def test_precision_of_a_run(monkeypatch, capsys, tmp_path):
@@ -15,7 +15,7 @@ def test_precision_of_a_run(monkeypatch, capsys, tmp_path):
     assert code == 0, error
     assert "culture-general" in printed
     table = pd.read_csv(out / "precision" / "table.csv", index_col=["dtype", "set"])
-    neurons = len(run_sets(out, "general")[0])
+    neurons = len(Run.open(out).neurons)
     for dtype, least in (("bfloat16", 0.7), ("float16", 0.95)):  # 8 and 11 bits of precision
         row = table.loc[(dtype, "culture-general")]
         assert least <= row["overlap"] == row["shared"] / neurons

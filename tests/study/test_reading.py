@@ -33,7 +33,8 @@ from culnig_tl.study.finetune import finetune_run, read_curves
 from culnig_tl.study.folder import study_of
 from culnig_tl.study.lm_eval import _SCHEMA, _table
 from culnig_tl.study.precision import precision_run
-from culnig_tl.study.running import run_scores, run_sets, run_study, write_run_report
+from culnig_tl.study.run import Run
+from culnig_tl.study.running import run_study
 from culnig_tl.tensors import read_tensors, write_tensors
 
 GOLDEN = Path(__file__).parents[1] / "golden"
@@ -54,7 +55,7 @@ def finished(tmp_path_factory):
     for name in ("verify", "methods", "finetune"):
         shutil.copytree(GOLDEN / name, out / name)
     (out / "verify" / "tokens.html").write_text(f"<p>{EVIL}</p>")
-    (neurons,) = run_sets(out, "general")
+    neurons = Run.open(out).neurons
     for name in ("culture-general", "LAPE", "CAPE"):
         NeuronSet(neurons.layout, neurons.ids, name).save(out / "methods" / "sets" / f"{name}.json")
     for place in (out / "finetune" / "paraphrase").glob("*-0.01-0"):
@@ -68,6 +69,10 @@ def out(finished, tmp_path, monkeypatch):
     monkeypatch.setattr(report, "_saved", lambda figures, folder: dict.fromkeys(figures, ""))
     yield Path(shutil.copytree(finished, tmp_path / "run"))
     plt.close("all")
+
+
+def write(out):
+    Run.open(out).write_report()
 
 
 def edit_json(path, keys, value):
@@ -181,7 +186,7 @@ def test_a_damaged_file(out, name, change, line):
     else:
         edit_json(path, change[:-1], change[-1])
     with pytest.raises(CulnigError, match=re.escape(line)) as caught:
-        write_run_report(out)
+        Run.open(out).write_report()
     message = str(caught.value)
     assert path.name in message
     assert "\n" not in message
@@ -192,12 +197,12 @@ def test_a_damaged_file(out, name, change, line):
 def test_files_that_are_nothing(out, content):
     """Each file that is read, in turn; what was read as before is not in the way."""
     reads = {
-        "run.json": write_run_report,
-        "scores/neuron.safetensors": run_scores,
-        "sets/random-0.json": write_run_report,
-        "evaluations/culture-general.csv": write_run_report,
-        "verify/doses.csv": write_run_report,
-        "methods/sizes.csv": write_run_report,
+        "run.json": write,
+        "scores/neuron.safetensors": lambda o: Run.open(o).scores(),
+        "sets/random-0.json": write,
+        "evaluations/culture-general.csv": write,
+        "verify/doses.csv": write,
+        "methods/sizes.csv": write,
         "finetune/paraphrase/top-0.01-0/scores.csv": lambda o: read_curves(o / "finetune/paraphrase"),
         "finetune/paraphrase/top-0.01-0/finetune.json": lambda o: read_curves(
             o / "finetune/paraphrase"
@@ -237,7 +242,7 @@ def test_damaged_scores(out, change, line):
         change = {}
     write_tensors(path, tensors, about | change)
     with pytest.raises(CulnigError, match="|".join(map(re.escape, line.split("|")))):
-        write_run_report(out)
+        Run.open(out).write_report()
 
 
 @pytest.mark.parametrize(
@@ -254,7 +259,7 @@ def test_what_was_deleted_is_made_again(out, name, what):
     before = (out / name).read_bytes()
     (out / name).unlink()
     with pytest.raises(CulnigError, match=f"holds no {what}: finish it with culnig run --out"):
-        write_run_report(out)
+        Run.open(out).write_report()
     run_study(study_of(out), out)
     assert (out / name).read_bytes() == before
 
@@ -311,9 +316,8 @@ def test_nothing_of_a_file_is_markup_in_the_report(out):
         frame.loc[frame["task"] == "everyday", "country"] = EVIL + "$\\frac$"
         frame["answer"] = frame["predicted"] = EVIL
         frame.to_csv(path, index=False)
-    edit_json(out / "run.json", ("model", "name"), EVIL)
     edit_json(out / "run.json", ("arguments", "revision"), EVIL)
-    write_run_report(out)
+    Run.open(out).write_report()
     page = (out / "report.html").read_text()
     assert "<script" not in page
     assert "<img src=x" not in page

@@ -22,7 +22,7 @@ from culnig_tl.analysis.plots import plot_comparison, plot_countries, plot_distr
 from culnig_tl.neurons.layout import Neuron
 from culnig_tl.neurons.selection import overlap
 from culnig_tl.neurons.sets import NeuronSet
-from culnig_tl.study.report import write_report
+from culnig_tl.study.report import render_report
 
 IDS = [LAYOUT.flat_id(n) for n in (Neuron(0, "gate", 1), Neuron(0, "gate", 2), Neuron(1, "q", 0))]
 NEURONS = NeuronSet(
@@ -98,8 +98,8 @@ def report(path: Path, model: str, specific: Sequence[NeuronSet] = ()) -> str:
         tables["own"] = own_ranks(original, masked)
         tables["overlap"] = overlap([NEURONS, *specific])
         tables["ablations"] = accuracy
-    write_report(path, run, NEURONS, scores=scores(), tables=tables, specific=specific)
-    return path.read_text(encoding="utf-8")
+    figures = path.parent / "figures"
+    return render_report(run, NEURONS, scores(), tables=tables, specific=specific, figures=figures)
 
 
 def test_the_papers_figures_stand_beside(tmp_path):
@@ -114,7 +114,7 @@ def test_the_papers_figures_stand_beside(tmp_path):
 
 
 def test_report_stands_alone_and_escapes(tmp_path):
-    html = report(tmp_path / "report.html", "tiny")
+    html = report(tmp_path / "report.html", "<script>alert(1)</script>")
     # comparison, distribution, scores, two tasks
     assert html.count("data:image/png;base64,") == 5
     assert "http" not in html

@@ -78,35 +78,34 @@ def test_each_set_is_selected_as_its_name_says():
 
 def test_what_is_asked():
     data = study_data(WHOLE)
-    assert list(data) == [
+    assert list(data.parts) == [
         *SCORED,
         "everyday test",
         "countryrc test",
         "commonsense test",
         "paraphrase test",
     ]
-    assert {i.country for i in data["countryrc"]} == {"Iran", "Spain"}
+    assert {i.country for i in data.countryrc} == {"Iran", "Spain"}
     kinds = {m.kind: instances_of(m, data) for m in study_maskings(WHOLE)}
-    everything = [i for name in data if name not in SCORED for i in data[name]]
-    assert kinds["original"] == kinds["random"] == kinds["ablation"] == everything
+    assert kinds["original"] == kinds["random"] == kinds["ablation"] == data.asked
     assert {i.task for i in kinds["specific"]} == {"everyday", "countryrc"}
-    assert kinds["sweep"] == data["everyday test"]
+    assert kinds["sweep"] == data.tests["everyday"]
 
 
 def test_the_sweep_asks_a_part_of_a_long_test():
     data = study_data(dataclasses.replace(WHOLE, test_limit=0, countries=None))
-    data["everyday test"] = 2 * data["everyday test"]
+    data = dataclasses.replace(data, tests={"everyday": 2 * data.tests["everyday"]})
     sweep = next(m for m in study_maskings(WHOLE) if m.kind == "sweep")
-    assert 300 < len(asked(sweep, data)) <= 400
-    assert {i.country for i in asked(sweep, data)} >= set(FOCUS_COUNTRIES)
+    assert 300 < len(instances_of(sweep, data)) <= 400
+    assert {i.country for i in instances_of(sweep, data)} >= set(FOCUS_COUNTRIES)
 
 
 def test_more_of_the_focus_countries():
     data = study_data(dataclasses.replace(SMALL, countries=None, focus_limit=40, test_limit=16))
-    counts = pd.Series([i.country for i in data["everyday test"]]).value_counts()
+    counts = pd.Series([i.country for i in data.tests["everyday"]]).value_counts()
     assert set(counts[list(FOCUS_COUNTRIES)]) == {5}
     assert set(counts.drop(list(FOCUS_COUNTRIES))) == {2}
-    only = study_data(dataclasses.replace(SMALL, focus_limit=10))["everyday test"]
+    only = study_data(dataclasses.replace(SMALL, focus_limit=10)).tests["everyday"]
     assert len(only) == 10
     assert {i.country for i in only} == {"Iran", "Spain"}
 
@@ -286,8 +285,8 @@ def test_a_plan_without_the_models_tokenizer(monkeypatch):
     assert "about 4 characters a token" in letter.note
     assert "on each of 2 devices" in letter.note
     cloze = plan.plan_study(dataclasses.replace(SMALL, model=model, answer_format="cloze"))
-    texts = [i.cloze for i in study_data(SMALL)["neuron"]]
-    labels = [i.options[i.answer] for i in study_data(SMALL)["neuron"]]
+    texts = [i.cloze for i in study_data(SMALL).neuron]
+    labels = [i.options[i.answer] for i in study_data(SMALL).neuron]
     about = sum(map(len, texts)) / 4 + sum(map(len, labels)) / 4
     assert cloze.steps[0].tokens == pytest.approx(about, rel=0.25)
     assert letter.costs[0].memory == pytest.approx(cloze.costs[0].memory / 2, rel=0.1)
@@ -305,15 +304,14 @@ def test_the_plan_against_a_real_run(monkeypatch, tmp_path, name):
     study = dataclasses.replace(WHOLE, model=name, limit=64, answer_format="cloze")
     model, data = load_model(name), study_data(study)
     sizes = plan.model_sizes(read_config(name))
-    asked_here = [i for name, part in data.items() if name not in SCORED for i in part]
     monkeypatch.setattr(plan, "_clock", time.process_time)
     for attempt in range(4):
         planned = plan.plan_study(study)
         groups = planned.by_name()
         ratios = {}
         for step, work in (
-            ("score neuron", lambda: attribute(model, data["neuron"], answer_format="cloze")),
-            ("evaluate original", lambda: evaluate(model, asked_here, answer_format="cloze")),
+            ("score neuron", lambda: attribute(model, data.neuron, answer_format="cloze")),
+            ("evaluate original", lambda: evaluate(model, data.asked, answer_format="cloze")),
         ):
             expected = plan.step_flops(sizes, groups[step][0])
             start = time.process_time()

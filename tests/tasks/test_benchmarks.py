@@ -20,7 +20,7 @@ from benchmark_rows import (
 from culnig_tl.errors import CulnigError
 from culnig_tl.study.arguments import Study
 from culnig_tl.study.data import study_data
-from culnig_tl.study.folder import changed_arguments
+from culnig_tl.study.same_study import changed_arguments
 from culnig_tl.tasks import TASKS, Item, Task, Template, load_task
 
 # Templates

@@ -19,8 +19,9 @@ from culnig_tl.models.prompts import make_prompts
 from culnig_tl.study.arguments import Study
 from culnig_tl.study.finetune import finetune_data, finetune_table, training_memory
 from culnig_tl.training import finetuning as module
-from culnig_tl.training.finetuning import split_instances
 from culnig_tl.training.modules import module_weights, select_modules
+from culnig_tl.training.settings import Training
+from culnig_tl.training.splitting import split_instances
 from culnig_tl.training.weights import weight_hashes
 
 pytestmark = [
@@ -49,7 +50,10 @@ def chosen(kind="llama", layer=1):
 
 def trained(out, kind="llama", hf=None, **arguments):
     hf = hf if hf is not None else tiny.hf_model(kind)
-    given = {"learning_rate": 0.01, "steps": 8, "batch": 4, "evaluate_every": 4} | arguments
+    knobs = {"learning_rate": 0.01, "steps": 8, "batch": 4, "evaluate_every": 4}
+    names = {field.name for field in dataclasses.fields(Training)}
+    training = Training(**knobs | {k: v for k, v in arguments.items() if k in names})
+    given = {"training": training} | {k: v for k, v in arguments.items() if k not in names}
     given.setdefault("modules", chosen(kind))
     given.setdefault("model_class", "TransformerBridge")
     train, tests = questions()
@@ -259,10 +263,7 @@ def test_errors(tmp_path):
     module.check_finetuning(
         train,
         [dataclasses.replace(tests[0], id="tiny-3", split="test")],
-        1,
-        batch=1,
-        accumulation=1,
-        evaluate_every=1,
+        Training(),
     )
     foreign = [dataclasses.replace(i, task="other") for i in tests]
     with pytest.raises(CulnigError, match="no test is of the trained task 'tiny': add some"):
