@@ -45,7 +45,9 @@ def read_rows(
         source, table = str(data), read_table(data, columns, nested=nested, key=key)
     else:
         source = hub[0]
-        table = _checked_table(read_hub(*hub, [*columns, *nested]), source, columns, key=key)
+        table = _checked_table(
+            read_hub(*hub, columns=[*columns, *nested]), source, columns, key=key
+        )
     rows = table.to_dict("records")
     return [(f"{source}, row {number}", row) for number, row in enumerate(rows, start=1)]
 

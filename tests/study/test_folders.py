@@ -54,7 +54,9 @@ STOPS = ("score neuron", "score control", "score countryrc", "original", GENERAL
 
 
 def no_figures(run):
-    (run.folder / "report.html").write_text("<html>")
+    file = run.folder / "report.html"
+    file.write_text("<html>")
+    return file
 
 
 @pytest.fixture(scope="module")
@@ -149,7 +151,7 @@ def test_a_run_of_other_numbers(made, monkeypatch):
     for ask in (lambda: run_study(study, home / GENERAL), lambda: verify_run(home / "finished")):
         with pytest.raises(CulnigError, match="numbers of version 1, this .* those of version 99"):
             ask()
-    assert len(run_study(study, home / "finished")) == 2  # reading goes on
+    assert len(run_study(study, home / "finished").table) == 2  # reading goes on
     run_modules(home / "finished", 0.1, "top", seed=0)
 
 
@@ -444,7 +446,7 @@ IMPOSSIBLE = {
 }
 
 
-def tests_of(**tests):
+def data_of(**tests):
     some = tiny.instances(1)
     return StudyData(neuron=some, control=some, countryrc=some, tests=tests)
 
@@ -454,7 +456,7 @@ def test_what_can_only_fail_is_refused_first(monkeypatch, tmp_path, case):
     study, words = IMPOSSIBLE[case]
     if words is None:  # no limit of ours leaves a test empty: data of one's own might
         with pytest.raises(CulnigError, match="no instance for 'everyday test': raise its limit"):
-            feasible.check_data(study, study_maskings(study), tests_of(everyday=[]))
+            feasible.check_data(study, study_maskings(study), data_of(everyday=[]))
         return
     monkeypatch.setattr(runs, "load_study_model", None)
     with pytest.raises(CulnigError, match=words):
@@ -465,7 +467,7 @@ def test_what_can_only_fail_is_refused_first(monkeypatch, tmp_path, case):
 def test_an_instance_twice_among_the_tests():
     twice = tiny.instances(2)
     with pytest.raises(CulnigError, match="the test of 'tiny' has instance 'tiny-1' twice"):
-        feasible.check_data(STUDY, study_maskings(STUDY), tests_of(tiny=[*twice, twice[1]]))
+        feasible.check_data(STUDY, study_maskings(STUDY), data_of(tiny=[*twice, twice[1]]))
 
 
 def test_shares_that_leave_nothing():

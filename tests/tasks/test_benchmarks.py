@@ -92,7 +92,8 @@ def test_the_study_asks_with_as_many_templates_as_it_is_told():
         study_data(Study(limit=16, test_limit=16, rc_limit=8, other_limit=8, template_count=count))
         for count in (1, 2)
     )
-    assert {i.template for name in one for i in one[name]} == {0}
+    one, two = one.parts, two.parts
+    assert {i.template for part in one.values() for i in part} == {0}
     assert one["countryrc test"] == [i for i in two["countryrc test"] if i.template == 0]
     assert len(two["countryrc test"]) == 16
     for name in set(one) - {"countryrc test"}:
