@@ -285,8 +285,8 @@ def training_memory(share: float) -> pd.DataFrame:
         One row a model: parameters; GiB with `share` of them trained, and with all.
     """
     rows = {}
-    for name, config in PAPER_MODELS.items():
-        count = sum(weight.numel() for weight in skeleton(config).parameters())
+    for name, paper in PAPER_MODELS.items():
+        count = sum(weight.numel() for weight in skeleton(paper.config()).parameters())
         memory = {
             what: (2 * (2 - x) + 16 * x) * count / 2**30
             for what, x in (("share", share), ("all", 1.0))

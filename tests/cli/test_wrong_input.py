@@ -8,7 +8,7 @@ import pytest
 import tiny
 from command import SMALL_RUN, culnig
 
-from culnig_tl.cli import run_commands as commands
+from culnig_tl.cli import tables
 from culnig_tl.files import half_written_name, write_json
 from culnig_tl.paths import check_own_folder
 
@@ -280,7 +280,7 @@ def test_markup_in_a_run(monkeypatch, capsys, finished):
     assert code == 0, error
     assert f"Report: {finished / 'run/report.html'}" in out
     table = pd.read_csv(finished / "run/table.csv", index_col="task")
-    commands.print_comparison(table.rename(index=lambda task: f"[/blue]{task}"), name="[red]set")
+    tables.print_comparison(table.rename(index=lambda task: f"[/blue]{task}"), name="[red]set")
     out = capsys.readouterr().out
     assert "[/blue]everyday" in out
     assert "[red]set" in out
