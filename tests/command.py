@@ -28,6 +28,15 @@ def culnig(monkeypatch, capsys, *arguments):
     return 0, output.out, output.err.strip()
 
 
+class Captured:
+    """Stands in for `capsys`, which a fixture of a module cannot have."""
+
+    def readouterr(self):
+        return self
+
+    out = err = ""
+
+
 def byte_run(monkeypatch, capsys, tmp_path):
     """A small finished run of the byte model, which is in the folder `tiny`."""
     out, folder = tmp_path / "run", tiny.byte_model(tmp_path / "tiny")

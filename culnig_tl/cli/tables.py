@@ -20,10 +20,11 @@ def print_table(columns: Mapping[str, str], rows: Iterable[Sequence[object]]) ->
 
     Args:
         columns: each head with the format of its cells, as `format` takes it. The first column
-            holds names, which are neither cut nor wrapped.
+            holds names, which are never wrapped; no cell is cut.
     """
     first, *others = columns
-    table = Table(Column(first, no_wrap=True, min_width=max(12, len(first))), *others)
+    names = Column(first, no_wrap=True, min_width=max(12, len(first)))
+    table = Table(names, *(Column(head, overflow="fold") for head in others))
     for row in rows:
         cells = zip(row, columns.values(), strict=True)
         # Nothing in a cell is rich's markup.
