@@ -291,7 +291,7 @@ def prepare(
 
 def random_weights(options: argparse.Namespace) -> None:
     """Run `attribute` on a paper-sized model with random weights, and print and keep how fast."""
-    config = PAPER_MODELS[options.random]
+    config = PAPER_MODELS[options.random].config()
     if options.layers:
         config = first_layers(config, options.layers)
     with torch.device(options.device):

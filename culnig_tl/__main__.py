@@ -1,5 +1,5 @@
 """`python -m culnig_tl`: the same as `culnig`."""
 
-from culnig_tl.cli.commands import main
+from culnig_tl.cli.main import main
 
 main()

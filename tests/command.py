@@ -5,8 +5,8 @@ import sys
 import tiny
 from rich.console import Console
 
-from culnig_tl.cli import commands as cli
-from culnig_tl.cli import run_commands as commands
+from culnig_tl.cli import main as cli
+from culnig_tl.cli import tables
 
 # With the model of `tiny.byte_model`; a few seconds.
 SMALL_RUN = (
@@ -17,8 +17,7 @@ SMALL_RUN = (
 
 def culnig(monkeypatch, capsys, *arguments):
     monkeypatch.setattr(sys, "argv", ["culnig", *map(str, arguments)])
-    for module in (cli, commands):
-        monkeypatch.setattr(module, "console", Console(width=200))
+    monkeypatch.setattr(tables, "console", Console(width=200))
     monkeypatch.setenv("COLUMNS", "200")  # of the consoles for errors and progress
     try:
         cli.main()
@@ -27,6 +26,15 @@ def culnig(monkeypatch, capsys, *arguments):
         return int(stop.code or 0), output.out, output.err.strip()
     output = capsys.readouterr()
     return 0, output.out, output.err.strip()
+
+
+class Captured:
+    """Stands in for `capsys`, which a fixture of a module cannot have."""
+
+    def readouterr(self):
+        return self
+
+    out = err = ""
 
 
 def byte_run(monkeypatch, capsys, tmp_path):

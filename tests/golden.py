@@ -20,7 +20,7 @@ import matplotlib.pyplot as plt
 import pandas as pd
 import tiny
 
-from culnig_tl.cli import commands as cli
+from culnig_tl.cli import main as cli
 from culnig_tl.study import report
 from culnig_tl.tasks.blend import LANGUAGES
 

@@ -10,7 +10,6 @@ from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 
 from culnig_tl.checks import check_choice
 from culnig_tl.errors import CulnigError
@@ -126,6 +125,8 @@ def patching_matrix(effects: pd.DataFrame, *, value: str = "share") -> pd.DataFr
 def _statistics(
     estimate: pd.Series, truth: pd.Series, probability: pd.Series, *, top: int
 ) -> tuple[float, ...]:
+    from scipy import stats
+
     x, y = estimate.to_numpy(dtype=float), truth.to_numpy(dtype=float)
     if len(x) < FEWEST or np.ptp(x) == 0 or np.ptp(y) == 0:
         return (np.nan,) * len(STATISTICS)
@@ -146,6 +147,8 @@ def _statistics(
 
 
 def _interval(values: np.ndarray, resamples: int, seed: int) -> tuple[float, float]:
+    from scipy import stats
+
     values = values[~np.isnan(values)]
     if len(values) < FEWEST:
         return np.nan, np.nan

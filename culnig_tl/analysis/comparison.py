@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 
 from culnig_tl.analysis.evaluations import metric_values, same_instances
 from culnig_tl.errors import CulnigError
@@ -154,6 +153,8 @@ def own_ranks(
     Raises:
         CulnigError: as `compare_countries`.
     """
+    from scipy import stats
+
     original, masked = _same_countries(original, masked)
     rng = np.random.default_rng(seed)
     rows = []

@@ -1,74 +1,21 @@
-"""The command line: culnig run, its steps one by one, and the commands on a finished run."""
+"""The command line: `culnig run`, its plan, and its steps one by one.
 
-import dataclasses
-import inspect
+What needs a model is imported by the command that runs it: the others answer at once.
+"""
+
 import os
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.table import Table
 
-from culnig_tl.analysis.evaluations import write_evaluation
 from culnig_tl.checks import check_choice, check_count, check_number
-from culnig_tl.cli.options import (
-    BUDGET_HELP,
-    CLASS_HELP,
-    DEVICES_HELP,
-    DTYPE_HELP,
-    FACTOR_HELP,
-    FORMAT_HELP,
-    MODEL_HELP,
-    REMOVE_HELP,
-    TARGET_HELP,
-    TASK_HELP,
-    TOP_ATTENTION_HELP,
-    TOP_MLP_HELP,
-    TRUST_HELP,
-    VARIANT_HELP,
-    Budget,
-    Countries,
-    Data,
-    Device,
-    Devices,
-    Dtype,
-    Factor,
-    Format,
-    Limit,
-    Model,
-    ModelClass,
-    Out,
-    Remove,
-    Target,
-    TaskName,
-    Templates,
-    TopAttention,
-    TopMlp,
-    Trust,
-    Variant,
-    path_option,
-)
-from culnig_tl.cli.run_commands import app as commands
-from culnig_tl.cli.run_commands import (
-    console,
-    country_list,
-    names,
-    print_comparison,
-    print_place,
-    print_text,
-    whole,
-)
-from culnig_tl.cli.terminal import exit_code, texts
+from culnig_tl.cli import options as ask
+from culnig_tl.cli.options import country_list, example, path_option, study_options
+from culnig_tl.cli.tables import print_comparison, print_place, print_table, print_text
 from culnig_tl.errors import CulnigError
-from culnig_tl.measure.attribution import attribute
-from culnig_tl.measure.evaluation import COLUMNS
-from culnig_tl.measure.evaluation import evaluate as evaluate_instances
 from culnig_tl.models.choices import FORMATS
-from culnig_tl.models.configs import neuron_layout
-from culnig_tl.models.loading import load_model
-from culnig_tl.models.sums import remove_checkpoint
 from culnig_tl.neurons.layout import SITES
 from culnig_tl.neurons.scores import Scores
 from culnig_tl.neurons.selection import (
@@ -80,174 +27,65 @@ from culnig_tl.neurons.selection import (
 )
 from culnig_tl.neurons.sets import NeuronSet
 from culnig_tl.paths import check_inputs_kept, check_writable
-from culnig_tl.study.arguments import PRESETS, Study
+from culnig_tl.study.arguments import Study
 from culnig_tl.study.paper_models import PAPER_MODELS
-from culnig_tl.study.plan import plan_study
-from culnig_tl.study.running import run_study
-from culnig_tl.tasks import TASKS, load_task
+from culnig_tl.tasks import load_task
 from culnig_tl.tasks.countries import country_name
 
-app = typer.Typer(
-    help="Find the neurons of a language model that carry cultural knowledge (CULNIG).",
-    add_completion=False,
-    pretty_exceptions_enable=False,
-)
+app = typer.Typer()
 
 
-app.add_typer(commands)
-
-
-_D = Study()
-
-
-def _preset(name: str, help: str, *declarations: str) -> Any:
-    """An option of `run` that replaces a field of the preset when it is given."""
-    default = getattr(_D, name)
-    shown = ",".join(default) if isinstance(default, tuple) else str(default)
-    shown = False if default is None else f"quick: {shown}"
-    return typer.Option(*declarations, help=help, show_default=shown)
-
-
-@app.command()
+@app.command(epilog=example("run --seeds 5 --out runs/five-seeds"))
+@study_options
 def run(
     *,
-    out: Out = Path("runs/demo"),
-    preset: Annotated[
-        str, typer.Option(help="quick: a demonstration; paper: the whole study of the paper.")
-    ] = "quick",
+    study: Study,
+    out: ask.Out = Path("runs/demo"),
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and stop.")] = False,
-    model: Annotated[str | None, _preset("model", MODEL_HELP)] = None,
-    task: Annotated[str | None, _preset("task", TASK_HELP)] = None,
-    tests: Annotated[
-        str | None, _preset("tests", "Other tasks to test on, comma-separated; '' for none.")
-    ] = None,
-    data: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="[TASK=]PATH",
-            help="Local file or folder of the task, or of another by name; may be repeated.",
-        ),
-    ] = None,
-    templates: Templates = None,
-    template_count: Annotated[
-        int | None, _preset("template_count", "How many of its templates each test is asked with.")
-    ] = None,
-    countries: Countries = None,
-    answer_format: Annotated[str | None, _preset("answer_format", FORMAT_HELP, "--format")] = None,
-    limit: Annotated[int | None, _preset("limit", "Neuron instances at most; 0: all.")] = None,
-    test_limit: Annotated[
-        int | None, _preset("test_limit", "Items of the task's test at most; 0: all.")
-    ] = None,
-    focus_limit: Annotated[
-        int | None,
-        _preset("focus_limit", "Of the focus countries so many, and --test-limit of the others."),
-    ] = None,
-    rc_limit: Annotated[
-        int | None, _preset("rc_limit", "CountryRC passages to score at most; 0: all.")
-    ] = None,
-    other_limit: Annotated[
-        int | None, _preset("other_limit", "Items of each other test at most; 0: all.")
-    ] = None,
-    variant: Annotated[str | None, _preset("variant", VARIANT_HELP)] = None,
-    target: Annotated[str | None, _preset("target", TARGET_HELP)] = None,
-    top_mlp: Annotated[float | None, _preset("top_mlp", TOP_MLP_HELP)] = None,
-    top_attention: Annotated[float | None, _preset("top_attention", TOP_ATTENTION_HELP)] = None,
-    remove: Annotated[float | None, _preset("remove", REMOVE_HELP)] = None,
-    control: Annotated[
-        bool | None,
-        _preset("control", "Subtract the control's scores.", "--control/--no-control"),
-    ] = None,
-    countryrc: Annotated[
-        bool | None,
-        _preset("countryrc", "Remove country-name neurons.", "--countryrc/--no-countryrc"),
-    ] = None,
-    top: Annotated[float | None, _preset("top", "Share of neurons in a country's set.")] = None,
-    least_z: Annotated[
-        float | None, _preset("least_z", "Least z over countries in a country's set.")
-    ] = None,
-    factor: Annotated[float | None, _preset("factor", FACTOR_HELP)] = None,
-    seeds: Annotated[int | None, _preset("seeds", "Random sets to compare with.")] = None,
-    matched_seeds: Annotated[
-        int | None,
-        _preset("matched_seeds", "Random sets with the same count in every layer and site."),
-    ] = None,
-    specific: Annotated[
-        bool | None,
-        _preset("specific", "Culture-specific sets too.", "--specific/--no-specific"),
-    ] = None,
-    ablations: Annotated[
-        bool | None,
-        _preset("ablations", "The method without its parts too.", "--ablations/--no-ablations"),
-    ] = None,
-    sweep: Annotated[
-        bool | None, _preset("sweep", "Other shares t and r too.", "--sweep/--no-sweep")
-    ] = None,
-    model_class: Annotated[str | None, _preset("model_class", CLASS_HELP)] = None,
-    dtype: Annotated[str | None, _preset("dtype", DTYPE_HELP)] = None,
-    device: Device = None,
-    devices: Annotated[int | None, _preset("devices", DEVICES_HELP)] = None,
-    revision: Annotated[str | None, typer.Option(help="Branch, tag or commit.")] = None,
-    trust_remote_code: Annotated[
-        bool | None,
-        _preset("trust_remote_code", TRUST_HELP, "--trust-remote-code/--no-trust-remote-code"),
-    ] = None,
-    token_budget: Annotated[int | None, _preset("token_budget", BUDGET_HELP)] = None,
 ) -> None:
     """Everything: score the neurons, select, mask them, compare with random ones, report.
 
     The defaults are a demonstration on a laptop. A run that was interrupted goes on where it
     stopped when the same command is given again.
     """
-    study = _study(dict(locals()))
     if dry_run:
         _print_plan(study)
         return
+    from culnig_tl.study.running import run_study
+
     print_comparison(run_study(study, out).table)
     print_place("Report", out / "report.html")
 
 
-def plan(**options: Any) -> None:
+@app.command(epilog=example("plan --seeds 10 --specific"))
+@study_options
+def plan(*, study: Study) -> None:
     """What a run would take: instances, tokens, FLOPs, memory and time. Options as those of run.
 
     For the model, and for the paper's six; the speed of this machine is measured. Nothing is
     written, and no weights are read.
     """
-    _print_plan(_study(options))
+    _print_plan(study)
 
 
-_of_run = inspect.signature(run).parameters.values()
-
-
-_of_plan = [parameter for parameter in _of_run if parameter.name not in ("out", "dry_run")]
-
-
-plan.__signature__ = inspect.Signature(_of_plan)  # type: ignore[attr-defined]
-
-
-plan.__annotations__ = {parameter.name: parameter.annotation for parameter in _of_plan}
-
-
-app.command()(plan)
-
-
-@app.command()
+@app.command(epilog=example("score --limit 32 --out scores.safetensors"))
 def score(
-    out: Out,
+    out: ask.Out,
     *,
-    model: Model = _D.model,
-    task: TaskName = _D.task,
+    model: ask.Model = ask.DEFAULTS.model,
+    task: ask.TaskName = ask.DEFAULTS.task,
     split: Annotated[str, typer.Option(help="neuron, control or test.")] = "neuron",
-    data: Data = None,
-    templates: Templates = None,
-    countries: Countries = None,
-    answer_format: Format = "auto",
-    limit: Limit = 0,
-    model_class: ModelClass = "auto",
-    dtype: Dtype = "float32",
-    device: Device = None,
-    devices: Devices = 1,
-    trust_remote_code: Trust = False,
-    token_budget: Budget = None,
+    data: ask.Data = None,
+    templates: ask.Templates = None,
+    countries: ask.Countries = None,
+    answer_format: ask.Format = ask.DEFAULTS.answer_format,
+    limit: ask.Limit = 0,
+    model_class: ask.ModelClass = ask.DEFAULTS.model_class,
+    dtype: ask.Dtype = ask.DEFAULTS.dtype,
+    device: ask.Device = None,
+    devices: ask.Devices = ask.DEFAULTS.devices,
+    trust_remote_code: ask.Trust = False,
+    token_budget: ask.Budget = None,
 ) -> None:
     """Score every neuron on one task and split; writes a .safetensors file that `select` reads."""
     model = os.path.expanduser(model)
@@ -262,12 +100,15 @@ def score(
         data=data,
         templates=templates,
     )
+    from culnig_tl.measure.attribution import attribute
+    from culnig_tl.models.loading import load_model
+    from culnig_tl.models.sums import remove_checkpoint
+
     hooked = load_model(
         model,
         model_class=model_class,
         dtype=dtype,
         device=device,
-        revision=None,
         trust_remote_code=trust_remote_code,
         devices=devices,
     )
@@ -285,23 +126,23 @@ def score(
     print_text(f"Saved: {out}")
 
 
-@app.command()
+@app.command(epilog=example("select --scores scores.safetensors --out neurons.json"))
 def select(
     scores: Annotated[Path, path_option("Scores of the cultural instances.")],
-    out: Out,
+    out: ask.Out,
     *,
     control: Annotated[Path | None, path_option("Scores of the control.")] = None,
     countryrc: Annotated[Path | None, path_option("Scores of CountryRC.")] = None,
     country: Annotated[
         str | None, typer.Option(help="Select the neurons specific to this country instead.")
     ] = None,
-    variant: Variant = _D.variant,
-    target: Target = None,
-    top_mlp: TopMlp = _D.top_mlp,
-    top_attention: TopAttention = _D.top_attention,
-    remove: Remove = _D.remove,
-    top: Annotated[float, typer.Option(help="Share of neurons in a country's set.")] = _D.top,
-    least_z: Annotated[float, typer.Option(help="Least z in a country's set.")] = _D.least_z,
+    variant: ask.Variant = ask.DEFAULTS.variant,
+    target: ask.Target = None,
+    top_mlp: ask.TopMlp = ask.DEFAULTS.top_mlp,
+    top_attention: ask.TopAttention = ask.DEFAULTS.top_attention,
+    remove: ask.Remove = ask.DEFAULTS.remove,
+    top: ask.Top = ask.DEFAULTS.top,
+    least_z: ask.LeastZ = ask.DEFAULTS.least_z,
 ) -> None:
     """Select neurons from saved scores; writes a .json file. No model needed.
 
@@ -327,12 +168,11 @@ def select(
             target=target,
         )
     else:
-        name = country_name(country)
         neurons = select_specific(
             cultural,
             of_control,
             of_names,
-            country=name,
+            country=country_name(country),
             variant=variant,
             top=top,
             remove=remove,
@@ -344,29 +184,29 @@ def select(
     print_text(f"Saved: {out}")
 
 
-@app.command()
+@app.command(epilog=example("evaluate --limit 40 --neurons neurons.json"))
 def evaluate(
     *,
-    model: Model = _D.model,
-    task: TaskName = _D.task,
+    model: ask.Model = ask.DEFAULTS.model,
+    task: ask.TaskName = ask.DEFAULTS.task,
     split: Annotated[str, typer.Option(help="test, usually.")] = "test",
     neurons: Annotated[Path | None, path_option("Neurons to mask (from select).")] = None,
     random_seed: Annotated[
         int | None, typer.Option(help="Mask as many random neurons instead.")
     ] = None,
-    factor: Factor = 0.0,
-    data: Data = None,
-    templates: Templates = None,
-    countries: Countries = None,
-    answer_format: Format = "auto",
-    limit: Limit = 0,
+    factor: ask.Factor = ask.DEFAULTS.factor,
+    data: ask.Data = None,
+    templates: ask.Templates = None,
+    countries: ask.Countries = None,
+    answer_format: ask.Format = ask.DEFAULTS.answer_format,
+    limit: ask.Limit = 0,
     out: Annotated[Path | None, path_option("CSV file, one row an instance.")] = None,
-    model_class: ModelClass = "auto",
-    dtype: Dtype = "float32",
-    device: Device = None,
-    devices: Devices = 1,
-    trust_remote_code: Trust = False,
-    token_budget: Budget = None,
+    model_class: ask.ModelClass = ask.DEFAULTS.model_class,
+    dtype: ask.Dtype = ask.DEFAULTS.dtype,
+    device: ask.Device = None,
+    devices: ask.Devices = ask.DEFAULTS.devices,
+    trust_remote_code: ask.Trust = False,
+    token_budget: ask.Budget = None,
 ) -> None:
     """Let the model answer a task, with or without masked neurons."""
     model = os.path.expanduser(model)
@@ -389,12 +229,15 @@ def evaluate(
         data=data,
         templates=templates,
     )
+    from culnig_tl.analysis.evaluations import write_evaluation
+    from culnig_tl.measure.evaluation import evaluate as evaluate_instances
+    from culnig_tl.models.loading import load_model
+
     hooked = load_model(
         model,
         model_class=model_class,
         dtype=dtype,
         device=device,
-        revision=None,
         trust_remote_code=trust_remote_code,
         devices=devices,
     )
@@ -409,34 +252,31 @@ def evaluate(
     if out is not None:
         write_evaluation(frame, out)
         print_text(f"Saved: {out}")
-    table = Table(whole("task"), "items", "accuracy %", "vocabulary %", "mean P(answer) %")
-    for name, part in frame.groupby("task", sort=False):
-        means = 100 * part[["correct", "correct_vocabulary", "probability"]].mean()
-        table.add_row(*texts(name, len(part), *(f"{value:.2f}" for value in means)))
-    console.print(table)
+    columns = {"task": "", "items": "", "accuracy %": ".2f", "vocabulary %": ".2f"}
+    means = ["correct", "correct_vocabulary", "probability"]
+    rows = [
+        (name, len(part), *(100 * part[means].mean()))
+        for name, part in frame.groupby("task", sort=False)
+    ]
+    print_table(columns | {"mean P(answer) %": ".2f"}, rows)
 
 
-@app.command()
+@app.command(epilog=example("models"))
 def models(
     *,
     name: Annotated[str | None, typer.Argument(help="A model to count instead.")] = None,
-    trust_remote_code: Trust = False,
+    trust_remote_code: ask.Trust = False,
 ) -> None:
     """How many neurons models have (the paper's Table 12), from configurations alone."""
-    table = Table(whole("model"), "layers", *SITES, "all")
-    name = None if name is None else os.path.expanduser(name)
-    for label, config in PAPER_MODELS.items() if name is None else {name: name}.items():
-        layout = neuron_layout(config, name=str(label), trust_remote_code=trust_remote_code)
-        counts = [f"{count:,}" for count in layout.counts().values()]
-        table.add_row(*texts(label, layout.n_layers, *counts, f"{layout.total:,}"))
-    console.print(table)
+    if name is None:
+        layouts = {label: model.layout for label, model in PAPER_MODELS.items()}
+    else:
+        from culnig_tl.models.configs import neuron_layout
 
-
-def main() -> None:
-    """Entry point: a mistake of the user's is one line on standard error (`exit_code`)."""
-    code = exit_code(app)
-    if code:
-        sys.exit(code)
+        name = os.path.expanduser(name)
+        layouts = {name: neuron_layout(name, trust_remote_code=trust_remote_code)}
+    rows = [(label, of.n_layers, *of.counts().values(), of.total) for label, of in layouts.items()]
+    print_table({"model": "", "layers": "", **dict.fromkeys((*SITES, "all"), ",")}, rows)
 
 
 def _check_budget(token_budget: int | None) -> None:
@@ -463,62 +303,26 @@ def _check_out(out: Path, inputs: dict[str, Any], load: Callable[[Path], object]
 
 
 def _evaluation_header(file: Path) -> None:
+    from culnig_tl.measure.evaluation import COLUMNS
+
     with file.open(encoding="utf-8", errors="replace") as lines:
         if tuple(next(lines).strip().split(",")) != COLUMNS:
             raise CulnigError(f"{file} is no evaluation")
 
 
-def _study(options: dict[str, Any]) -> Study:
-    """The preset with the fields that were given among `run`'s options."""
-    preset = options["preset"]
-    check_choice("preset", preset, PRESETS)
-    fields = {field.name for field in dataclasses.fields(Study)}
-    given = {k: v for k, v in options.items() if k in fields and v not in (None, [], ())}
-    for name in ("tests", "countries"):
-        if name in given:
-            given[name] = names(given[name])
-    if given.get("templates") is not None:
-        given["templates"] = os.path.realpath(given["templates"])
-    if "model" in given:
-        given["model"] = os.path.expanduser(given["model"])
-    study = dataclasses.replace(PRESETS[preset], **given | {"data": {}})
-    return dataclasses.replace(study, data=_task_paths(options["data"] or [], study.task))
-
-
-def _task_paths(given: list[str], task: str) -> dict[str, str]:
-    """`[TASK=]PATH` of each task; without a name the study's own task.
-
-    Absolute, so that a run can be verified from any folder.
-    """
-    paths: dict[str, str] = {}
-    for text in given:
-        name, mark, path = text.partition("=")
-        if not mark or name not in TASKS:
-            name, path = task, text
-        if name in paths:
-            raise CulnigError(f"--data is given twice for {name!r}: {paths[name]} and {path}")
-        paths[name] = os.path.realpath(os.path.expanduser(path))
-    return paths
-
-
 def _print_plan(study: Study) -> None:
+    from culnig_tl.study.plan import plan_study
+
     planned = plan_study(study)
-    table = Table(whole("step"), "passes", "instances each", "tokens each")
-    for name, steps in planned.by_name().items():
-        table.add_row(*texts(name, len(steps), f"{steps[0].instances:,}", f"{steps[0].tokens:,}"))
-    console.print(table)
-    costs = Table(whole("model"), "parameters", "GiB", "PFLOP", "here", "H100")
+    steps = [(name, len(s), s[0].instances, s[0].tokens) for name, s in planned.by_name().items()]
+    print_table({"step": "", "passes": "", "instances each": ",", "tokens each": ","}, steps)
+    columns = {"model": "", "parameters": "", "GiB": ".1f", "PFLOP": ",.2f", "here": "", "H100": ""}
+    costs = []
     for cost in planned.costs:
-        row = (
-            cost.model,
-            f"{cost.parameters / 1e9:.1f} B",
-            f"{cost.memory / 2**30:.1f}",
-            f"{cost.flops / 1e15:,.2f}",
-            _duration(cost.seconds_here),
-            _duration(cost.seconds_h100),
-        )
-        costs.add_row(*texts(*row))
-    console.print(costs)
+        times = (_duration(cost.seconds_here), _duration(cost.seconds_h100))
+        size = f"{cost.parameters / 1e9:.1f} B"
+        costs.append((cost.model, size, cost.memory / 2**30, cost.flops / 1e15, *times))
+    print_table(columns, costs)
     print_text(planned.note)
 
 

@@ -1,123 +1,162 @@
-"""Options that commands share: their types, and the help text beside them."""
+"""Options of the command line: most are fields of `Study`, with the help that stands there."""
 
+import dataclasses
+import functools
+import inspect
+import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from culnig_tl.checks import check_choice
 from culnig_tl.cli.terminal import path_of
-from culnig_tl.neurons.scores import TARGETS
+from culnig_tl.errors import CulnigError
+from culnig_tl.study.arguments import PANELS, PRESETS, Study
 from culnig_tl.tasks import TASKS
 
-MODEL_HELP = "gemma-3-270m (embedded), a name on the Hugging Face Hub, or a folder."
+DEFAULTS = Study()
+FIELDS = {field.name: field for field in dataclasses.fields(Study)}
 
 
-CLASS_HELP = "auto, HookedTransformer or TransformerBridge (TransformerLens)."
+def example(arguments: str) -> str:
+    """The last line of a help page."""
+    return f"Example: culnig {arguments}"
 
 
-DTYPE_HELP = "float32, bfloat16, float16 or float64."
-
-
-TASK_HELP = f"One of {', '.join(TASKS)}."
-
-
-FORMAT_HELP = "cloze, letter, or auto: letter with a chat template."
-
-
-DEVICES_HELP = "Over how many GPUs the model is spread."
-
-
-BUDGET_HELP = "Tokens in a batch; default: what fits into the free memory."
-
-
-TOP_MLP_HELP = "Share of gate neurons to keep (t_MLP)."
-
-
-TOP_ATTENTION_HELP = "Share of q, k, v neurons to keep (t_attn)."
-
-
-REMOVE_HELP = "Share removed by CountryRC score (r)."
-
-
-VARIANT_HELP = "Reduction over positions: max, mean or norm."
-
-
-TARGET_HELP = f"What is differentiated: {', '.join(TARGETS)}; by default the scores' first."
-
-
-FACTOR_HELP = "Multiply the neurons' activations: 0 masks."
-
-
-TRUST_HELP = "Run code that comes with the model; to be said with every command."
-
-
-def path_option(help: str, *names: str) -> Any:
+def path_option(help: str, *names: str, **more: Any) -> Any:
     """An option for a file or a folder."""
-    return typer.Option(*names, help=help, metavar="PATH", parser=path_of)
+    return typer.Option(*names, help=help, metavar="PATH", parser=path_of, **more)
 
 
-Model = Annotated[str, typer.Option(help=MODEL_HELP)]
+def _field_option(name: str, *names: str, **more: Any) -> Any:
+    """An option with the help, the panel and the name of a field of `Study`."""
+    about = FIELDS[name].metadata
+    names = names or ((about["option"],) if about["option"] else ())
+    make = path_option if name == "templates" else typer.Option
+    return make(*names, help=about["help"], rich_help_panel=about["panel"], **more)
 
 
-ModelClass = Annotated[str, typer.Option(help=CLASS_HELP)]
-
-
-Dtype = Annotated[str, typer.Option(help=DTYPE_HELP)]
-
-
-Device = Annotated[str | None, typer.Option(help="cpu, cuda, ...; default: what there is.")]
-
-
-Devices = Annotated[int, typer.Option(help=DEVICES_HELP)]
-
-
-TaskName = Annotated[str, typer.Option(help=TASK_HELP)]
-
-
+Model = Annotated[str, _field_option("model")]
+ModelClass = Annotated[str, _field_option("model_class")]
+Dtype = Annotated[str, _field_option("dtype")]
+Device = Annotated[str | None, _field_option("device")]
+Devices = Annotated[int, _field_option("devices")]
+Trust = Annotated[bool, _field_option("trust_remote_code", "--trust-remote-code")]
+Budget = Annotated[int | None, _field_option("token_budget")]
+TaskName = Annotated[str, _field_option("task")]
+Templates = Annotated[Path | None, _field_option("templates")]
+Countries = Annotated[str | None, _field_option("countries")]
+Format = Annotated[str, _field_option("answer_format")]
+Variant = Annotated[str, _field_option("variant")]
+Target = Annotated[str | None, _field_option("target")]
+TopMlp = Annotated[float, _field_option("top_mlp")]
+TopAttention = Annotated[float, _field_option("top_attention")]
+Remove = Annotated[float, _field_option("remove")]
+Top = Annotated[float, _field_option("top")]
+LeastZ = Annotated[float, _field_option("least_z")]
+Factor = Annotated[float, _field_option("factor")]
 Data = Annotated[
     Path | None, path_option("Local file or folder of the task; default: bundled or the Hub.")
 ]
-
-
-Countries = Annotated[
-    str | None, typer.Option(help="Comma-separated, such as 'China,Iran,US'; default: all.")
-]
-
-
-Format = Annotated[str, typer.Option("--format", help=FORMAT_HELP)]
-
-
 Limit = Annotated[int, typer.Option(min=0, help="At most so many instances; 0: all.")]
-
-
-Budget = Annotated[int | None, typer.Option(help=BUDGET_HELP)]
-
-
 Out = Annotated[Path, path_option("Where the result goes.")]
-
-
-Templates = Annotated[Path | None, path_option("JSON file of prompt templates.")]
-
-
-TopMlp = Annotated[float, typer.Option(help=TOP_MLP_HELP)]
-
-
-TopAttention = Annotated[float, typer.Option(help=TOP_ATTENTION_HELP)]
-
-
-Remove = Annotated[float, typer.Option(help=REMOVE_HELP)]
-
-
-Variant = Annotated[str, typer.Option(help=VARIANT_HELP)]
-
-
-Target = Annotated[str | None, typer.Option(help=TARGET_HELP)]
-
-
-Factor = Annotated[float, typer.Option(help=FACTOR_HELP)]
-
-
-Trust = Annotated[bool, typer.Option("--trust-remote-code", help=TRUST_HELP)]
-
-
 RunFolder = Annotated[Path, path_option("The folder of a finished run.", "--run")]
+
+
+def study_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Ask for the `study` of a command by options: a preset, and all fields of `Study`."""
+
+    @functools.wraps(command)
+    def with_options(*, preset: str, **given: Any) -> None:
+        own = {name: given.pop(name) for name in list(given) if name not in FIELDS}
+        command(study=_study(preset, given), **own)
+
+    keyword = inspect.Parameter.KEYWORD_ONLY
+    about = typer.Option(help="quick: a demonstration; paper: the whole study of the paper.")
+    preset = inspect.Parameter("preset", keyword, default="quick", annotation=Annotated[str, about])
+    fields = sorted(FIELDS.values(), key=lambda field: PANELS.index(field.metadata["panel"]))
+    asked = [
+        inspect.Parameter(field.name, keyword, default=None, annotation=_annotation(field))
+        for field in fields
+    ]
+    own = inspect.signature(command).parameters.values()
+    with_options.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
+        [*(one for one in own if one.name != "study"), preset, *asked]
+    )
+    return with_options
+
+
+def _annotation(field: dataclasses.Field[Any]) -> Any:
+    """What the option of a field takes; what is not given is None and leaves the preset's."""
+    kind, default, more = field.type, getattr(DEFAULTS, field.name), {}
+    if field.name == "data":
+        kind, default, more = list[str], None, {"metavar": "[TASK=]PATH"}
+    elif field.name == "templates":
+        kind = Path
+    elif kind in (tuple[str, ...], tuple[str, ...] | None):
+        kind = str
+    shown = ",".join(default) if isinstance(default, tuple) else str(default)
+    show_default = False if default is None else f"quick: {shown}"
+    option = _field_option(field.name, show_default=show_default, **more)
+    return Annotated[kind | None, option]  # type: ignore[operator]
+
+
+def _study(preset: str, options: dict[str, Any]) -> Study:
+    """The preset with the fields that were given."""
+    check_choice("preset", preset, PRESETS)
+    given = {name: value for name, value in options.items() if value not in (None, [], ())}
+    for name in ("tests", "countries"):
+        if name in given:
+            given[name] = names(given[name])
+    if "templates" in given:
+        given["templates"] = os.path.realpath(given["templates"])
+    if "model" in given:
+        given["model"] = os.path.expanduser(given["model"])
+    paths = given.pop("data", [])
+    study = dataclasses.replace(PRESETS[preset], **given)
+    return dataclasses.replace(study, data=_task_paths(paths, study.task))
+
+
+def _task_paths(given: list[str], task: str) -> dict[str, str]:
+    """`[TASK=]PATH` of each task; without a name the study's own task.
+
+    Absolute, so that a run can be verified from any folder.
+    """
+    paths: dict[str, str] = {}
+    for text in given:
+        name, mark, path = text.partition("=")
+        if not mark or name not in TASKS:
+            name, path = task, text
+        if name in paths:
+            raise CulnigError(f"--data is given twice for {name!r}: {paths[name]} and {path}")
+        paths[name] = os.path.realpath(os.path.expanduser(path))
+    return paths
+
+
+def names(text: str) -> tuple[str, ...]:
+    """What is given separated by commas."""
+    return tuple(part.strip() for part in text.split(",") if part.strip())
+
+
+def country_list(countries: str | None) -> tuple[str, ...] | None:
+    """The countries of `--countries`; None where it is not given."""
+    return None if countries is None else names(countries)
+
+
+def numbers(text: str, kind: Callable[[str], Any], option: str) -> list[Any]:
+    """Numbers that are given separated by commas.
+
+    Raises:
+        CulnigError: one is no number.
+    """
+    found = []
+    for part in names(text):
+        try:
+            found.append(kind(part))
+        except ValueError as error:
+            raise CulnigError(
+                f"{option} has {part!r}, which is no number: give some, as 1,2"
+            ) from error
+    return found

@@ -1,67 +1,54 @@
-"""Commands on the folder of a finished run: what `culnig` offers beside `run` and its steps."""
+"""Commands on the folder of a finished run: what `culnig` offers beside `run` and its steps.
+
+What takes time to import is imported by the command that needs it: the others answer at once.
+"""
 
 import math
-import os
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
-import pandas as pd
 import typer
-from rich.console import Console
-from rich.table import Column, Table
-from rich.text import Text
 
-from culnig_tl.analysis.agreement import STATISTICS
-from culnig_tl.cli.options import RunFolder, Trust, path_option
-from culnig_tl.cli.terminal import texts
-from culnig_tl.errors import CulnigError
+from culnig_tl.cli import options as ask
+from culnig_tl.cli.options import country_list, example, names, numbers, path_option
+from culnig_tl.cli.tables import print_comparison, print_place, print_table, print_text
 from culnig_tl.neurons.sets import NeuronSet
-from culnig_tl.processes import process_rank
-from culnig_tl.study.compare_methods import compare_methods
-from culnig_tl.study.export import export_run
-from culnig_tl.study.finetune import finetune_run, run_modules, training_memory
-from culnig_tl.study.lm_eval import lm_eval_run
 from culnig_tl.study.maskings import GENERAL
-from culnig_tl.study.precision import precision_run
-from culnig_tl.study.report import table_rows
-from culnig_tl.study.run import Run
-from culnig_tl.study.short_answers import short_answers_run
-from culnig_tl.study.verify import verify_run
 from culnig_tl.training.modules import CHOICES
 from culnig_tl.training.settings import Training
 
 app = typer.Typer()
 
 
-console = Console(quiet=process_rank() > 0)
-
-
-@app.command()
-def report(
-    run_folder: RunFolder,
-) -> None:
+@app.command(epilog=example("report --run runs/demo"))
+def report(run_folder: ask.RunFolder) -> None:
     """Write the report of a finished run again, from its files. No model needed."""
+    from culnig_tl.study.run import Run
+
     run = Run.open(run_folder)
     run.write_report()
     print_comparison(run.table)
     _print_report(run_folder)
 
 
-@app.command()
+@app.command(epilog=example("verify --run runs/demo --prompts 2 --sample 20"))
 def verify(
-    run_folder: RunFolder,
+    run_folder: ask.RunFolder,
     *,
     prompts: Annotated[int, typer.Option(help="Questions on which neurons are ablated.")] = 6,
     sample: Annotated[int, typer.Option(help="Random neurons beside the selected ones.")] = 200,
     steps: Annotated[int, typer.Option(help="Nodes of the integrated gradient; 0: none.")] = 2,
     pairs: Annotated[int, typer.Option(help="Pairs of prompts for activation patching.")] = 24,
-    trust_remote_code: Trust = False,
+    trust_remote_code: ask.Trust = False,
 ) -> None:
     """Check the gradient of a finished run against true ablation and activation patching.
 
     Ablates every selected neuron by itself, the whole set at once, and patches the set from one
     country's prompt into another's; adds a section to the run's report.
     """
+    from culnig_tl.analysis.agreement import STATISTICS
+    from culnig_tl.study.verify import verify_run
+
     summary = verify_run(
         run_folder,
         prompts=prompts,
@@ -70,16 +57,15 @@ def verify(
         pairs=pairs,
         trust_remote_code=trust_remote_code,
     )
-    heads = ("effects", "Pearson", "Spearman", "sign right", "top 100", "slope")
-    table = Table("first order, by site", *heads)
-    for row in table_rows(summary):
-        values = (f"{row[name]:.2f}" for name in STATISTICS)
-        table.add_row(*texts(row["site"], row["effects"], *values))
-    console.print(table)
+    heads = ("Pearson", "Spearman", "sign right", "top 100", "slope")
+    print_table(
+        {"first order, by site": "", "effects": "", **dict.fromkeys(heads, ".2f")},
+        summary.reset_index()[["site", "effects", *STATISTICS]].itertuples(index=False),
+    )
     _print_report(run_folder)
 
 
-@app.command("compare-methods")
+@app.command("compare-methods", epilog=example("compare-methods --run runs/blend"))
 def methods(
     run_folder: Annotated[Path, path_option("A finished run with --task blend.", "--run")],
     *,
@@ -87,12 +73,14 @@ def methods(
     quantile: Annotated[float, typer.Option(help="Above which a neuron is active.")] = 0.95,
     top: Annotated[float, typer.Option(help="Share of the gate neurons to keep.")] = 0.01,
     seeds: Annotated[int, typer.Option(help="Random sets beside each method's.")] = 1,
-    trust_remote_code: Trust = False,
+    trust_remote_code: ask.Trust = False,
 ) -> None:
     """Find the neurons of LAPE and CAPE beside a run's own, and mask them as the run did.
 
     Counts on BLEnD's questions, by language and by culture; adds a section to the run's report.
     """
+    from culnig_tl.study.compare_methods import compare_methods
+
     table = compare_methods(
         run_folder,
         context=context,
@@ -106,22 +94,26 @@ def methods(
     _print_report(run_folder)
 
 
-@app.command("short-answers")
+@app.command(
+    "short-answers",
+    epilog=example("short-answers --run runs/blend --countries UK"),
+)
 def short_answers(
-    run_folder: RunFolder,
+    run_folder: ask.RunFolder,
     *,
     countries: Annotated[str | None, typer.Option(help="Comma-separated; all 16.")] = None,
     limit: Annotated[int, typer.Option(help="Questions a country.")] = 40,
     data: Annotated[Path | None, path_option("BLEnD's folder; that of the run.")] = None,
     english: Annotated[bool, typer.Option("--english", help="Ask in English.")] = False,
     max_new_tokens: Annotated[int, typer.Option(help="At which an answer ends.")] = 512,
-    trust_remote_code: Trust = False,
+    trust_remote_code: ask.Trust = False,
 ) -> None:
     """Ask BLEnD's short questions in each country's language, with a run's neurons masked."""
-    where = country_list(countries)
+    from culnig_tl.study.short_answers import short_answers_run
+
     table = short_answers_run(
         run_folder,
-        countries=where,
+        countries=country_list(countries),
         limit=limit,
         data=data,
         english=english,
@@ -132,41 +124,41 @@ def short_answers(
     print_place("Replies", run_folder / "short-answers")
 
 
-@app.command()
+@app.command(epilog=example("modules --run runs/demo"))
 def modules(
-    run_folder: RunFolder,
+    run_folder: ask.RunFolder,
     *,
     share: Annotated[float, typer.Option(help="Of all parameters.")] = 0.10,
     seed: Annotated[int, typer.Option(help="Of the random choices.")] = 0,
-    trust_remote_code: Trust = False,
+    trust_remote_code: ask.Trust = False,
 ) -> None:
     """Which modules to train: attention and MLPs by the run's culture-general neurons in them."""
+    from culnig_tl.study.finetune import run_modules, training_memory
+
     for choice in CHOICES:
         chosen = run_modules(
             run_folder, share, choice, seed=seed, trust_remote_code=trust_remote_code
         )
-        table = Table(whole(f"{choice}: module"), "neurons", "parameters")
-        for module in chosen.modules:
-            table.add_row(*texts(module, f"{module.neurons:,}", f"{module.parameters:,}"))
-        console.print(table)
-        print_text(f"{100 * chosen.parameters / chosen.total:.1f}% of {chosen.total:,}")
-    table = Table(whole("memory to train"), "weights", f"{share:.0%} of them", "all")
-    for name, row in training_memory(share).iterrows():
-        values = (
-            f"{row['parameters'] / 1e9:.1f} B",
-            *(f"{row[k]:.0f} GiB" for k in ("share", "all")),
+        print_table(
+            {f"{choice}: module": "", "neurons": ",d", "parameters": ",d"},
+            ((module, module.neurons, module.parameters) for module in chosen.modules),
         )
-        table.add_row(*texts(name, *values))
-    console.print(table)
-    console.print(
+        print_text(f"{100 * chosen.parameters / chosen.total:.1f}% of {chosen.total:,}")
+    columns = {"memory to train": "", "weights": "", f"{share:.0%} of them": "", "all": ""}
+    rows = []
+    for name, row in training_memory(share).iterrows():
+        sizes = (f"{row[what]:.0f} GiB" for what in ("share", "all"))
+        rows.append((name, f"{row['parameters'] / 1e9:.1f} B", *sizes))
+    print_table(columns, rows)
+    print_text(
         "Weights in bfloat16, trained ones in float32 with gradient and AdamW's two moments, one "
         "copy to evaluate; activations come on top."
     )
 
 
-@app.command()
+@app.command(epilog=example("finetune --run runs/demo --task paraphrase --steps 200"))
 def finetune(
-    run_folder: RunFolder,
+    run_folder: ask.RunFolder,
     task: Annotated[str, typer.Option(help="To train on: qnli, mrpc, or any other task.")],
     *,
     data: Annotated[Path | None, path_option("Its file; that of the run.")] = None,
@@ -189,19 +181,21 @@ def finetune(
     ] = False,
     report_to: Annotated[str, typer.Option(help="As the Trainer knows it.")] = "none",
     keep_models: Annotated[bool, typer.Option(help="Keep each trained model.")] = True,
-    trust_remote_code: Trust = False,
+    trust_remote_code: ask.Trust = False,
 ) -> None:
     """Train the modules with a run's neurons, or without, on a task, and watch culture.
 
     What was interrupted goes on; more choices, rates or seeds may be added later.
     """
+    from culnig_tl.study.finetune import finetune_run
+
     table = finetune_run(
         run_folder,
         task,
         data=data,
         which=names(which),
-        learning_rates=[_number(text, float, "--learning-rates") for text in names(learning_rates)],
-        seeds=[_number(text, int, "--seeds") for text in names(seeds)],
+        learning_rates=numbers(learning_rates, float, "--learning-rates"),
+        seeds=numbers(seeds, int, "--seeds"),
         share=share,
         training=Training(
             steps=steps,
@@ -218,34 +212,40 @@ def finetune(
         keep_models=keep_models,
         trust_remote_code=trust_remote_code,
     )
-    shown = Table("modules", "rate", "neurons", task, "culture", "nats")
+    columns = {
+        "modules": "",
+        "rate": "g",
+        "neurons": ".0f",
+        task: "",
+        "culture": "",
+        "nats": "+.2f",
+    }
+    rows = []
     for (choice, rate), row in table.iterrows():  # type: ignore[misc]
-        values = (
-            choice,
-            f"{rate:g}",
-            f"{row['neurons']:.0f}",
-            f"{row['task_start']:.1f} → {row['task']:.1f}±{row['task_sd']:.1f}",
-            f"{row['culture_start']:.1f} → {row['culture']:.1f}±{row['culture_sd']:.1f}",
-            f"{row['culture_nats']:+.2f}",
+        scores = (
+            f"{row[f'{what}_start']:.1f} → {row[what]:.1f}±{row[f'{what}_sd']:.1f}"
+            for what in ("task", "culture")
         )
-        shown.add_row(*texts(*values))
-    console.print(shown)
-    console.print("accuracy % before and after (mean ± sd over seeds); nats: rise of ln P(answer)")
+        rows.append((choice, rate, row["neurons"], *scores, row["culture_nats"]))
+    print_table(columns | {"nats": "+.2f"}, rows)
+    print_text("accuracy % before and after (mean ± sd over seeds); nats: rise of ln P(answer)")
     _print_report(run_folder)
 
 
-@app.command()
+@app.command(epilog=example("export --run runs/demo --to masked-model"))
 def export(
-    run_folder: RunFolder,
+    run_folder: ask.RunFolder,
     to: Annotated[Path, path_option("A new folder.")],
     *,
     neurons: Annotated[
         Path | None, path_option("Neurons to scale; the run's culture-general ones.")
     ] = None,
     factor: Annotated[float, typer.Option(help="Of their activations: 0 masks.")] = 0.0,
-    trust_remote_code: Trust = False,
+    trust_remote_code: ask.Trust = False,
 ) -> None:
     """Write a run's model with its neurons masked as a Hugging Face folder; no hook is needed."""
+    from culnig_tl.study.export import export_run
+
     chosen = None if neurons is None else NeuronSet.load(neurons)
     neurons_written = export_run(
         run_folder, to, neurons=chosen, factor=factor, trust_remote_code=trust_remote_code
@@ -254,39 +254,31 @@ def export(
     print_place("Saved", to)
 
 
-@app.command()
+@app.command(epilog=example("precision --run runs/demo --dtypes bfloat16"))
 def precision(
-    run_folder: RunFolder,
+    run_folder: ask.RunFolder,
     *,
     dtypes: Annotated[str, typer.Option(help="Comma-separated.")] = "bfloat16,float16",
-    trust_remote_code: Trust = False,
+    trust_remote_code: ask.Trust = False,
 ) -> None:
     """How far a run's neurons move when its model is loaded in other dtypes.
 
     Scores the run's instances again in each and selects again.
     """
+    from culnig_tl.study.precision import precision_run
+
     table = precision_run(run_folder, dtypes=names(dtypes), trust_remote_code=trust_remote_code)
-    shown = Table(
-        "dtype", whole("set"), "neurons", "shared", "overlap %", "Spearman, MLP", "attention"
-    )
-    for (dtype, name), row in table.iterrows():  # type: ignore[misc]
-        values = (
-            dtype,
-            name,
-            f"{row['neurons']:.0f}",
-            f"{row['shared']:.0f}",
-            f"{100 * row['overlap']:.1f}",
-            f"{row['spearman_mlp']:.4f}",
-            f"{row['spearman_attention']:.4f}",
-        )
-        shown.add_row(*texts(*values))
-    console.print(shown)
-    console.print("overlap: of the run's own set; Spearman: of all neurons' rank values")
+    columns = {"set": "", "dtype": "", "neurons": ".0f", "shared": ".0f", "overlap %": ".1f"}
+    columns |= {"Spearman, MLP": ".4f", "attention": ".4f"}
+    table = table.assign(overlap=100 * table["overlap"]).reset_index()
+    shown = ["set", "dtype", "neurons", "shared", "overlap", "spearman_mlp", "spearman_attention"]
+    print_table(columns, table[shown].itertuples(index=False))
+    print_text("overlap: of the run's own set; Spearman: of all neurons' rank values")
 
 
-@app.command("lm-eval")
+@app.command("lm-eval", epilog=example("lm-eval --run runs/demo --tasks arc_easy --limit 200"))
 def lm_eval(
-    run_folder: RunFolder,
+    run_folder: ask.RunFolder,
     tasks: Annotated[str, typer.Option(help="Names of tasks or groups, comma-separated.")],
     *,
     include_path: Annotated[Path | None, path_option("A folder of task files of your own.")] = None,
@@ -299,9 +291,11 @@ def lm_eval(
     apply_chat_template: Annotated[
         bool, typer.Option("--apply-chat-template", help="Ask as a chat.")
     ] = False,
-    trust_remote_code: Trust = False,
+    trust_remote_code: ask.Trust = False,
 ) -> None:
     """Any task of lm-evaluation-harness, with a run's neurons masked (extra lm-eval)."""
+    from culnig_tl.study.lm_eval import lm_eval_run
+
     table = lm_eval_run(
         run_folder,
         names(tasks),
@@ -313,21 +307,16 @@ def lm_eval(
         apply_chat_template=apply_chat_template,
         trust_remote_code=trust_remote_code,
     )
-    shown = Table(whole("task"), "metric", "items", "original", "masked", "random")
-    for (task, metric), row in table.iterrows():  # type: ignore[misc]
+    columns = {"task": "", "metric": "", "items": "", "original": ""}
+    rows = []
+    for (name, metric), row in table.iterrows():  # type: ignore[misc]
         of: dict[str, float] = row.to_dict()
-        values = (
-            task,
-            metric,
-            "" if math.isnan(of["items"]) else f"{of['items']:.0f}",
-            f"{of['original']:.4f}"
-            + ("" if math.isnan(of["stderr"]) else f" ± {of['stderr']:.4f}"),
-            f"{of['masked']:.4f}",
-            f"{of['random']:.4f}",
-        )
-        shown.add_row(*texts(*values))
-    console.print(shown)
-    console.print(
+        items = "" if math.isnan(of["items"]) else f"{of['items']:.0f}"
+        error = "" if math.isnan(of["stderr"]) else f" ± {of['stderr']:.4f}"
+        original = f"{of['original']:.4f}{error}"
+        rows.append((name, metric, items, original, of["masked"], of["random"]))
+    print_table(columns | {"masked": ".4f", "random": ".4f"}, rows)
+    print_text(
         f"masked: {GENERAL} neurons; random: as many random ones, the mean of {seeds}; ±: the "
         "harness's standard error over documents"
     )
@@ -335,53 +324,3 @@ def lm_eval(
 
 def _print_report(run_folder: Path) -> None:
     print_place("Report", run_folder / "report.html")
-
-
-def _number(text: str, kind: type, option: str) -> Any:
-    try:
-        return kind(text)
-    except ValueError as error:
-        raise CulnigError(
-            f"{option} has {text!r}, which is no number: give some, as 1,2"
-        ) from error
-
-
-def whole(header: str) -> Column:
-    """A column whose names are neither cut nor wrapped."""
-    return Column(header, no_wrap=True, min_width=max(12, len(header)))
-
-
-def print_text(text: str) -> None:
-    """A line as it is: nothing in it is rich's markup."""
-    console.print(Text(text), soft_wrap=True)
-
-
-def print_place(what: str, path: Path) -> None:
-    print_text(f"{what}: {os.path.realpath(path)}")
-
-
-def print_comparison(frame: pd.DataFrame, *, name: str = GENERAL) -> None:
-    table = Table(whole("accuracy %"), "items", "original", "masked", "random", "p", "p one", "")
-    for row in table_rows(frame):
-        values = (
-            row["task"],
-            row["items"],
-            f"{row['original']:.1f}",
-            f"{row['masked']:.1f}",
-            f"{row['random']:.1f} ± {row['random_sd']:.1f}",
-            f"{row['p_mean']:.3f}",
-            f"{row['p_one']:.3f}",
-            "*" if row["significant"] else "",
-        )
-        table.add_row(*texts(*values))
-    console.print(table)
-    print_text(f"masked: {name} neurons; random: as many random ones (mean ± sd)")
-    print_text("p, p one: bootstrap against the random sets' mean, against one; *: both < 0.05")
-
-
-def names(text: str) -> tuple[str, ...]:
-    return tuple(part.strip() for part in text.split(",") if part.strip())
-
-
-def country_list(countries: str | None) -> tuple[str, ...] | None:
-    return None if countries is None else names(countries)

@@ -11,7 +11,6 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-import transformers
 import typer
 from rich.console import Console
 from rich.logging import RichHandler
@@ -24,9 +23,14 @@ from culnig_tl.processes import process_count, process_rank
 
 # Typer is built on click, or since 0.29 on a copy of its own: the classes that typer itself has.
 _UsageError: Any = typer.BadParameter.__mro__[1]
-
-
 _ClickException: Any = typer.BadParameter.__mro__[2]
+# What Hugging Face's packages read when they are imported, which is later.
+_QUIET = {
+    "HF_HUB_VERBOSITY": "error",
+    "TRANSFORMERS_VERBOSITY": "error",
+    "HF_HUB_DISABLE_PROGRESS_BARS": "1",  # of reading weights, too
+    "TOKENIZERS_PARALLELISM": "false",
+}
 
 
 def path_of(given: str | Path) -> Path:
@@ -37,11 +41,6 @@ def path_of(given: str | Path) -> Path:
     if path.startswith("~"):
         raise typer.BadParameter(f"there is no home folder {path.split('/')[0]}")
     return Path(path)
-
-
-def texts(*cells: object) -> tuple[Text, ...]:
-    """Cells of a table as they are: nothing in them is rich's markup."""
-    return tuple(Text(str(cell)) for cell in cells)
 
 
 def exit_code(app: typer.Typer) -> int:
@@ -82,11 +81,9 @@ def _set_up() -> None:
         handlers=[RichHandler(console=Console(stderr=True), show_path=False, show_time=False)],
     )
     logging.getLogger("culnig_tl").setLevel(logging.ERROR if process_rank() else logging.INFO)
-    for noisy in ("huggingface_hub", "transformers", "httpx"):
-        logging.getLogger(noisy).setLevel(logging.ERROR)
-    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
-    transformers.utils.logging.disable_progress_bar()  # of reading weights: a second or two
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    logging.getLogger("httpx").setLevel(logging.ERROR)
+    for name, value in _QUIET.items():
+        os.environ.setdefault(name, value)
     warnings.filterwarnings("ignore", module="(transformer_lens|transformers|torch).*")
     for stream in (sys.stdout, sys.stderr):  # a name of a file may be no text
         if hasattr(stream, "reconfigure"):

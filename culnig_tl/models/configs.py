@@ -5,9 +5,6 @@ import os
 from pathlib import Path
 from typing import Any
 
-import torch
-from transformers import AutoConfig, AutoModelForCausalLM
-
 from culnig_tl.errors import CulnigError
 from culnig_tl.models.embedded import EMBEDDED_NAME, embedded_folder
 from culnig_tl.models.hf_files import check_model_files
@@ -77,6 +74,8 @@ def read_config(config: Any, *, trust_remote_code: bool = False) -> Any:
         CulnigError: it cannot be loaded by that name.
     """
     if isinstance(config, str | Path):
+        from transformers import AutoConfig
+
         name = str(config)
         source = embedded_folder() if name == EMBEDDED_NAME else config
         with hub_errors(name, part="config.json"):
@@ -122,6 +121,9 @@ def first_layers(config: Any, layers: int) -> Any:
 
 def skeleton(config: Any, *, trust_remote_code: bool = False) -> Any:
     """The Hugging Face language model of a configuration, without memory for its weights."""
+    import torch
+    from transformers import AutoModelForCausalLM
+
     with torch.device("meta"):
         return AutoModelForCausalLM.from_config(config, trust_remote_code=trust_remote_code)
 

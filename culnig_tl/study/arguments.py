@@ -19,77 +19,112 @@ from culnig_tl.models.choices import DTYPES, FORMATS, MODEL_CLASSES
 from culnig_tl.models.embedded import EMBEDDED_NAME
 from culnig_tl.neurons.scores import TARGETS, VARIANTS
 from culnig_tl.neurons.selection import check_least_z
-from culnig_tl.tasks import task_of
+from culnig_tl.tasks import TASKS, task_of
 from culnig_tl.tasks.countries import country_name
+
+# Under what the options stand on the help page of `culnig run`, in this order.
+PANELS = ASK, SELECT, COMPARE, WHERE = (
+    "What to ask",
+    "What to select",
+    "What to compare with",
+    "Where it runs",
+)
+
+
+def _option(help: str, panel: str, *, option: str | None = None, **default: Any) -> Any:
+    """A field with what the command line says of it; `option` where that has another name."""
+    return field(metadata={"help": help, "panel": panel, "option": option}, **default)
 
 
 @dataclass(frozen=True)
 class Study:
-    """The arguments of `run_study`; the defaults are the demo.
+    """The arguments of `run_study`; the defaults are the demo. What each one is stands beside it.
 
     Attributes:
-        devices: over how many GPUs the model is spread.
-        task: where neurons are found, and the first test.
-        tests: the other tasks to test on.
         data: by task, a local file or folder in place of the Hub's.
-        templates: a JSON file of the task's templates.
-        template_count: with how many of its own templates each test is asked.
-        countries: only these; None takes all that a task has.
-        limit: at most so many neuron (and control) instances; 0 takes all, as in all limits.
-        test_limit: of the task's test instances.
-        focus_limit: of those of the focus countries; `test_limit` is then for the others. 0 does
-            not tell them apart.
-        rc_limit: of CountryRC's neuron passages.
-        other_limit: items of each of the other tests.
-        target: what is differentiated, one of `TARGETS`; None takes that of the answer format
-            (`DEFAULT_TARGETS`).
-        seeds, matched_seeds: random sets, uniform and with the same count per site and layer.
-        specific: also the culture-specific sets of the focus countries (`top`, `least_z`).
-        ablations: also the other score variants, without control, without CountryRC, MLP only,
+        focus_limit: 0 does not tell the focus countries apart.
+        target: one of `TARGETS`; None takes that of the answer format (`DEFAULT_TARGETS`).
+        ablations: the other score variants, without control, without CountryRC, MLP only,
             attention only.
-        sweep: also sets of other shares, each on 400 items of the task.
-        token_budget: tokens in a batch when scoring, twice as many in evaluations; None takes
-            what fits into the free memory.
+        sweep: sets of other shares, each on 400 items of the task.
+        token_budget: when scoring; twice as many in evaluations.
 
     Raises:
         CulnigError: as `check_study`, before anything is loaded.
     """
 
-    model: str = EMBEDDED_NAME
-    model_class: str = "auto"
-    dtype: str = "float32"
-    device: str | None = None
-    devices: int = 1
-    revision: str | None = None
-    trust_remote_code: bool = False
-    task: str = "everyday"
-    tests: tuple[str, ...] = ("countryrc", "commonsense", "paraphrase")
-    data: Mapping[str, str] = field(default_factory=dict)
-    templates: str | None = None
-    template_count: int = 1
-    countries: tuple[str, ...] | None = None
-    answer_format: str = "auto"
-    limit: int = 256
-    test_limit: int = 256
-    focus_limit: int = 0
-    rc_limit: int = 96
-    other_limit: int = 40
-    variant: str = "max"
-    target: str | None = None
-    top_mlp: float = 0.01
-    top_attention: float = 0.002
-    remove: float = 0.01
-    control: bool = True
-    countryrc: bool = True
-    top: float = 0.003
-    least_z: float = 0.5
-    factor: float = 0.0
-    seeds: int = 2
-    matched_seeds: int = 0
-    specific: bool = False
-    ablations: bool = False
-    sweep: bool = False
-    token_budget: int | None = None
+    model: str = _option(
+        "gemma-3-270m (embedded), a name on the Hugging Face Hub, or a folder.",
+        ASK,
+        default=EMBEDDED_NAME,
+    )
+    model_class: str = _option(
+        "auto, HookedTransformer or TransformerBridge (TransformerLens).", WHERE, default="auto"
+    )
+    dtype: str = _option("float32, bfloat16, float16 or float64.", WHERE, default="float32")
+    device: str | None = _option("cpu, cuda, ...; default: what there is.", WHERE, default=None)
+    devices: int = _option("Over how many GPUs the model is spread.", WHERE, default=1)
+    revision: str | None = _option("Branch, tag or commit.", WHERE, default=None)
+    trust_remote_code: bool = _option(
+        "Run code that comes with the model; to be said with every command.", WHERE, default=False
+    )
+    task: str = _option(f"One of {', '.join(TASKS)}.", ASK, default="everyday")
+    tests: tuple[str, ...] = _option(
+        "Other tasks to test on, comma-separated; '' for none.",
+        ASK,
+        default=("countryrc", "commonsense", "paraphrase"),
+    )
+    data: Mapping[str, str] = _option(
+        "Local file or folder of the task, or of another by name; may be repeated.",
+        ASK,
+        default_factory=dict,
+    )
+    templates: str | None = _option("JSON file of prompt templates.", ASK, default=None)
+    template_count: int = _option(
+        "How many of its templates each test is asked with.", ASK, default=1
+    )
+    countries: tuple[str, ...] | None = _option(
+        "Comma-separated, such as 'China,Iran,US'; default: all.", ASK, default=None
+    )
+    answer_format: str = _option(
+        "cloze, letter, or auto: letter with a chat template.",
+        ASK,
+        option="--format",
+        default="auto",
+    )
+    limit: int = _option("Neuron (and control) instances at most; 0: all.", ASK, default=256)
+    test_limit: int = _option("Items of the task's test at most; 0: all.", ASK, default=256)
+    focus_limit: int = _option(
+        "Of the focus countries so many, and --test-limit of the others.", ASK, default=0
+    )
+    rc_limit: int = _option("CountryRC passages to score at most; 0: all.", ASK, default=96)
+    other_limit: int = _option("Items of each other test at most; 0: all.", ASK, default=40)
+    variant: str = _option("Reduction over positions: max, mean or norm.", SELECT, default="max")
+    target: str | None = _option(
+        f"What is differentiated: {', '.join(TARGETS)}; by default the scores' first.",
+        SELECT,
+        default=None,
+    )
+    top_mlp: float = _option("Share of gate neurons to keep (t_MLP).", SELECT, default=0.01)
+    top_attention: float = _option(
+        "Share of q, k, v neurons to keep (t_attn).", SELECT, default=0.002
+    )
+    remove: float = _option("Share removed by CountryRC score (r).", SELECT, default=0.01)
+    control: bool = _option("Subtract the control's scores.", SELECT, default=True)
+    countryrc: bool = _option("Remove country-name neurons.", SELECT, default=True)
+    top: float = _option("Share of neurons in a country's set.", SELECT, default=0.003)
+    least_z: float = _option("Least z over countries in a country's set.", SELECT, default=0.5)
+    factor: float = _option("Multiply the neurons' activations: 0 masks.", COMPARE, default=0.0)
+    seeds: int = _option("Random sets to compare with.", COMPARE, default=2)
+    matched_seeds: int = _option(
+        "Random sets with the same count in every layer and site.", COMPARE, default=0
+    )
+    specific: bool = _option("Culture-specific sets too.", SELECT, default=False)
+    ablations: bool = _option("The method without its parts too.", COMPARE, default=False)
+    sweep: bool = _option("Other shares t and r too.", COMPARE, default=False)
+    token_budget: int | None = _option(
+        "Tokens in a batch; default: what fits into the free memory.", WHERE, default=None
+    )
 
     def __post_init__(self) -> None:
         check_study(vars(self))

@@ -278,8 +278,8 @@ def training_memory(share: float) -> pd.DataFrame:
     from culnig_tl.models.configs import skeleton
 
     rows = {}
-    for name, config in PAPER_MODELS.items():
-        count = sum(weight.numel() for weight in skeleton(config).parameters())
+    for name, paper in PAPER_MODELS.items():
+        count = sum(weight.numel() for weight in skeleton(paper.config()).parameters())
         memory = {
             what: (2 * (2 - x) + 16 * x) * count / 2**30
             for what, x in (("share", share), ("all", 1.0))

@@ -105,7 +105,8 @@ def plan_study(study: Study) -> Plan:
     check_device(study.device)
     data = study_data(study)
     trust = study.trust_remote_code
-    config = PAPER_MODELS.get(study.model) or read_config(study.model, trust_remote_code=trust)
+    papers = {name: paper.config() for name, paper in PAPER_MODELS.items()}
+    config = papers.get(study.model) or read_config(study.model, trust_remote_code=trust)
     tokenizer = _tokenizer(study.model, trust)
     prompts = {name: _prompts(tokenizer, part, study) for name, part in data.scored.items()}
     steps = [make_step(f"score {name}", prompts[name], True) for name in SCORED]
@@ -120,7 +121,7 @@ def plan_study(study: Study) -> Plan:
     longest = max(len(prompt.sequence) for part in prompts.values() for prompt in part)
     measured = _measured_part(config, trust)
     speeds = _speeds(measured, study, prompts["neuron"], answered=prompts["all"])
-    models = {study.model: config} | PAPER_MODELS
+    models = {study.model: config} | papers
     costs = [
         _cost(name, config, study, steps=steps, countries=countries, longest=longest, speeds=speeds)
         for name, config in models.items()

@@ -12,8 +12,8 @@ import tiny
 import torch
 from command import culnig
 
-from culnig_tl.cli import commands as cli
 from culnig_tl.interrupts import interrupts, uninterrupted
+from culnig_tl.models import configs
 from culnig_tl.models.sums import add_batches
 
 KEPT = "what is finished is kept, give the same command again to go on"
@@ -126,8 +126,8 @@ def test_a_command_that_is_stopped(monkeypatch, capsys, name, code, what):
         os.kill(os.getpid(), getattr(signal, name))
         time.sleep(1)
 
-    monkeypatch.setattr(cli, "neuron_layout", stop)
-    found, out, error = culnig(monkeypatch, capsys, "models")
+    monkeypatch.setattr(configs, "neuron_layout", stop)
+    found, out, error = culnig(monkeypatch, capsys, "models", "gemma-3-270m")
     assert (found, out) == (code, "")
     assert error == f"culnig: stopped by {what}: {KEPT}"
 
@@ -140,8 +140,8 @@ def test_an_error_on_the_way_out_is_not_told(monkeypatch, capsys):
         finally:
             raise RuntimeError("Connection closed by peer")
 
-    monkeypatch.setattr(cli, "neuron_layout", stop)
-    found, _, error = culnig(monkeypatch, capsys, "models")
+    monkeypatch.setattr(configs, "neuron_layout", stop)
+    found, _, error = culnig(monkeypatch, capsys, "models", "gemma-3-270m")
     assert found == 143
     assert error == f"culnig: stopped by SIGTERM: {KEPT}"
 
@@ -150,8 +150,8 @@ def test_a_keyboard_interrupt_without_a_signal(monkeypatch, capsys):
     def stop(*arguments, **options):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(cli, "neuron_layout", stop)
-    found, _, error = culnig(monkeypatch, capsys, "models")
+    monkeypatch.setattr(configs, "neuron_layout", stop)
+    found, _, error = culnig(monkeypatch, capsys, "models", "gemma-3-270m")
     assert found == 130
     assert error == f"culnig: stopped by Ctrl-C: {KEPT}"
 
@@ -185,7 +185,7 @@ def test_ctrl_c_while_scoring(tmp_path):
 SLOW = """
 import sys, time
 from culnig_tl.measure import attribution
-from culnig_tl.cli import commands as cli
+from culnig_tl.cli import main as cli
 real, calls = attribution.score_batch, []
 def slow(*arguments, **named):
     calls.append(1)

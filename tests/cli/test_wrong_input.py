@@ -6,9 +6,9 @@ import os
 import pandas as pd
 import pytest
 import tiny
-from command import SMALL_RUN, culnig
+from command import SMALL_RUN, Captured, culnig
 
-from culnig_tl.cli import run_commands as commands
+from culnig_tl.cli import tables
 from culnig_tl.files import half_written_name, write_json
 from culnig_tl.paths import check_own_folder
 
@@ -26,7 +26,7 @@ def finished(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch, pytest.MonkeyPatch.context() as inner:
         inner.chdir(folder)
         tiny.byte_model(folder / "tiny")
-        out = _Captured()
+        out = Captured()
         code, _, error = culnig(
             patch, out, "run", "--model", folder / "tiny", "--out", folder / "run", *SMALL_RUN
         )
@@ -44,15 +44,6 @@ def finished(tmp_path_factory):
     (folder / "link.csv").symlink_to("data.csv")
     (folder / "link.safetensors").symlink_to(scores)
     return folder
-
-
-class _Captured:
-    """Stands in for `capsys`, which a fixture of a module cannot have."""
-
-    def readouterr(self):
-        return self
-
-    out = err = ""
 
 
 def held(folder):
@@ -280,7 +271,7 @@ def test_markup_in_a_run(monkeypatch, capsys, finished):
     assert code == 0, error
     assert f"Report: {finished / 'run/report.html'}" in out
     table = pd.read_csv(finished / "run/table.csv", index_col="task")
-    commands.print_comparison(table.rename(index=lambda task: f"[/blue]{task}"), name="[red]set")
+    tables.print_comparison(table.rename(index=lambda task: f"[/blue]{task}"), name="[red]set")
     out = capsys.readouterr().out
     assert "[/blue]everyday" in out
     assert "[red]set" in out

@@ -28,7 +28,9 @@ TOKENS = torch.randint(2, 40, (2, 7), generator=torch.Generator().manual_seed(0)
 
 @pytest.mark.parametrize("name", TABLE_12)
 def test_table_12(name):
-    assert list(neuron_layout(PAPER_MODELS[name]).counts().values()) == TABLE_12[name]
+    model = PAPER_MODELS[name]
+    assert list(model.layout.counts().values()) == TABLE_12[name]
+    assert model.layout == neuron_layout(model.config())
 
 
 @pytest.mark.parametrize("kind", ["mixtral", "gpt2"])

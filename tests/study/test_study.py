@@ -273,7 +273,7 @@ def test_the_plan_of_the_papers_models(monkeypatch):
     small, large = costs["gemma-3-270m"], costs["google/gemma-3-27b-it"]
     assert large.seconds_here > 50 * small.seconds_here
     assert large.memory > 27e9 * 4
-    sizes = plan.model_sizes(PAPER_MODELS["google/gemma-3-27b-it"])
+    sizes = plan.model_sizes(PAPER_MODELS["google/gemma-3-27b-it"].config())
     assert large.flops == sum(plan.step_flops(sizes, step) for step in planned.steps)
     assert "measured just now in float32 on 1 of 18 layers of gemma-3-270m" in planned.note
 

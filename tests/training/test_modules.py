@@ -11,7 +11,7 @@ from culnig_tl.training.modules import module_weights
 
 # Table 17: culture-general neurons in the MLPs of gemma-3-12b-it that were taken, by layer.
 PUBLISHED = {13: 785, 12: 685, 14: 612, 10: 491, 11: 469, 7: 429, 9: 409}
-GEMMA = PAPER_MODELS["google/gemma-3-12b-it"]
+GEMMA = PAPER_MODELS["google/gemma-3-12b-it"].config()
 
 
 def with_counts(config, counts):
