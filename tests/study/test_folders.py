@@ -50,7 +50,7 @@ STUDY = Study(
 STOPS = ("score neuron", "score control", "score countryrc", "original", GENERAL, "random-0")
 
 
-def no_figures(path, *arguments):
+def no_figures(path, *arguments, **named):
     path.write_text("<html>")
 
 
