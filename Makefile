@@ -21,7 +21,7 @@ test: $(VENV)/.test
 	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest $(PYTEST_FLAGS) $(PYTEST)
 
 test4: $(VENV4)/.test
-	OMP_NUM_THREADS=1 $(VENV4)/bin/python -m pytest $(PYTEST_FLAGS) -m "model and not slow"
+	OMP_NUM_THREADS=1 $(VENV4)/bin/python -m pytest $(PYTEST_FLAGS) -m "model and not slow" --ignore tests/test_notebooks.py
 
 lint: $(VENV)/.dev
 	$(VENV)/bin/ruff check .
@@ -39,11 +39,12 @@ $(VENV)/.test: $(VENV)/bin/python pyproject.toml constraints.txt
 	$(VENV)/bin/python $(INSTALL) -c constraints.txt -e '.[test]'
 	touch $@
 
-$(VENV)/.dev: $(VENV)/.test
+# What the tests need is in it: `make lint` before `make test` installs once.
+$(VENV)/.dev: $(VENV)/bin/python pyproject.toml constraints.txt
 	$(VENV)/bin/python $(INSTALL) -c constraints.txt -e '.[dev]'
-	touch $@
+	touch $(VENV)/.test $@
 
 $(VENV4)/.test: $(VENV4)/bin/python pyproject.toml constraints.txt
 	sed 's/^transformer-lens==.*/transformer-lens==4.3.0/' constraints.txt > $(VENV4)/constraints.txt
-	$(VENV4)/bin/python $(INSTALL) -c $(VENV4)/constraints.txt -e '.[test]'
+	$(VENV4)/bin/python $(INSTALL) -c $(VENV4)/constraints.txt -e '.[test-model]'
 	touch $@

@@ -1,4 +1,4 @@
-"""Score and answer with a tiny model spread over two devices that do not exist; a script.
+"""Score and answer with tiny models, each spread over two devices that do not exist; a script.
 
 Fake tensors know their device and have no numbers: an operation on tensors of two devices is an
 error, as on GPUs. What needs numbers is replaced: a fake is true, and no backward pass runs, so
@@ -79,10 +79,10 @@ def place(module, device):
                     held[name] = torch.nn.Parameter(moved) if held is part._parameters else moved
 
 
-def main():
+def places(kind):
     with FakeTensorMode(allow_non_fake_inputs=True):
         hf = transformers.AutoModelForCausalLM.from_config(
-            tiny.config(sys.argv[1]), attn_implementation="eager"
+            tiny.config(kind), attn_implementation="eager"
         ).eval()
         parts = {
             "model.embed_tokens": 0,
@@ -96,20 +96,19 @@ def main():
             place(hf.get_submodule(name), device)
         accelerate.dispatch_model(hf, where, force_hooks=True)
         tokenizer = tiny.tokenizer()
-        models.weights_in = lambda *held: "none"  # a hash wants numbers
-        model = models.wrap_model(hf, tokenizer, name=f"tiny-{sys.argv[1]}")
+        models.weights_in = lambda *held, **named: "none"  # a hash wants numbers
+        model = models.wrap_model(hf, tokenizer, name=f"tiny-{kind}")
         prompts = make_prompts(tokenizer, tiny.instances(4), answer_format="cloze")
         with attribution.frozen(model):
             found = attribution.score_batch(model, prompts, ("product", "log"), clamp_control=True)
         sums = attribution._zeros(model, layout_of(model), (2, 3, 4))
         with torch.no_grad():
             answer_log_probabilities(model, prompts)
-    places = {
+    return {
         "layers": [str(device) for device in layer_devices(model)],
         "found": {f"{l} {s}": str(v.device) for (l, s), v in found.variants.items()},
         "sums": [str(part.device) for part in sums.values()],
     }
-    sys.stdout.write(json.dumps(places))
 
 
-main()
+sys.stdout.write(json.dumps({kind: places(kind) for kind in sys.argv[1:]}))

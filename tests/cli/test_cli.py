@@ -1,7 +1,7 @@
 """The command line: one line for every mistake, nothing written; a small study end to end."""
 
 import json
-import subprocess
+import runpy
 import sys
 
 import pandas as pd
@@ -130,9 +130,7 @@ def test_verify_needs_a_finished_run(monkeypatch, capsys, tmp_path):
     assert "pairs is 0: give 1 or more" in error
 
 
-def test_python_m():
-    done = subprocess.run(
-        [sys.executable, "-m", "culnig_tl", "--help"], capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0
-    assert "cultural knowledge" in done.stdout
+def test_python_m(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["culnig", "--help"])
+    runpy.run_module("culnig_tl", run_name="__main__")  # as python -m does
+    assert "cultural knowledge" in capsys.readouterr().out

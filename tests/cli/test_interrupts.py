@@ -19,6 +19,20 @@ from culnig_tl.models.sums import add_batches
 KEPT = "what is finished is kept, give the same command again to go on"
 
 
+@pytest.fixture(autouse=True)
+def usual_signals():
+    """The handlers that Python starts with, also where the shell ignores a signal (`&`, nohup)."""
+    usual = {
+        "SIGINT": signal.default_int_handler,
+        "SIGTERM": signal.SIG_DFL,
+        "SIGHUP": signal.SIG_DFL,
+    }
+    before = {name: signal.signal(getattr(signal, name), usual[name]) for name in usual}
+    yield
+    for name, handler in before.items():
+        signal.signal(getattr(signal, name), handler)
+
+
 def add_up(path, stop_at=None, rows=6, add=None):
     """Add 1 for each row, one a batch; the work is interrupted at the `stop_at`th."""
     total, calls = torch.zeros(rows), []

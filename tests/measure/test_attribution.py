@@ -296,9 +296,9 @@ from culnig_tl import attribute
 import culnig_tl.measure.attribution as a
 real = a.score_batch
 def slow(*args, **kwargs):
-    import time; time.sleep(0.05); return real(*args, **kwargs)
+    import time; time.sleep(0.2); return real(*args, **kwargs)
 a.score_batch = slow
-attribute(tiny.bridge("llama"), tiny.instances(40), token_budget=1,
+attribute(tiny.bridge("llama"), tiny.instances(16), token_budget=1,
           checkpoint={path!r}, checkpoint_seconds=0)
 """
 
@@ -310,17 +310,16 @@ def test_killed_run_resumes_bit_for_bit(tmp_path):
     deadline = time.monotonic() + 120
     while not path.exists() and time.monotonic() < deadline:
         time.sleep(0.01)
-    time.sleep(0.3)
     os.kill(process.pid, signal.SIGKILL)
     assert process.wait() == -signal.SIGKILL
     from culnig_tl.tensors import read_tensors
 
     tensors, _ = read_tensors(path, "culnig_tl checkpoint, version 4")
-    assert 0 < len(tensors["done"]) < 40
+    assert 0 < len(tensors["done"]) < 16
     (tmp_path / half_written_name().replace(f"-{os.getpid()}-", f"-{process.pid}-")).write_bytes(
         b"half written"
     )
-    model, instances = tiny.bridge("llama"), tiny.instances(40)
+    model, instances = tiny.bridge("llama"), tiny.instances(16)
     whole = attribute(model, instances, token_budget=1)
     resumed = attribute(model, instances, token_budget=1, checkpoint=path)
     assert np.array_equal(whole.sums, resumed.sums)

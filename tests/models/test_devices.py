@@ -19,15 +19,20 @@ from culnig_tl.models.loading import load_hf_model
 
 
 @pytest.mark.model
-@pytest.mark.parametrize("kind", ["llama", "gemma3"])
-def test_each_layer_is_scored_where_it_is(kind):
+def test_each_layer_is_scored_where_it_is():
     """An operation on tensors of two devices would have been an error there."""
-    script = Path(tiny.__file__).with_name("two_devices.py")
+    script, kinds = Path(tiny.__file__).with_name("two_devices.py"), ("llama", "gemma3")
     done = subprocess.run(
-        [sys.executable, script, kind], capture_output=True, text=True, timeout=300
+        [sys.executable, script, *kinds], capture_output=True, text=True, timeout=300
     )
     assert done.returncode == 0, done.stderr[-2000:]
-    places = json.loads(done.stdout)
+    found = json.loads(done.stdout)
+    assert tuple(found) == kinds
+    for places in found.values():
+        check_places(places)
+
+
+def check_places(places):
     assert places["layers"] == places["sums"] == ["pretend:0", "pretend:0", "pretend:1"]
     assert places["found"] == {
         f"{layer} {site}": f"pretend:{int(layer == 2)}"
