@@ -95,7 +95,6 @@ def test_select_without_torch(finished, tmp_path):
     assert (tmp_path / "n.json").is_file()
 
 
-@pytest.mark.xfail(strict=True, reason="the study's modules import torch when they are imported")
 def test_report_without_torch(finished):
     (finished / "report.html").unlink()
     assert "accuracy %" in without(MODEL, COMMAND, "report", "--run", finished)
