@@ -37,7 +37,6 @@ from culnig_tl.neurons.selection import (
     select_general,
     select_random,
     select_specific,
-    union,
 )
 from culnig_tl.neurons.sets import NeuronSet
 from culnig_tl.study.compare_methods import compare_methods
@@ -109,7 +108,6 @@ __all__ = [
     "split_instances",
     "taylor_check",
     "token_attribution",
-    "union",
     "verify_run",
     "wrap_model",
 ]

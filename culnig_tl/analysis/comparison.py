@@ -15,6 +15,7 @@ from scipy import stats
 from culnig_tl.analysis.evaluations import metric_values, same_instances
 from culnig_tl.errors import CulnigError
 from culnig_tl.frames import check_columns, numbers
+from culnig_tl.no_country import IN_FRAMES
 
 SIGNIFICANT = 0.05
 
@@ -96,7 +97,7 @@ def by_country(
         masked=metric_values(masked, "correct"),
         random=np.mean([metric_values(frame, "correct") for frame in random], axis=0),
     )
-    grouped = table[table["country"] != ""].groupby(["task", "country"], sort=False)
+    grouped = table[table["country"] != IN_FRAMES].groupby(["task", "country"], sort=False)
     means = grouped[["original", "masked", "random"]].mean()
     return pd.concat([grouped.size().rename("items"), means], axis=1)
 
@@ -192,7 +193,7 @@ def _reductions(original: pd.DataFrame, masked: pd.DataFrame, metric: str) -> An
     reduction = pd.Series(
         metric_values(original, metric) - metric_values(masked, metric), original.index
     )
-    return reduction[original["country"] != ""].groupby(original["country"])
+    return reduction[original["country"] != IN_FRAMES].groupby(original["country"])
 
 
 def _same(
@@ -215,7 +216,7 @@ def _same_countries(
     named = {f"the evaluation of {name!r}": frame for name, frame in masked.items()}
     original, *frames = same_instances({"the original evaluation": original, **named})
     check_columns(original, ["country"], "these evaluations")
-    if (original["country"] == "").all():
+    if (original["country"] == IN_FRAMES).all():
         raise CulnigError("no instance has a country: evaluate a cultural task")
     return original, dict(zip(masked, frames, strict=True))
 

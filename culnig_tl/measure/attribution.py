@@ -31,11 +31,9 @@ from culnig_tl.models.prompts import Prompt, model_prompts, resolve_format
 from culnig_tl.models.sums import add_batches
 from culnig_tl.neurons.layout import ATTENTION_SITES, SITES, NeuronLayout, hook_name
 from culnig_tl.neurons.scores import DEFAULT_TARGETS, TARGETS, VARIANTS, Scores
+from culnig_tl.no_country import country_in_scores
 from culnig_tl.provenance import package_versions
 from culnig_tl.tasks.instances import Instance, content_hash
-
-NO_COUNTRY = "(none)"
-
 
 WEIGHTLESS = "weightless"
 
@@ -113,7 +111,7 @@ def attribute(
             "clamp_control": clamp_control,
         },
     }
-    countries = tuple(dict.fromkeys(i.country or NO_COUNTRY for i in instances))
+    countries = tuple(dict.fromkeys(country_in_scores(i.country) for i in instances))
     lengths = [len(prompt.sequence) for prompt in prompts]
     if token_budget is None:
         token_budget = fitting_budget(model, max(lengths))
@@ -134,7 +132,7 @@ def attribute(
         sums[WEIGHTLESS] += (found.weights == 0).sum(dim=1).to(sums[WEIGHTLESS])
         share = torch.zeros(len(countries), len(rows))
         for i, row in enumerate(rows):
-            share[countries.index(prompts[row].instance.country or NO_COUNTRY), i] = 1
+            share[countries.index(country_in_scores(prompts[row].instance.country)), i] = 1
         shares = found.weights.cpu()[:, None] * share
         for (layer, site), variants in found.variants.items():
             start = layout.span(layer, SITES[0]).start
@@ -164,7 +162,7 @@ def attribute(
             "product of probabilities; take the target 'log'",
             weightless[targets[0]], len(instances), targets[0],
         )  # fmt: skip
-    counts = [sum((i.country or NO_COUNTRY) == c for i in instances) for c in countries]
+    counts = [sum(country_in_scores(i.country) == c for i in instances) for c in countries]
     layers = [part.to(torch.float32).cpu().numpy() for part in sums.values()]
     return Scores(
         layout=layout,

@@ -14,17 +14,17 @@ from torch import Tensor
 from culnig_tl.checks import check_choice, check_count
 from culnig_tl.errors import CulnigError
 from culnig_tl.files import write_atomically
-from culnig_tl.measure.ablation import check_set
 from culnig_tl.measure.attribution import gradient_hooks
 from culnig_tl.models.batches import fitting_budget, in_batches
 from culnig_tl.models.choices import HookedModel
-from culnig_tl.models.description import identity_of, tokenizer_of
+from culnig_tl.models.description import identity_of, layout_of, tokenizer_of
 from culnig_tl.models.finite import check_finite
 from culnig_tl.models.forward import at_least_float32, frozen, label_log_probability
 from culnig_tl.models.prompts import Prompt, model_prompts
 from culnig_tl.models.sums import add_batches
 from culnig_tl.neurons.layout import hook_name
-from culnig_tl.neurons.sets import NeuronSet
+from culnig_tl.neurons.sets import NeuronSet, require_same_model
+from culnig_tl.no_country import country_in_frames
 from culnig_tl.progress import progress
 from culnig_tl.provenance import package_versions, sha256_of
 from culnig_tl.schemas import damaged
@@ -244,7 +244,7 @@ def _name(prompt: Prompt) -> str:
 def _prompt(
     model: HookedModel, instance: Instance, neurons: NeuronSet, *, answer_format: str
 ) -> Prompt:
-    check_set(model, neurons)
+    require_same_model(neurons, layout_of(model))
     if not len(neurons):
         raise CulnigError(f"the set {neurons.name!r} is empty: there is no effect to measure")
     (prompt,) = model_prompts(model, [instance], answer_format=answer_format)
@@ -405,7 +405,7 @@ def _check_one(
                 integrated[rows] = found
     return cuts.assign(
         instance=instance.id,
-        country=instance.country or "",
+        country=country_in_frames(instance.country),
         probability=exact[0],
         first_order=scores.sum(axis=1) if positions == "all" else scores.reshape(-1),
         integrated=integrated,

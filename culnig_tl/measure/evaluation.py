@@ -17,6 +17,7 @@ from culnig_tl.models.finite import check_finite
 from culnig_tl.models.forward import at_least_float32, frozen, kept_residuals, unembed
 from culnig_tl.models.prompts import Prompt, model_prompts
 from culnig_tl.neurons.sets import NeuronSet
+from culnig_tl.no_country import country_in_frames
 from culnig_tl.processes import gathered, my_share
 from culnig_tl.tasks.instances import Instance
 
@@ -178,7 +179,7 @@ def _row(prompt: Prompt, options: list[Tensor], greedy: list[bool]) -> dict:
     return {
         "id": instance.id,
         "task": instance.task,
-        "country": instance.country or "",
+        "country": country_in_frames(instance.country),
         "template": instance.template,
         "answer": instance.answer_text,
         "predicted": instance.options[predicted],

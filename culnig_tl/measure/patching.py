@@ -15,15 +15,14 @@ from torch import Tensor
 
 from culnig_tl.checks import check_choice
 from culnig_tl.errors import CulnigError
-from culnig_tl.measure.ablation import check_set
 from culnig_tl.measure.attribution import gradient_hooks
 from culnig_tl.models.choices import HookedModel
-from culnig_tl.models.description import tokenizer_of
+from culnig_tl.models.description import layout_of, tokenizer_of
 from culnig_tl.models.finite import check_finite
 from culnig_tl.models.forward import frozen, label_log_probability
 from culnig_tl.models.prompts import Prompt, model_prompts, resolve_format
 from culnig_tl.neurons.layout import hook_name
-from culnig_tl.neurons.sets import NeuronSet
+from culnig_tl.neurons.sets import NeuronSet, require_same_model
 from culnig_tl.progress import progress
 from culnig_tl.tasks.countries import country_in_text
 from culnig_tl.tasks.instances import Instance
@@ -192,7 +191,7 @@ class _Pair:
         answer_format: str,
     ) -> "_Pair":
         check_choice("align", align, ALIGN)
-        check_set(model, neurons)
+        require_same_model(neurons, layout_of(model))
         tokenizer = tokenizer_of(model)
         if resolve_format(tokenizer, answer_format) == "letter":
             raise CulnigError(

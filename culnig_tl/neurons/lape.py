@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +13,7 @@ from culnig_tl.errors import CulnigError
 from culnig_tl.files import write_atomically
 from culnig_tl.neurons.layout import LAYOUT_SCHEMA, NeuronLayout
 from culnig_tl.neurons.scores import highest
-from culnig_tl.neurons.sets import NeuronSet
+from culnig_tl.neurons.sets import NeuronSet, require_same_model
 from culnig_tl.provenance import Provenance, package_versions
 from culnig_tl.schemas import check_object, damaged
 from culnig_tl.tensors import read_tensors, write_tensors
@@ -201,14 +201,13 @@ def select_cape(
                 f"culture {culture!r} has language {language!r}, of which there is no LAPE set: "
                 f"there are {', '.join(lape)}"
             )
-        if lape[language].layout != neurons.layout:
-            raise CulnigError(
-                f"the LAPE sets are of a model with {lape[language].layout}, the shares of one "
-                f"with {neurons.layout}: use one model"
-            )
-        about = neurons.provenance | {"method": "select_cape", "without": lape[language].name}
-        ids = np.setdiff1d(neurons.ids, lape[language].ids)
-        pure[culture] = NeuronSet(
-            layout=neurons.layout, ids=ids, name=neurons.name, provenance=about
+        require_same_model(
+            lape[language],
+            neurons.layout,
+            what="the LAPE sets are of a model with",
+            other="the shares of one with",
+            remedy="use one model",
         )
+        about = neurons.provenance | {"method": "select_cape", "without": lape[language].name}
+        pure[culture] = replace(neurons - lape[language], name=neurons.name, provenance=about)
     return pure

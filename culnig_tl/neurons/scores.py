@@ -140,17 +140,6 @@ class Scores:
         best = highest(score, count, "neurons", flat=True)
         return self.layout.decode(best).assign(score=score[best])
 
-    def check_layout(self, layout: NeuronLayout, what: str) -> None:
-        """Refuse scores of a model with other neurons.
-
-        Raises:
-            CulnigError: the layouts differ; the message has both.
-        """
-        if self.layout != layout:
-            raise CulnigError(
-                f"{what} has {self.layout}, expected {layout}: use scores of one model"
-            )
-
     def check_sums(self) -> None:
         """Refuse sums that do not go with the axes, or are no numbers.
 

@@ -11,7 +11,7 @@ from culnig_tl.checks import SEED_MOST, check_count, check_flag, check_number, c
 from culnig_tl.errors import CulnigError, EmptySelection
 from culnig_tl.neurons.layout import ATTENTION_SITES, SITES, NeuronLayout
 from culnig_tl.neurons.scores import Scores, highest
-from culnig_tl.neurons.sets import NeuronSet
+from culnig_tl.neurons.sets import NeuronSet, require_same_model
 from culnig_tl.provenance import Provenance, package_versions
 
 
@@ -185,22 +185,16 @@ def overlap(sets: Sequence[NeuronSet]) -> pd.DataFrame:
     twice = [name for name in names if names.count(name) > 1]
     if twice:
         raise CulnigError(f"two sets are named {twice[0]!r}: give them names of their own")
-    _check_one_layout(sets)
+    for neurons in sets:
+        require_same_model(
+            neurons,
+            sets[0].layout,
+            what=f"{neurons.name!r} is of a model with",
+            other=f"{sets[0].name!r} with",
+            remedy="take sets of one model",
+        )
     shared = [[len(np.intersect1d(one.ids, other.ids)) for other in sets] for one in sets]
     return pd.DataFrame(shared, index=names, columns=names).rename_axis("set")  # type: ignore[arg-type]
-
-
-def union(sets: Sequence[NeuronSet], name: str) -> NeuronSet:
-    """All neurons of the sets as one set.
-
-    Raises:
-        CulnigError: no set, or sets of different models.
-    """
-    if not sets:
-        raise CulnigError(f"{name!r} is the union of no set: give one or more")
-    _check_one_layout(sets)
-    ids = np.concatenate([neurons.ids for neurons in sets])
-    return NeuronSet(layout=sets[0].layout, ids=ids, name=name, provenance=sets[0].provenance)
 
 
 def select_random(like: NeuronSet, seed: int, *, matched: bool = False) -> NeuronSet:
@@ -257,17 +251,6 @@ def check_least_z(least_z: float) -> None:
     check_number("least_z", least_z, least=-math.inf)
 
 
-def _check_one_layout(sets: Sequence[NeuronSet]) -> None:
-    """Raise unless all sets are of one model."""
-    first = sets[0]
-    for neurons in sets:
-        if neurons.layout != first.layout:
-            raise CulnigError(
-                f"{neurons.name!r} is of a model with {neurons.layout}, {first.name!r} with "
-                f"{first.layout}: take sets of one model"
-            )
-
-
 def _check_one_model(scores: Scores, control: Scores | None, countryrc: Scores | None) -> None:
     name = scores.provenance["model"]["name"]
     for what, other in (("the control's", control), ("the CountryRC", countryrc)):
@@ -278,7 +261,13 @@ def _check_one_model(scores: Scores, control: Scores | None, countryrc: Scores |
                 f"scores of {name} and of {other.provenance['model']['name']}: "
                 "use scores of one model"
             )
-        other.check_layout(scores.layout, f"{what} scores")
+        require_same_model(
+            other,
+            scores.layout,
+            what=f"{what} scores has",
+            other="expected",
+            remedy="use scores of one model",
+        )
 
 
 def _provenance(

@@ -7,6 +7,8 @@
 
 import logging
 from collections.abc import Mapping, Sequence
+from functools import reduce
+from operator import or_
 from pathlib import Path
 
 import pandas as pd
@@ -22,7 +24,7 @@ from culnig_tl.measure.perplexity import perplexity_increase
 from culnig_tl.models.choices import HookedModel
 from culnig_tl.models.sums import remove_checkpoint
 from culnig_tl.neurons.lape import ActivationShares, select_cape, select_lape
-from culnig_tl.neurons.selection import overlap, select_random, union
+from culnig_tl.neurons.selection import overlap, select_random
 from culnig_tl.processes import agreed, barrier
 from culnig_tl.provenance import note_arguments, sha256_of
 from culnig_tl.study.data import SCORED, study_data
@@ -107,7 +109,7 @@ def compare_methods(
         neurons.save(folder / "sets" / f"{neurons.name}.json")
     together = [culture]
     for name, sets in (("LAPE", lape), ("CAPE", cape)):
-        together.append(union(list(sets.values()), name))
+        together.append(reduce(or_, sets.values()).named(name))
         if not len(together[-1]):
             raise CulnigError(f"no {name} neuron: lower quantile, or raise top")
     for neurons in together:

@@ -5,7 +5,7 @@ from pathlib import Path
 from culnig_tl.checks import check_number
 from culnig_tl.files import new_folder, write_json
 from culnig_tl.models.hf_files import copy_processor_files
-from culnig_tl.neurons.sets import NeuronSet
+from culnig_tl.neurons.sets import NeuronSet, require_same_model
 from culnig_tl.provenance import package_versions
 from culnig_tl.study.folder import finished_study
 from culnig_tl.study.running import load_study_hf_model, run_sets
@@ -43,7 +43,7 @@ def export_run(
     run, study = finished_study(out, numbers=False, trust_remote_code=trust_remote_code)
     (own,) = run_sets(out, "general")
     neurons = own if neurons is None else neurons
-    neurons.check_layout(own.layout)
+    require_same_model(neurons, own.layout)
     with new_folder(to) as half:
         hf_model, tokenizer = load_study_hf_model(study)
         scale_weights(hf_model, neurons, factor=factor)

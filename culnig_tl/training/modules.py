@@ -14,7 +14,7 @@ from culnig_tl.errors import CulnigError
 from culnig_tl.files import read_json, write_json
 from culnig_tl.models.configs import neuron_layout, read_config, skeleton
 from culnig_tl.neurons.layout import ATTENTION_SITES
-from culnig_tl.neurons.sets import NeuronSet
+from culnig_tl.neurons.sets import NeuronSet, require_same_model
 from culnig_tl.provenance import Provenance, package_versions
 from culnig_tl.schemas import check_object, damaged
 from culnig_tl.tasks.instances import stable_random
@@ -170,11 +170,13 @@ def select_modules(
     check_count("seed", seed, most=SEED_MOST)
     config = read_config(config, trust_remote_code=trust_remote_code)
     layout = neuron_layout(config, trust_remote_code=trust_remote_code)
-    if layout != neurons.layout:
-        raise CulnigError(
-            f"{neurons.name!r} is of a model with {neurons.layout}, the configuration of one with "
-            f"{layout}: give the configuration of the same model"
-        )
+    require_same_model(
+        neurons,
+        layout,
+        what=f"{neurons.name!r} is of a model with",
+        other="the configuration of one with",
+        remedy="give the configuration of the same model",
+    )
     model = skeleton(config, trust_remote_code=trust_remote_code)
     total = sum(weight.numel() for weight in model.parameters())
     counts = neurons.counts()

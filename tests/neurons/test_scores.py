@@ -91,13 +91,6 @@ def test_repr():
     assert "31.5" in scores()._repr_html_()
 
 
-def test_check_layout():
-    scores().check_layout(LAYOUT, "the control's scores")
-    message = "the control's scores has 14 neurons .*gate 3,.*expected 16 neurons .*gate 4,"
-    with pytest.raises(CulnigError, match=message):
-        scores().check_layout(OTHER, "the control's scores")
-
-
 def test_save_and_load(tmp_path):
     path = tmp_path / "new" / "scores.safetensors"
     scores().save(path)

@@ -13,7 +13,6 @@ from culnig_tl.neurons.selection import (
     select_general,
     select_random,
     select_specific,
-    union,
 )
 from culnig_tl.neurons.sets import NeuronSet
 
@@ -306,16 +305,6 @@ def test_overlap():
         overlap([a, b, a])
     with pytest.raises(CulnigError, match="'like' is of a model with 360 .*take sets of one"):
         overlap([a, of_big(3)])
-
-
-def test_union():
-    a, b = NeuronSet(LAYOUT, np.array([1, 3]), "a"), NeuronSet(LAYOUT, np.array([3, 4]), "b")
-    both = union([a, b], "both")
-    assert (both.name, list(both.ids)) == ("both", [1, 3, 4])
-    with pytest.raises(CulnigError, match="'both' is the union of no set: give one or more"):
-        union([], "both")
-    with pytest.raises(CulnigError, match="'like' is of a model with 360 .*take sets of one"):
-        union([a, of_big(3)], "both")
 
 
 def both(select, *args, **changes):
