@@ -5,17 +5,27 @@
 # pyright: reportGeneralTypeIssues=false, reportOperatorIssue=false, reportReturnType=false
 # pyright: reportIndexIssue=false
 
+import itertools
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal, get_args
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
+from culnig_tl.analysis.agreement import Estimate
+from culnig_tl.checks import check_choice
 from culnig_tl.neurons.layout import SITES
-from culnig_tl.neurons.scores import Scores
+from culnig_tl.neurons.scores import Scores, Target
 from culnig_tl.neurons.sets import NeuronSet
+
+FinetuningTests = Literal["trained", "culture"]
+
+
+FINETUNING_TESTS: tuple[FinetuningTests, ...] = get_args(FinetuningTests)
+
 
 SITE_COLOURS = {"gate": "#4c72b0", "q": "#dd8452", "k": "#55a868", "v": "#c44e52"}
 
@@ -119,7 +129,7 @@ def plot_countries(table: pd.DataFrame, task: str, *, axes: Axes | None = None) 
 
 
 def plot_agreement(
-    effects: pd.DataFrame, *, estimate: str = "first_order", axes: Axes | None = None
+    effects: pd.DataFrame, *, estimate: Estimate = "first_order", axes: Axes | None = None
 ) -> Axes:
     """Estimate against exact effect, both as a share of P(n), one point an effect, by site."""
     axes = axes if axes is not None else _new_axes(6.0, 4.6)
@@ -281,7 +291,7 @@ def plot_sweep(sweep: pd.DataFrame, *, axes: Axes | None = None) -> Axes:
 
 
 def plot_score_histogram(
-    scores: Scores, *, target: str | None = None, axes: Axes | None = None
+    scores: Scores, *, target: Target | None = None, axes: Axes | None = None
 ) -> Axes:
     """How many neurons have which score, in standard deviations, by variant (figure 30)."""
     axes = axes if axes is not None else _new_axes(6.5, 3.2)
@@ -300,39 +310,59 @@ def plot_score_histogram(
     return _finish(axes)
 
 
-def plot_finetuning(curves: pd.DataFrame) -> np.ndarray:
-    """Accuracy against training step: the trained task beside culture, a row of axes for each
-    learning rate, a line for each choice of modules (figure 5); thin: single seeds.
+def plot_finetuning(
+    curves: pd.DataFrame, *, tests: FinetuningTests = "culture", axes: Axes | None = None
+) -> Axes:
+    """Accuracy against training step: a line for each choice of modules (figure 5), a style for
+    each learning rate; thin: single seeds.
 
     Args:
-        curves: of `read_curves`. Culture is the mean over the tests that were not trained.
+        curves: of `read_curves`.
+        tests: `culture`: the mean over the tests that were not trained; `trained`: the task's own.
+
+    Raises:
+        CulnigError: unknown `tests`.
     """
+    check_choice("tests", tests, FINETUNING_TESTS)
+    axes = axes if axes is not None else _new_axes(5.5, 3.2)
     own = curves["task"] == curves["trained"]
+    rows = curves[own if tests == "trained" else ~own]
+    rates = sorted(rows["learning_rate"].unique())
+    for rate, style in zip(rates, itertools.cycle(("-", "--", ":", "-."))):
+        for choice, colour in CHOICE_COLOURS.items():
+            part = rows[(rows["which"] == choice) & (rows["learning_rate"] == rate)]
+            one = part.groupby(["seed", "step"])["accuracy"].mean()
+            if one.empty:
+                continue
+            look = {"color": colour, "linestyle": style}
+            for seed in one.index.unique("seed"):
+                line = one.xs(seed)
+                axes.plot(line.index, line, linewidth=0.6, alpha=0.6, **look)
+            mean = one.groupby("step").mean()
+            label = choice if len(rates) == 1 else f"{choice}, {rate:g}"
+            axes.plot(mean.index, mean, marker="o", markersize=3, label=label, **look)
+    title = f"{plain(curves['trained'].iloc[0])} (trained)" if tests == "trained" else "culture"
+    if len(rates) == 1:
+        title += f", learning rate {rates[0]:g}"
+    axes.set(xlabel="step", ylabel="accuracy (%)")
+    axes.set_title(title, fontsize=9)
+    return _finish(axes)
+
+
+def finetuning_figure(curves: pd.DataFrame) -> Figure:
+    """`plot_finetuning` of both kinds of tests side by side, a row for each learning rate."""
     rates = sorted(curves["learning_rate"].unique())
-    _, grid = plt.subplots(
+    figure, grid = plt.subplots(
         len(rates), 2, figsize=(9, 2.6 * len(rates)), sharex=True, sharey="col", squeeze=False,
         layout="constrained",
     )  # fmt: skip
-    titles = (f"{plain(curves['trained'].iloc[0])} (trained)", "culture")
     for row, rate in zip(grid, rates, strict=True):
-        for axes, rows, title in zip(row, (own, ~own), titles, strict=True):
-            part = curves[rows & (curves["learning_rate"] == rate)]
-            for choice, colour in CHOICE_COLOURS.items():
-                one = part[part["which"] == choice].groupby(["seed", "step"])["accuracy"].mean()
-                if one.empty:
-                    continue
-                for seed in one.index.unique("seed"):
-                    line = one.xs(seed)
-                    axes.plot(line.index, line, color=colour, linewidth=0.6, alpha=0.6)
-                mean = one.groupby("step").mean()
-                axes.plot(mean.index, mean, color=colour, marker="o", markersize=3, label=choice)
-            axes.set_title(f"{title}, learning rate {rate:g}", fontsize=9)
-            axes.spines[["top", "right"]].set_visible(False)
-        row[0].set_ylabel("accuracy (%)")
-        row[1].legend(frameon=False, fontsize=8, loc="upper left", bbox_to_anchor=(1, 1))
-    for axes in grid[-1]:
-        axes.set_xlabel("step")
-    return grid
+        for axes, tests in zip(row, FINETUNING_TESTS, strict=True):
+            plot_finetuning(curves[curves["learning_rate"] == rate], tests=tests, axes=axes)
+            axes.label_outer()
+        row[1].set_ylabel("")
+        row[0].get_legend().remove()
+    return figure
 
 
 def plain(text: object) -> str:

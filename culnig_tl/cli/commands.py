@@ -86,6 +86,7 @@ from culnig_tl.study.plan import plan_study
 from culnig_tl.study.running import run_study
 from culnig_tl.tasks import TASKS, load_task
 from culnig_tl.tasks.countries import country_name
+from culnig_tl.tasks.instances import Split
 
 app = typer.Typer(
     help="Find the neurons of a language model that carry cultural knowledge (CULNIG).",
@@ -236,7 +237,9 @@ def score(
     *,
     model: Model = _D.model,
     task: TaskName = _D.task,
-    split: Annotated[str, typer.Option(help="neuron, control or test.")] = "neuron",
+    split: Annotated[
+        Split, typer.Option(help="neuron, control or test.", parser=str, metavar="TEXT")
+    ] = "neuron",
     data: Data = None,
     templates: Templates = None,
     countries: Countries = None,
@@ -349,7 +352,9 @@ def evaluate(
     *,
     model: Model = _D.model,
     task: TaskName = _D.task,
-    split: Annotated[str, typer.Option(help="test, usually.")] = "test",
+    split: Annotated[
+        Split, typer.Option(help="test, usually.", parser=str, metavar="TEXT")
+    ] = "test",
     neurons: Annotated[Path | None, path_option("Neurons to mask (from select).")] = None,
     random_seed: Annotated[
         int | None, typer.Option(help="Mask as many random neurons instead.")

@@ -6,6 +6,8 @@ from typing import Annotated, Any
 import typer
 
 from culnig_tl.cli.terminal import path_of
+from culnig_tl.models import choices
+from culnig_tl.neurons import scores
 from culnig_tl.neurons.scores import TARGETS
 from culnig_tl.tasks import TASKS
 
@@ -59,10 +61,13 @@ def path_option(help: str, *names: str) -> Any:
 Model = Annotated[str, typer.Option(help=MODEL_HELP)]
 
 
-ModelClass = Annotated[str, typer.Option(help=CLASS_HELP)]
+# A text that is none of the choices reaches the package's own message, not the parser's.
+ModelClass = Annotated[
+    choices.ModelClass, typer.Option(help=CLASS_HELP, parser=str, metavar="TEXT")
+]
 
 
-Dtype = Annotated[str, typer.Option(help=DTYPE_HELP)]
+Dtype = Annotated[choices.Dtype, typer.Option(help=DTYPE_HELP, parser=str, metavar="TEXT")]
 
 
 Device = Annotated[str | None, typer.Option(help="cpu, cuda, ...; default: what there is.")]
@@ -84,7 +89,10 @@ Countries = Annotated[
 ]
 
 
-Format = Annotated[str, typer.Option("--format", help=FORMAT_HELP)]
+Format = Annotated[
+    choices.AnswerFormat,
+    typer.Option("--format", help=FORMAT_HELP, parser=str, metavar="TEXT"),
+]
 
 
 Limit = Annotated[int, typer.Option(min=0, help="At most so many instances; 0: all.")]
@@ -108,10 +116,10 @@ TopAttention = Annotated[float, typer.Option(help=TOP_ATTENTION_HELP)]
 Remove = Annotated[float, typer.Option(help=REMOVE_HELP)]
 
 
-Variant = Annotated[str, typer.Option(help=VARIANT_HELP)]
+Variant = Annotated[scores.Variant, typer.Option(help=VARIANT_HELP, parser=str, metavar="TEXT")]
 
 
-Target = Annotated[str | None, typer.Option(help=TARGET_HELP)]
+Target = Annotated[scores.Target | None, typer.Option(help=TARGET_HELP, parser=str, metavar="TEXT")]
 
 
 Factor = Annotated[float, typer.Option(help=FACTOR_HELP)]

@@ -11,7 +11,7 @@ from torch import Tensor
 from culnig_tl.measure.ablation import ablate
 from culnig_tl.models.batches import fitting_budget, flat_positions, in_batches, pad_batch
 from culnig_tl.models.caches import PrefixCache
-from culnig_tl.models.choices import HookedModel
+from culnig_tl.models.choices import AnswerFormat, HookedModel
 from culnig_tl.models.description import tokenizer_of
 from culnig_tl.models.finite import check_finite
 from culnig_tl.models.forward import at_least_float32, frozen, kept_residuals, unembed
@@ -44,7 +44,7 @@ def evaluate(
     neurons: NeuronSet | None = None,
     *,
     factor: float = 0.0,
-    answer_format: str = "auto",
+    answer_format: AnswerFormat = "auto",
     token_budget: int | None = None,
 ) -> pd.DataFrame:
     """Let the model answer, with the activations of `neurons` multiplied by `factor`.

@@ -18,7 +18,7 @@ from culnig_tl.frames import check_columns, numbers
 from culnig_tl.measure.ablation import ablate
 from culnig_tl.measure.effects import check_ids, log_probability, taylor_check
 from culnig_tl.measure.evaluation import evaluate
-from culnig_tl.models.choices import HookedModel
+from culnig_tl.models.choices import AnswerFormat, HookedModel
 from culnig_tl.models.forward import frozen
 from culnig_tl.models.prompts import model_prompts
 from culnig_tl.neurons.sets import NeuronSet
@@ -36,7 +36,7 @@ def interaction(
     instances: Sequence[Instance],
     neurons: NeuronSet,
     *,
-    answer_format: str = "auto",
+    answer_format: AnswerFormat = "auto",
     token_budget: int | None = None,
     checkpoint: str | Path | None = None,
     effects: pd.DataFrame | None = None,
@@ -131,7 +131,7 @@ def dose_response(
     neurons: NeuronSet,
     *,
     factors: Sequence[float | int] = FACTORS,
-    answer_format: str = "auto",
+    answer_format: AnswerFormat = "auto",
     token_budget: int | None = None,
 ) -> pd.DataFrame:
     """Accuracy and P(y|x) as the set's activations are multiplied by each factor, 0 to 2.

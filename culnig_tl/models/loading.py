@@ -12,7 +12,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from culnig_tl.checks import check_choice
 from culnig_tl.errors import CulnigError
 from culnig_tl.files import new_folder
-from culnig_tl.models.choices import DTYPES, MODEL_CLASSES, HookedModel
+from culnig_tl.models.choices import DTYPES, MODEL_CLASSES, Dtype, HookedModel, ModelClass
 from culnig_tl.models.devices import balanced, check_device, not_spread
 from culnig_tl.models.embedded import EMBEDDED_NAME, SHA256, embedded_folder
 from culnig_tl.models.hf_files import check_model_files
@@ -24,8 +24,8 @@ from culnig_tl.models.wrapping import wrap_model
 def load_model(
     name: str = EMBEDDED_NAME,
     *,
-    model_class: str = "auto",
-    dtype: str = "float32",
+    model_class: ModelClass = "auto",
+    dtype: Dtype = "float32",
     device: str | None = None,
     revision: str | None = None,
     trust_remote_code: bool = False,
@@ -76,7 +76,7 @@ def load_model(
 def load_hf_model(
     name: str = EMBEDDED_NAME,
     *,
-    dtype: str = "float32",
+    dtype: Dtype = "float32",
     revision: str | None = None,
     trust_remote_code: bool = False,
     devices: int = 1,

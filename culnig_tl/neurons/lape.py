@@ -12,7 +12,7 @@ from culnig_tl.checks import check_share, shown
 from culnig_tl.errors import CulnigError
 from culnig_tl.files import write_atomically
 from culnig_tl.neurons.layout import LAYOUT_SCHEMA, NeuronLayout
-from culnig_tl.neurons.scores import highest
+from culnig_tl.neurons.scores import highest_positions
 from culnig_tl.neurons.sets import NeuronSet, require_same_model
 from culnig_tl.provenance import Provenance, package_versions
 from culnig_tl.schemas import check_object, damaged
@@ -150,7 +150,7 @@ def select_lape(
     able = np.flatnonzero(values.max(axis=0) > threshold)
     count = math.floor(values.shape[1] * top + 1e-9)
     ties: dict[str, int] = {}
-    kept = able[highest(-entropy[able], count, f"{name} neurons", ties=ties, flat=True)]
+    kept = able[highest_positions(-entropy[able], count, f"{name} neurons", ties=ties, flat=True)]
     ids = shares.layout.ids_of(["gate"])
     about = {
         "versions": package_versions(),

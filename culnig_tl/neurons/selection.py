@@ -9,8 +9,8 @@ import pandas as pd
 
 from culnig_tl.checks import SEED_MOST, check_count, check_flag, check_number, check_share
 from culnig_tl.errors import CulnigError, EmptySelection
-from culnig_tl.neurons.layout import ATTENTION_SITES, SITES, NeuronLayout
-from culnig_tl.neurons.scores import Scores, highest
+from culnig_tl.neurons.layout import ATTENTION_SITES, SITES, NeuronLayout, Site
+from culnig_tl.neurons.scores import Scores, Target, Variant, highest_positions
 from culnig_tl.neurons.sets import NeuronSet, require_same_model
 from culnig_tl.provenance import Provenance, package_versions
 
@@ -33,12 +33,12 @@ def select_general(
     control: Scores | None,
     countryrc: Scores | None,
     *,
-    variant: str = "max",
+    variant: Variant = "max",
     top_mlp: float = 0.01,
     top_attention: float = 0.002,
     remove: float = 0.01,
     name: str = "culture-general",
-    target: str | None = None,
+    target: Target | None = None,
 ) -> NeuronSet:
     """Culture-general neurons (section 3 of the paper).
 
@@ -92,12 +92,12 @@ def select_specific(
     countryrc: Scores | None,
     *,
     country: str,
-    variant: str = "max",
+    variant: Variant = "max",
     top: float = 0.003,
     remove: float = 0.01,
     least_z: float = 0.5,
     name: str | None = None,
-    target: str | None = None,
+    target: Target | None = None,
 ) -> NeuronSet:
     """Culture-specific neurons of one country (section 3 of the paper).
 
@@ -160,10 +160,10 @@ def select_specific(
 def rank_values(
     scores: Scores,
     control: Scores | None,
-    variant: str,
+    variant: Variant,
     *,
     countries: Sequence[str] | None = None,
-    target: str | None = None,
+    target: Target | None = None,
 ) -> np.ndarray:
     """What neurons are ranked by: mean(scores) - mean(control), by flat id; arguments as above."""
     target = target or scores.targets[0]
@@ -301,7 +301,7 @@ def _top_of_pools(
     ties: dict[str, int],
 ) -> np.ndarray:
     """The top share of the gate neurons and of the attention neurons, as flat ids."""
-    pools: list[tuple[str, Sequence[str], float]] = [
+    pools: list[tuple[str, Sequence[Site], float]] = [
         ("MLP neurons", SITES[:1], mlp),
         ("attention neurons", ATTENTION_SITES, attention),
     ]
@@ -316,8 +316,8 @@ def _top_of_pools(
 def top_share(
     ids: np.ndarray, rank: np.ndarray, share: float, *, what: str, ties: dict[str, int]
 ) -> np.ndarray:
-    """The floor(ids x share) ids of the highest rank; ties as in `highest`."""
-    return ids[highest(rank[ids], share_count(len(ids), share), what, ties=ties)]
+    """The floor(ids x share) ids of the highest rank; ties as in `highest_positions`."""
+    return ids[highest_positions(rank[ids], share_count(len(ids), share), what, ties=ties)]
 
 
 def share_count(size: int, share: float) -> int:

@@ -17,7 +17,7 @@ import pandas as pd
 from culnig_tl.checks import shown
 from culnig_tl.errors import CulnigError
 from culnig_tl.files import read_json, write_json
-from culnig_tl.neurons.layout import LAYOUT_SCHEMA, SITES, Neuron, NeuronLayout
+from culnig_tl.neurons.layout import LAYOUT_SCHEMA, SITES, Neuron, NeuronLayout, Site
 from culnig_tl.provenance import Provenance, package_versions
 from culnig_tl.schemas import check_object, damaged
 
@@ -168,7 +168,7 @@ class NeuronSet:
             index=range(self.layout.n_layers), columns=list(SITES), fill_value=0
         ).rename_axis(index="layer", columns="site")
 
-    def by_site(self) -> dict[tuple[int, str], np.ndarray]:
+    def by_site(self) -> dict[tuple[int, Site], np.ndarray]:
         """The indices within each (layer, site) that holds any, ascending."""
         frame = self.frame()
         groups = frame.groupby(["layer", "site"], observed=True)["index"]

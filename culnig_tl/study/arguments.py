@@ -15,9 +15,9 @@ from culnig_tl.checks import (
     shown,
 )
 from culnig_tl.errors import CulnigError
-from culnig_tl.models.choices import DTYPES, FORMATS, MODEL_CLASSES
+from culnig_tl.models.choices import DTYPES, FORMATS, MODEL_CLASSES, AnswerFormat, Dtype, ModelClass
 from culnig_tl.models.embedded import EMBEDDED_NAME
-from culnig_tl.neurons.scores import TARGETS, VARIANTS
+from culnig_tl.neurons.scores import TARGETS, VARIANTS, Target, Variant
 from culnig_tl.neurons.selection import check_least_z
 from culnig_tl.tasks import task_of
 from culnig_tl.tasks.countries import country_name
@@ -56,8 +56,8 @@ class Study:
     """
 
     model: str = EMBEDDED_NAME
-    model_class: str = "auto"
-    dtype: str = "float32"
+    model_class: ModelClass = "auto"
+    dtype: Dtype = "float32"
     device: str | None = None
     devices: int = 1
     revision: str | None = None
@@ -68,14 +68,14 @@ class Study:
     templates: str | None = None
     template_count: int = 1
     countries: tuple[str, ...] | None = None
-    answer_format: str = "auto"
+    answer_format: AnswerFormat = "auto"
     limit: int = 256
     test_limit: int = 256
     focus_limit: int = 0
     rc_limit: int = 96
     other_limit: int = 40
-    variant: str = "max"
-    target: str | None = None
+    variant: Variant = "max"
+    target: Target | None = None
     top_mlp: float = 0.01
     top_attention: float = 0.002
     remove: float = 0.01

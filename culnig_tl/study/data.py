@@ -3,7 +3,7 @@
 from culnig_tl.study.arguments import Study
 from culnig_tl.tasks import load_task
 from culnig_tl.tasks.countries import COUNTRIES, FOCUS_COUNTRIES, country_name
-from culnig_tl.tasks.instances import Instance
+from culnig_tl.tasks.instances import Instance, Split
 
 SCORED = ("neuron", "control", "countryrc")
 
@@ -18,7 +18,7 @@ def study_data(study: Study) -> dict[str, list[Instance]]:
 
     def load(
         task: str,
-        split: str,
+        split: Split,
         limit: int,
         *,
         templates: int | str | None,

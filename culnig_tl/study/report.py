@@ -13,15 +13,15 @@ import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib.axes import Axes
 
-from culnig_tl.analysis.agreement import agreement, patching_matrix
+from culnig_tl.analysis.agreement import Estimate, agreement, patching_matrix
 from culnig_tl.analysis.plots import (
+    finetuning_figure,
     plot_agreement,
     plot_agreement_by_layer,
     plot_comparison,
     plot_countries,
     plot_distribution,
     plot_dose_response,
-    plot_finetuning,
     plot_interaction,
     plot_layers,
     plot_matrix,
@@ -235,7 +235,7 @@ def _finetuning_section(
 ) -> dict[str, Any]:
     """The figure and the table of each task on which modules were trained."""
     figures = {
-        f"finetuning {task}": plot_finetuning(frames["curves"])[0, 0]
+        f"finetuning {task}": finetuning_figure(frames["curves"]).axes[0]
         for task, frames in finetunings.items()
     }
     saved = _saved(figures, folder)
@@ -251,7 +251,7 @@ def _finetuning_section(
 def _check_section(checks: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     """The figures and tables of the section on the gradient."""
     effects, patching = checks["effects"], checks["patching"]
-    estimates = ["first_order"]
+    estimates: list[Estimate] = ["first_order"]
     if effects["integrated"].notna().any():
         estimates.append("integrated")
     tables = pd.concat(

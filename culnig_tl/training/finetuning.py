@@ -24,6 +24,7 @@ from culnig_tl.files import write_json
 from culnig_tl.frames import read_frame, write_frame
 from culnig_tl.measure.evaluation import evaluate
 from culnig_tl.models.batches import pad_batch
+from culnig_tl.models.choices import AnswerFormat, ModelClass
 from culnig_tl.models.configs import most_positions
 from culnig_tl.models.devices import check_device, default_device
 from culnig_tl.models.hf_files import copy_processor_files
@@ -61,13 +62,13 @@ def finetune(
     steps: int = 600,
     batch: int = 16,
     evaluate_every: int = 200,
-    answer_format: str = "auto",
+    answer_format: AnswerFormat = "auto",
     lora: int = 0,
     accumulation: int = 1,
     gradient_checkpointing: bool = False,
     report_to: str = "none",
     name: str | None = None,
-    model_class: str = "auto",
+    model_class: ModelClass = "auto",
     device: str | None = None,
     start: pd.DataFrame | None = None,
 ) -> pd.DataFrame:

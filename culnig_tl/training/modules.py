@@ -5,7 +5,7 @@ import logging
 import re
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 import pandas as pd
 
@@ -19,7 +19,10 @@ from culnig_tl.provenance import Provenance, package_versions
 from culnig_tl.schemas import check_object, damaged
 from culnig_tl.tasks.instances import stable_random
 
-CHOICES = ("top", "bottom", "random")
+Choice = Literal["top", "bottom", "random"]
+
+
+CHOICES: tuple[Choice, ...] = get_args(Choice)
 
 
 KINDS = ("attention", "MLP")
@@ -141,7 +144,7 @@ def select_modules(
     config: Any,
     *,
     share: float = 0.10,
-    which: str = "top",
+    which: Choice = "top",
     seed: int = 0,
     trust_remote_code: bool = False,
 ) -> ModuleSet:

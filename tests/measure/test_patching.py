@@ -16,6 +16,7 @@ from culnig_tl.measure.patching import (
     patching_effects,
 )
 from culnig_tl.models.description import layout_of
+from culnig_tl.tasks import load_task
 
 pytestmark = pytest.mark.model
 
@@ -153,6 +154,26 @@ def test_pairs_ask_the_same_question():
         ("q/Iran", "q/UK"),
         ("q/UK", "q/Iran"),
     }  # Spain and the UK have the same answer
+
+
+def test_pairs_of_the_bundled_task():
+    """As many, in the same order, as when the question was told by its text alone."""
+    instances = load_task("everyday", "neuron")
+    by_text = country_pairs([replace(i, question_id="") for i in instances])
+    assert len(by_text) == 8602
+    found = country_pairs(instances)
+    assert [(n, a.id, b.id) for n, a, b in found] == [(n, a.id, b.id) for n, a, b in by_text]
+
+
+def test_pairs_by_the_question_they_ask():
+    """A country that the text spells otherwise is found too."""
+    iran, spain = pair()
+    asked = {"question_id": "food-1"}
+    iran = replace(iran, cloze="what is eaten in Persia ? Answer:", **asked)
+    spain = replace(spain, cloze="what is eaten in Spain ? Answer:", **asked)
+    assert len(country_pairs([iran, spain])) == 2
+    assert country_pairs([iran, replace(spain, question_id="food-2")]) == []
+    assert country_pairs([iran, replace(spain, template=1)]) == []
 
 
 def test_effects_and_matrix():

@@ -379,5 +379,5 @@ def test_scores_that_are_no_numbers_are_refused(select, value, which):
     with pytest.raises(CulnigError, match=r"1 of 36 scores .* of layer 0 q 1 first: score again"):
         both(select, *given)
     with pytest.raises(CulnigError, match="NaN or infinite, of layer 0 q 1 first"):
-        bad.top(count=3)
+        bad.highest(count=3)
     assert "NaN or infinite" in bad._repr_html_()
