@@ -75,6 +75,13 @@ def agreement(
     Raises:
         CulnigError: a column that is not there, an estimate that was not made, a value that is
             NaN or infinite, or estimates or effects that are all the same in every prompt.
+
+    Example:
+        `effects` is a frame of `taylor_check`.
+
+        >>> summary = agreement(effects, by="token", resamples=50)
+        >>> int(summary["instances"].iloc[0]), "spearman_low" in summary
+        (3, True)
     """
     groups = [by] if isinstance(by, str) else list(by)
     check_columns(effects, (estimate, truth, "instance", "probability", *groups), "these effects")
@@ -119,6 +126,12 @@ def patching_matrix(effects: pd.DataFrame, *, value: PatchingValue = "share") ->
 
     Raises:
         CulnigError: an unknown value, or effects that are NaN or infinite.
+
+    Example:
+        `patching` is a frame of `patching_effects` for Iran and Spain.
+
+        >>> patching_matrix(patching, value="moved").shape
+        (2, 2)
     """
     check_choice("value", value, PATCHING_VALUES)
     check_columns(effects, ("source", "target"), "these effects")

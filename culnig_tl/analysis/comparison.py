@@ -55,6 +55,13 @@ def compare(
 
     Raises:
         CulnigError: no random set, frames over different instances, or a metric that is no number.
+
+    Example:
+        `original`, `masked` and those in the list `random` are frames of `evaluate`.
+
+        >>> table = compare(original, masked, random, resamples=100)
+        >>> int(table.loc["tiny", "items"])
+        8
     """
     original, masked, *random = _same(original, masked, random)
     rng = np.random.default_rng(seed)
@@ -117,6 +124,12 @@ def compare_countries(
 
     Raises:
         CulnigError: no masked evaluation, frames over different instances, or no countries.
+
+    Example:
+        `original`, `masked` and those in the list `random` are frames of `evaluate`.
+
+        >>> compare_countries(original, {"Iran": masked}).shape  # neurons x questions
+        (1, 4)
     """
     original, masked = _same_countries(original, masked)
     return pd.DataFrame(
@@ -129,6 +142,13 @@ def rank_countries(reductions: pd.DataFrame) -> pd.DataFrame:
 
     Raises:
         CulnigError: a reduction that is no number.
+
+    Example:
+        `original`, `masked` and those in the list `random` are frames of `evaluate`.
+
+        >>> reductions = compare_countries(original, {"Iran": masked}, metric="nats")
+        >>> sorted(rank_countries(reductions).loc["Iran"])
+        [1.0, 2.0, 3.0, 4.0]
     """
     for country in reductions:
         numbers(reductions, country, "the reductions", key=reductions.index.names)
@@ -154,6 +174,13 @@ def own_ranks(
 
     Raises:
         CulnigError: as `compare_countries`.
+
+    Example:
+        `original`, `masked` and those in the list `random` are frames of `evaluate`.
+
+        >>> ranks = own_ranks(original, {"Iran": masked}, resamples=100)
+        >>> int(ranks.loc["Iran", "items"])
+        2
     """
     original, masked = _same_countries(original, masked)
     rng = np.random.default_rng(seed)

@@ -46,7 +46,15 @@ _BAR_COLOURS = {"original": "#555555", "masked": "#c44e52", "random": "#9ab6d6"}
 
 
 def plot_distribution(neurons: NeuronSet, *, axes: Axes | None = None) -> Axes:
-    """How many of the set's neurons sit in each layer, stacked by site (the paper's figure 3)."""
+    """How many of the set's neurons sit in each layer, stacked by site (the paper's figure 3).
+
+    Example:
+        `neurons` is a set of 23 neurons.
+
+        >>> axes = plot_distribution(neurons)
+        >>> axes.get_title()
+        'culture: 23 neurons'
+    """
     axes = axes if axes is not None else _new_axes(8.0, 3.2)
     counts = neurons.counts()
     bottom = pd.Series(0, index=counts.index)
@@ -131,7 +139,15 @@ def plot_countries(table: pd.DataFrame, task: str, *, axes: Axes | None = None) 
 def plot_agreement(
     effects: pd.DataFrame, *, estimate: Estimate = "first_order", axes: Axes | None = None
 ) -> Axes:
-    """Estimate against exact effect, both as a share of P(n), one point an effect, by site."""
+    """Estimate against exact effect, both as a share of P(n), one point an effect, by site.
+
+    Example:
+        `effects` is a frame of `taylor_check`.
+
+        >>> axes = plot_agreement(effects)
+        >>> axes.get_ylabel()
+        'exact effect / P(n)'
+    """
     axes = axes if axes is not None else _new_axes(6.0, 4.6)
     x, y = (effects[column] / effects["probability"] for column in (estimate, "exact"))
     for site in SITES:
@@ -166,7 +182,15 @@ def plot_agreement(
 def plot_agreement_by_layer(
     summary: pd.DataFrame, *, statistic: str = "spearman", axes: Axes | None = None
 ) -> Axes:
-    """A statistic of `agreement(by=["site", "layer"])` by layer: a line a site, with intervals."""
+    """A statistic of `agreement(by=["site", "layer"])` by layer: a line a site, with intervals.
+
+    Example:
+        `effects` is a frame of `taylor_check`, of which there is little here.
+
+        >>> summary = agreement(effects, by=["site", "layer"], resamples=50)
+        >>> plot_agreement_by_layer(summary, statistic="sign").get_ylabel()
+        'sign'
+    """
     axes = axes if axes is not None else _new_axes(8.0, 3.2)
     for site in SITES:
         if site not in summary.index.get_level_values("site"):
@@ -190,7 +214,15 @@ def plot_agreement_by_layer(
 
 
 def plot_dose_response(doses: pd.DataFrame, *, axes: Axes | None = None) -> Axes:
-    """Accuracy against the factor, one line a set, from the frames of `dose_response`."""
+    """Accuracy against the factor, one line a set, from the frames of `dose_response`.
+
+    Example:
+        `model` is a tiny random one, and `few` a set of four of its neurons.
+
+        >>> doses = dose_response(model, instances, few, factors=(0, 1))
+        >>> plot_dose_response(doses).get_xlabel()
+        "factor on the set's activations"
+    """
     axes = axes if axes is not None else _new_axes(6.0, 3.2)
     for name, rows in doses.groupby("set", sort=False):
         label = plain(name)
@@ -201,7 +233,15 @@ def plot_dose_response(doses: pd.DataFrame, *, axes: Axes | None = None) -> Axes
 
 
 def plot_interaction(interactions: pd.DataFrame, *, axes: Axes | None = None) -> Axes:
-    """Joint effect against the sum of single effects on log P, from `interaction`, in nats."""
+    """Joint effect against the sum of single effects on log P, from `interaction`, in nats.
+
+    Example:
+        `model` is a tiny random one, and `few` a set of four of its neurons.
+
+        >>> frame = interaction(model, instances[:3], few, effects=effects)
+        >>> plot_interaction(frame).get_title()
+        'How far from additive'
+    """
     axes = axes if axes is not None else _new_axes(6.0, 4.0)
     for name, rows in interactions.groupby("set", sort=False):
         axes.scatter(rows["singles_nats"], rows["joint_nats"], s=18, label=plain(name))
@@ -228,6 +268,13 @@ def plot_matrix(
 
     `colours` is matplotlib's name of a colour map; None takes one with its middle at 0 where
     there are negative values, else one that begins at 0.
+
+    Example:
+        `patching` is a frame of `patching_effects` for Iran and Spain.
+
+        >>> axes = plot_matrix(patching_matrix(patching, value="moved"), "nats", "Patching")
+        >>> axes.get_xlabel(), axes.get_ylabel()
+        ('target', 'source')
     """
     rows, columns = matrix.shape
     axes = axes if axes is not None else _new_axes(2.8 + 0.55 * columns, 1.6 + 0.55 * rows)
@@ -252,7 +299,15 @@ def plot_matrix(
 
 
 def plot_layers(sets: Sequence[NeuronSet], *, axes: Axes | None = None) -> Axes:
-    """Neurons by layer, all sites together, one line a set, as shares of the set."""
+    """Neurons by layer, all sites together, one line a set, as shares of the set.
+
+    Example:
+        `few` is a set of four of the `neurons`.
+
+        >>> axes = plot_layers([neurons, few])
+        >>> len(axes.get_lines())
+        2
+    """
     axes = axes if axes is not None else _new_axes(8.0, 3.2)
     for neurons in sets:
         counts = neurons.counts().sum(axis=1)
@@ -264,7 +319,15 @@ def plot_layers(sets: Sequence[NeuronSet], *, axes: Axes | None = None) -> Axes:
 
 
 def plot_sweep(sweep: pd.DataFrame, *, axes: Axes | None = None) -> Axes:
-    """Reduction of accuracy against the share t of gate neurons, a line for each r (figure 2)."""
+    """Reduction of accuracy against the share t of gate neurons, a line for each r (figure 2).
+
+    Example:
+        `sweep` is the table of a study's sweep: reduction and neurons by t and r.
+
+        >>> axes = plot_sweep(sweep)
+        >>> axes.get_ylabel()
+        'accuracy lost (points)'
+    """
     axes = axes if axes is not None else _new_axes(6.5, 3.2)
     for r, rows in sweep.reset_index().groupby("r"):
         axes.plot(100 * rows["t"], rows["reduction"], marker="o", label=f"r = {100 * r:g}%")
@@ -293,7 +356,15 @@ def plot_sweep(sweep: pd.DataFrame, *, axes: Axes | None = None) -> Axes:
 def plot_score_histogram(
     scores: Scores, *, target: Target | None = None, axes: Axes | None = None
 ) -> Axes:
-    """How many neurons have which score, in standard deviations, by variant (figure 30)."""
+    """How many neurons have which score, in standard deviations, by variant (figure 30).
+
+    Example:
+        `scores` are what `attribute` found.
+
+        >>> axes = plot_score_histogram(scores)
+        >>> len(axes.get_legend().get_texts())  # a variant each
+        3
+    """
     axes = axes if axes is not None else _new_axes(6.5, 3.2)
     for variant in scores.variants:
         mean = scores.mean(variant=variant, target=target)
@@ -322,6 +393,13 @@ def plot_finetuning(
 
     Raises:
         CulnigError: unknown `tests`.
+
+    Example:
+        `curves` are those of `read_curves` for two choices of modules.
+
+        >>> axes = plot_finetuning(curves, tests="trained")
+        >>> axes.get_title()
+        'qnli (trained), learning rate 0.0001'
     """
     check_choice("tests", tests, FINETUNING_TESTS)
     axes = axes if axes is not None else _new_axes(5.5, 3.2)

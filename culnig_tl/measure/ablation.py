@@ -28,6 +28,18 @@ def ablate(
     Raises:
         CulnigError: the set is of a model with other neurons, a factor that is no finite number,
             or a hook did not fire although another one did.
+
+    Example:
+        `model` is a tiny random one, `neurons` a set of its neurons, and `original` a frame of
+        `evaluate` with nothing masked.
+
+        >>> with ablate(model, neurons, factor=0.0):
+        ...     inside = evaluate(model, instances)
+        >>> after = evaluate(model, instances)
+        >>> bool((inside["probability"] != after["probability"]).all())
+        True
+        >>> bool((original["probability"] == after["probability"]).all())
+        True
     """
     check_number("factor", factor)
     hooks = [] if neurons is None else ablation_hooks(model, neurons, factor=factor)

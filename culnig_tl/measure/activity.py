@@ -54,6 +54,13 @@ def activation_shares(
         CulnigError: no group, a group without text, a context below 1, a checkpoint of another
             run, a hook that never fired, not enough memory, or activations that are NaN or
             infinite (with the group's name).
+
+    Example:
+        `model` is a tiny random one, and `texts` some by group.
+
+        >>> shares = activation_shares(model, texts, context=8)
+        >>> shares.groups, shares.active.shape
+        (('food', 'drink'), (2, 144))
     """
     windows = cut_windows(model, texts, context)
     layout = layout_of(model)

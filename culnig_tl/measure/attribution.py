@@ -89,6 +89,13 @@ def attribute(
     Raises:
         CulnigError: bad instances, a hook that never fired, a score that is not finite (with the
             instance's id), a checkpoint of another run, or not enough memory.
+
+    Example:
+        `model` is a tiny random one, and `instances` eight questions about four countries.
+
+        >>> attribute(model, instances, targets=["log"])
+        Scores of 336 neurons from 8 instances of tiny (neuron), 4 countries, targets log,
+        variants max, mean, norm
     """
     tokenizer = tokenizer_of(model)
     answer_format = resolve_format(tokenizer, answer_format)

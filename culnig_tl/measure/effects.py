@@ -84,6 +84,15 @@ def exact_effects(
     Raises:
         CulnigError: unknown `positions`, a set of another model, a checkpoint of another run,
             not enough memory, or activations, gradients or log P that are NaN or infinite.
+
+    Example:
+        `model` is a tiny random one, and `few` a set of four of its neurons.
+
+        >>> frame = exact_effects(model, instances[0], few)
+        >>> list(frame.columns)
+        ['layer', 'site', 'index', 'position', 'token', 'probability', 'exact']
+        >>> len(frame)
+        4
     """
     prompt = _prompt(model, instance, neurons, answer_format=answer_format)
     cuts = _cuts(model, prompt, neurons, positions=positions)
@@ -148,6 +157,15 @@ def taylor_check(
 
     Raises:
         CulnigError: as `exact_effects`; no instances, or two of one id; negative steps.
+
+    Example:
+        `model` is a tiny random one, and `few` a set of four of its neurons.
+
+        >>> frame = taylor_check(model, instances[:2], few, steps=2)
+        >>> len(frame)  # instances x neurons
+        8
+        >>> frame[["first_order", "integrated", "exact"]].shape
+        (8, 3)
     """
     check_count("steps", steps)
     if not instances:

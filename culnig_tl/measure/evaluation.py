@@ -64,6 +64,13 @@ def evaluate(
     Raises:
         CulnigError: bad instances, a neuron set of another model, not enough memory, or a
             log-probability that is NaN or infinite (with the instance's id).
+
+    Example:
+        `model` is a tiny random one, and `neurons` a set of its neurons.
+
+        >>> frame = evaluate(model, instances, neurons)
+        >>> len(frame), frame["correct"].dtype
+        (8, dtype('bool'))
     """
     prompts = model_prompts(model, instances, answer_format=answer_format)
     lengths = [len(prompt.tokens) for prompt in prompts]

@@ -61,6 +61,15 @@ def activation_patch(
         CulnigError: unknown `align`; unequal lengths that are refused; both have the same answer;
             a set of another model; the letter format; log P or activations that are NaN or
             infinite.
+
+    Example:
+        `model` is a tiny random one, and `iran` and `spain` ask the same question.
+
+        >>> moved = activation_patch(model, iran, spain, neurons=neurons)
+        >>> moved["source"], moved["target"], moved["positions"]
+        ('Iran', 'Spain', 12)
+        >>> abs(moved["moved"] - (moved["after"] - moved["before"])) < 1e-6
+        True
     """
     pair = _Pair.of(model, source, base, neurons=neurons, align=align, answer_format=answer_format)
     values, in_source = _in_source(model, pair, neurons)
@@ -91,6 +100,12 @@ def attribution_patch(
 
     Raises:
         CulnigError: as `activation_patch`.
+
+    Example:
+        `model` is a tiny random one, and `iran` and `spain` ask the same question.
+
+        >>> "estimated" in attribution_patch(model, iran, spain, neurons=neurons)
+        True
     """
     pair = _Pair.of(model, source, base, neurons=neurons, align=align, answer_format=answer_format)
     values, _ = _in_source(model, pair, neurons)
@@ -119,6 +134,13 @@ def patching_effects(
 
     Raises:
         CulnigError: no pair among the instances, or as `activation_patch`.
+
+    Example:
+        `model` is a tiny random one, and `iran` and `spain` ask the same question.
+
+        >>> frame = patching_effects(model, [iran, spain], neurons)
+        >>> list(zip(frame["source"], frame["target"]))
+        [('Iran', 'Spain'), ('Spain', 'Iran')]
     """
     pairs = country_pairs(instances)[:limit]
     if not pairs:

@@ -56,6 +56,13 @@ def interaction(
     Raises:
         CulnigError: as `taylor_check`; `effects` does not hold these neurons on these instances,
             or holds one twice; a P(n) that is 0 in floating point, of which there are no shares.
+
+    Example:
+        `model` is a tiny random one, `few` a set of its neurons, `effects` their `taylor_check`.
+
+        >>> frame = interaction(model, instances[:3], few, effects=effects)
+        >>> frame["neurons"].tolist()
+        [4, 4, 4]
     """
     check_ids(instances)
     if effects is None:
@@ -141,6 +148,13 @@ def dose_response(
 
     Raises:
         CulnigError: no factors, or as `evaluate`.
+
+    Example:
+        `model` is a tiny random one, and `few` a set of four of its neurons.
+
+        >>> doses = dose_response(model, instances, few, factors=(0, 1))
+        >>> doses["factor"].tolist(), doses["items"].tolist()
+        ([0, 1], [8, 8])
     """
     if not len(factors):
         raise CulnigError("no factors: give one or more, such as 0, 0.5, 1, 2")

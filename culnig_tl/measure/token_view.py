@@ -37,6 +37,13 @@ def token_attribution(
 
     Raises:
         CulnigError: an empty set, or one of another model.
+
+    Example:
+        `model` is a tiny random one, and `few` a set of four of its neurons.
+
+        >>> page = token_attribution(model, instances[0], few)  # a notebook shows it
+        >>> "lunch" in page
+        True
     """
     if not len(neurons):
         raise CulnigError(f"the set {neurons.name!r} is empty: there is nothing to colour")

@@ -48,6 +48,12 @@ def load_model(
     Raises:
         CulnigError: unknown model or class, no network, missing extra, no gated MLP, or not so
             many GPUs.
+
+    Example:
+        `folder` holds a tiny random model; a name on the Hub loads as well.
+
+        >>> load_model(folder).cfg.n_layers
+        3
     """
     check_choice("model class", model_class, MODEL_CLASSES)
     if devices > 1 and device is not None:
@@ -87,6 +93,13 @@ def load_hf_model(
 
     Raises:
         CulnigError: as `load_model`.
+
+    Example:
+        `folder` holds a tiny random model; a name on the Hub loads as well.
+
+        >>> hf_model, tokenizer = load_hf_model(folder, dtype="bfloat16")
+        >>> hf_model.config.num_hidden_layers
+        3
     """
     check_choice("dtype", dtype, DTYPES)
     source = embedded_folder() if name == EMBEDDED_NAME else name

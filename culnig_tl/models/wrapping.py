@@ -66,6 +66,13 @@ def wrap_model(
     Raises:
         CulnigError: the class cannot be had for this model, the hooked model answers otherwise
             than the model, or the model has no gated MLP.
+
+    Example:
+        `folder` holds a tiny random model.
+
+        >>> hooked = wrap_model(*load_hf_model(folder), name="mine")
+        >>> "blocks.0.mlp.hook_pre" in hooked.hook_dict
+        True
     """
     check_choice("model class", model_class, MODEL_CLASSES)
     label: str = name or hf_model.config.name_or_path or type(hf_model).__name__

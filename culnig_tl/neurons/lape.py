@@ -43,6 +43,14 @@ class ActivationShares:
         active: [group, gate neuron], tokens with an activation above 0; neurons in the order of
             their flat ids.
         provenance: model, versions, the texts' hash, arguments.
+
+    Example:
+        `shares` are what `activation_shares` counted on texts of two groups.
+
+        >>> shares
+        Activation shares of 144 gate neurons on ... tokens of 2 groups: food, drink
+        >>> shares.frame().shape
+        (2, 144)
     """
 
     layout: NeuronLayout
@@ -132,6 +140,15 @@ def select_lape(
 
     Raises:
         CulnigError: a share outside 0 to 1, or fewer than two groups.
+
+    Example:
+        `shares` are what `activation_shares` counted on texts of two groups.
+
+        >>> sets = select_lape(shares, quantile=0.5, top=0.05)
+        >>> list(sets)
+        ['food', 'drink']
+        >>> len(sets["food"] | sets["drink"])  # floor(144 x 0.05)
+        7
     """
     check_share("quantile", quantile)
     check_share("top", top)
@@ -191,6 +208,15 @@ def select_cape(
     Raises:
         CulnigError: as `select_lape`; a culture without a language, or with one that `lape` has
             no set of; sets of another model.
+
+    Example:
+        `shares` are what `activation_shares` counted on texts of two groups.
+
+        >>> lape = select_lape(shares, quantile=0.5, top=0.05)
+        >>> languages = {"food": "drink", "drink": "food"}  # of each culture
+        >>> cape = select_cape(shares, lape, languages, quantile=0.5, top=0.05)
+        >>> len(cape["food"] & lape["drink"])
+        0
     """
     found = select_lape(shares, quantile=quantile, top=top, name=name)
     pure = {}

@@ -37,7 +37,13 @@ def hook_name(layer: int, site: Site) -> str:
 
 
 class Neuron(NamedTuple):
-    """One output of one projection. For q, k, v: index = head * d_head + i."""
+    """One output of one projection. For q, k, v: index = head * d_head + i.
+
+    Example:
+        >>> neuron = Neuron(layer=3, site="gate", index=17)
+        >>> neuron.site
+        'gate'
+    """
 
     layer: int
     site: Site

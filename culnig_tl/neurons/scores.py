@@ -78,6 +78,16 @@ class Scores:
         instances: number of instances of each country.
         sums: [target, variant, country, neuron], float32.
         provenance: model, versions, dataset name and hash, arguments.
+
+    Example:
+        `scores` are what `attribute` found on eight questions about four countries.
+
+        >>> scores.countries
+        ('Iran', 'Spain', 'China', 'Mexico')
+        >>> scores.mean(countries=["Iran"], target="log").shape
+        (336,)
+        >>> list(scores.highest(count=3).columns)
+        ['layer', 'site', 'index', 'score']
     """
 
     layout: NeuronLayout

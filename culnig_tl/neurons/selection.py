@@ -63,6 +63,12 @@ def select_general(
         FlatRanking: all neurons of a pool have the same score.
         CulnigError: a share outside 0..1, scores of different models, scores that are NaN or
             infinite, or an empty selection.
+
+    Example:
+        `scores` are what `attribute` found on eight questions; here without control and CountryRC.
+
+        >>> select_general(scores, None, None, top_mlp=0.1, top_attention=0.05)
+        culture-general: 23 of 336 neurons (6.85%): gate 14, ...
     """
     shares = {"top_mlp": top_mlp, "top_attention": top_attention, "remove": remove}
     check_shares(shares)
@@ -118,6 +124,13 @@ def select_specific(
     Raises:
         CulnigError: as `select_general`; a country that a file of scores does not hold; scores of
             one country only, so that there is no z.
+
+    Example:
+        `scores` are what `attribute` found on eight questions; here without control and CountryRC.
+
+        >>> neurons = select_specific(scores, None, None, country="Iran", top=0.1, least_z=1.0)
+        >>> neurons.name, len(neurons) <= 33
+        ('Iran', True)
     """
     shares = {"top": top, "remove": remove}
     check_shares(shares)
@@ -180,6 +193,13 @@ def overlap(sets: Sequence[NeuronSet]) -> pd.DataFrame:
 
     Raises:
         CulnigError: sets of different models, or two of one name.
+
+    Example:
+        `few` is a set of four of the `neurons`.
+
+        >>> table = overlap([neurons, few])
+        >>> int(table.loc["culture", "few"])
+        4
     """
     names = [neurons.name for neurons in sets]
     twice = [name for name in names if names.count(name) > 1]
@@ -205,6 +225,13 @@ def select_random(like: NeuronSet, seed: int, *, matched: bool = False) -> Neuro
 
     Raises:
         CulnigError: a seed below 0.
+
+    Example:
+        `neurons` is a set of a tiny model.
+
+        >>> control = select_random(neurons, seed=0, matched=True)
+        >>> bool((control.counts() == neurons.counts()).all(axis=None))
+        True
     """
     check_count("seed", seed, most=SEED_MOST)
     check_flag("matched", matched)

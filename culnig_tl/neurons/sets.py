@@ -81,6 +81,18 @@ class NeuronSet:
 
     Raises:
         CulnigError: an id outside the layout.
+
+    Example:
+        `layout` is that of two layers with 3 gate, 2 query, 1 key and 1 value neurons each.
+
+        >>> gates = NeuronSet(layout, layout.ids_of(["gate"]), "gates")
+        >>> gates
+        gates: 6 of 14 neurons (42.86%): gate 6, q 0, k 0, v 0
+        >>> first = NeuronSet.of(layout, [Neuron(0, "gate", 1), Neuron(0, "q", 0)], "first")
+        >>> list(first - gates)
+        [Neuron(layer=0, site='q', index=0)]
+        >>> (first | gates).name, len(first & gates)
+        ('first | gates', 1)
     """
 
     layout: NeuronLayout

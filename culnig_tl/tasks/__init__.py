@@ -86,6 +86,11 @@ def load_task(
 
     Raises:
         CulnigError: an unknown task, split or country, malformed data or templates, nothing left.
+
+    Example:
+        >>> questions = load_task("everyday", "neuron", countries=["Spain", "Iran"], limit=4)
+        >>> sorted(question.country for question in questions)
+        ['Iran', 'Iran', 'Spain', 'Spain']
     """
     task = task_of(name, split)
     chosen = None if countries is None else tuple(dict.fromkeys(map(country_name, countries)))

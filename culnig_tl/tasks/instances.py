@@ -47,6 +47,22 @@ class Instance:
     Raises:
         CulnigError: fewer than two options, duplicate options, the answer is not among them, or
             labels or credits that do not go with the options.
+
+    Example:
+        >>> instance = Instance(
+        ...     id="dish/Spain",
+        ...     task="dishes",
+        ...     split="test",
+        ...     country="Spain",
+        ...     template=0,
+        ...     options=("ramen", "paella"),
+        ...     answer=1,
+        ...     cloze="A dish from Spain:",
+        ...     user="Which dish is from Spain? A. ramen B. paella",
+        ...     labels=("A", "B"),
+        ... )
+        >>> instance.answer_text
+        'paella'
     """
 
     id: str
