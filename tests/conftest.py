@@ -1,12 +1,8 @@
-"""No network in tests; warnings of third parties that are not ours to mend."""
+"""Real data, where there is any."""
 
-import os
 from pathlib import Path
 
 import pytest
-
-os.environ["HF_HUB_OFFLINE"] = "1"
-os.environ.setdefault("MPLBACKEND", "Agg")
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
