@@ -1,9 +1,11 @@
-"""Real data, where there is any."""
+"""Real data, where there is any; and what pytest leaves out."""
 
 from pathlib import Path
 
 import pytest
 
+# Only the package's docstrings have examples: what the tests use is imported by them.
+collect_ignore = [p.name for p in Path(__file__).parent.glob("*.py") if p.name[:5] != "test_"]
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
 

@@ -78,11 +78,11 @@ def test_the_estimate_is_right_for_little_changes(kind, model_class, monkeypatch
     there = patching._Pair.of(
         model, *pair()[::-1], neurons=some, align="end", answer_format="cloze"
     )
-    target, _ = real(model, there, some)
+    base, _ = real(model, there, some)
 
     def nearer(model, pair, neurons):
         values, in_source = real(model, pair, neurons)
-        return {key: t + way * (values[key] - t) for key, t in target.items()}, in_source
+        return {key: t + way * (values[key] - t) for key, t in base.items()}, in_source
 
     monkeypatch.setattr(patching, "_in_source", nearer)
     moved = activation_patch(model, *pair(), neurons=some)["moved"]
@@ -101,9 +101,9 @@ def test_both_answers_in_one_pass_equal_one_pass_an_answer(kind, model_class):
     made = patching._Pair.of(
         model, *pair(), neurons=everything(model), align="end", answer_format="cloze"
     )
-    assert [len(prompt.label) for prompt in made.target] == [2, 1]
+    assert [len(prompt.label) for prompt in made.base] == [2, 1]
     with torch.no_grad():
-        first, second = (float(log_probability(model, prompt)) for prompt in made.target)
+        first, second = (float(log_probability(model, prompt)) for prompt in made.base)
     found = activation_patch(model, *pair(), neurons=everything(model))
     assert found["before"] == pytest.approx(first - second, abs=1e-5)
     values, _ = patching._in_source(model, made, everything(model))
