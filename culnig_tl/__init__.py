@@ -44,7 +44,6 @@ if TYPE_CHECKING:
         select_general,
         select_random,
         select_specific,
-        union,
     )
     from culnig_tl.neurons.sets import NeuronSet
     from culnig_tl.study.arguments import Study
@@ -97,7 +96,7 @@ _MODULES = {
     "neurons.lape": ("ActivationShares", "select_cape", "select_lape"),
     "neurons.layout": ("Neuron",),
     "neurons.scores": ("Scores",),
-    "neurons.selection": ("overlap", "select_general", "select_random", "select_specific", "union"),
+    "neurons.selection": ("overlap", "select_general", "select_random", "select_specific"),
     "neurons.sets": ("NeuronSet",),
     "study.arguments": ("Study",),
     "study.compare_methods": ("compare_methods",),
@@ -178,7 +177,6 @@ __all__ = [
     "split_instances",
     "taylor_check",
     "token_attribution",
-    "union",
     "verify_run",
     "wrap_model",
 ]

@@ -18,6 +18,7 @@ import pandas as pd
 from culnig_tl.checks import shown
 from culnig_tl.errors import CulnigError
 from culnig_tl.files import write_atomically
+from culnig_tl.no_country import IN_FRAMES
 from culnig_tl.schemas import AGAIN, damaged
 
 
@@ -202,7 +203,7 @@ def numbers(frame: pd.DataFrame, column: str, what: str, *, key: Sequence[str] =
     found = pd.to_numeric(values, errors="coerce").to_numpy(dtype=float, na_value=np.nan)
     bad = np.flatnonzero(~np.isfinite(found))
     if len(bad):
-        row = _tidy(frame).iloc[bad[0]]
+        row = tidied(frame).iloc[bad[0]]
         named = " of ".join(shown(row[name]) for name in reversed(key) if name in row)
         raise CulnigError(
             f"{column} of {named or f'row {bad[0]}'} is {shown(values.iloc[bad[0]])} in {what} "
@@ -226,11 +227,11 @@ def check_columns(frame: pd.DataFrame, columns: Iterable[str], what: str) -> Non
             )
 
 
-def _tidy(frame: pd.DataFrame) -> pd.DataFrame:
-    """Rows from 0, what the index named as columns, and no country as the empty string."""
+def tidied(frame: pd.DataFrame) -> pd.DataFrame:
+    """Rows from 0, what the index named as columns, and no country spelled as frames have it."""
     named = {n: frame.index.get_level_values(n) for n in frame.index.names if n is not None}
     tidy = frame.assign(**{n: values for n, values in named.items() if n not in frame})
     tidy = tidy.reset_index(drop=True)
     if "country" in tidy and tidy["country"].isna().any():
-        tidy["country"] = tidy["country"].astype(object).where(tidy["country"].notna(), "")
+        tidy["country"] = tidy["country"].astype(object).where(tidy["country"].notna(), IN_FRAMES)
     return tidy

@@ -210,32 +210,29 @@ def test_a_checkpoint_that_was_being_put_together_counts_once(tmp_path):
     save(tmp_path / "c.1", [1], 10.0)
     sums = torch.zeros(2, dtype=torch.float64)
     added = []
-
-    def add(rows, found):
-        added.extend(rows)
-        sums.add_(found)
-
-    add_batches(
+    for rows, found in add_batches(
         [1] * 4,
         9,
-        lambda rows: 10.0**4,
-        add=add,
+        work=lambda rows: 10.0**4,
         sums={"x": sums},
         made_from="r",
         what="Test",
         checkpoint=path,
-    )
+    ):
+        added += rows
+        sums += found
     assert added == [3]
     assert sums.tolist() == [10111.0] * 2
     assert not (tmp_path / "c.1").exists()
     with pytest.raises(CulnigError, match="belongs to another run: .*delete it or name another"):
-        add_batches(
-            [1],
-            9,
-            lambda rows: 1.0,
-            add=add,
-            sums={"x": sums},
-            made_from="other",
-            what="Test",
-            checkpoint=path,
+        next(
+            add_batches(
+                [1],
+                9,
+                work=lambda rows: 1.0,
+                sums={"x": sums},
+                made_from="other",
+                what="Test",
+                checkpoint=path,
+            )
         )

@@ -7,6 +7,7 @@
 
 import logging
 from collections.abc import Sequence
+from typing import Literal, get_args
 
 import numpy as np
 import pandas as pd
@@ -15,10 +16,17 @@ from culnig_tl.checks import check_choice
 from culnig_tl.errors import CulnigError
 from culnig_tl.frames import check_columns, numbers
 
+# Of `taylor_check`, and of `patching_effects`.
+Estimate = Literal["first_order", "integrated", "estimated"]
+
+
 STATISTICS = ("pearson", "spearman", "sign", "top", "slope")
 
 
-PATCHING_VALUES = ("moved", "estimated", "share")
+PatchingValue = Literal["moved", "estimated", "share"]
+
+
+PATCHING_VALUES: tuple[PatchingValue, ...] = get_args(PatchingValue)
 
 
 FEWEST = 3
@@ -34,10 +42,10 @@ _log = logging.getLogger(__name__)
 def agreement(
     effects: pd.DataFrame,
     *,
-    estimate: str = "first_order",
+    estimate: Estimate = "first_order",
     by: str | Sequence[str] = "site",
     truth: str = "exact",
-    top: int = 100,
+    largest: int = 100,
     resamples: int = 1000,
     seed: int = 0,
 ) -> pd.DataFrame:
@@ -49,16 +57,16 @@ def agreement(
     Args:
         effects: the frame of `taylor_check`, or one with the columns that are named here and
             `instance` and `probability`.
-        estimate: `first_order` or `integrated`.
+        estimate: `first_order` or `integrated`; of `patching_effects`: `estimated`.
         by: the columns that make a group, such as `site` or `layer`.
         truth: the column to agree with.
-        top: how many of the largest to compare.
+        largest: how many of the largest effects to compare.
         resamples: of the bootstrap.
 
     Returns:
         One row a group: instances, effects (rows), and for each of `pearson`, `spearman`, `sign`
         (share of effects whose sign is right; effects below 1e-6 of P(n) left out), `top` (overlap
-        of the `top` largest by estimate with those by truth, as a share; NaN where a prompt has
+        of the `largest` by estimate with those by truth, as a share; NaN where a prompt has
         fewer than twice as many) and `slope` (of truth on estimate; 1 is unbiased): the mean, and
         `_low`, `_high` (NaN for fewer than 3 prompts). Prompts in which all estimates or all
         effects are the same tell nothing and are left out, with a warning.
@@ -66,6 +74,13 @@ def agreement(
     Raises:
         CulnigError: a column that is not there, an estimate that was not made, a value that is
             NaN or infinite, or estimates or effects that are all the same in every prompt.
+
+    Example:
+        `effects` is a frame of `taylor_check`.
+
+        >>> summary = agreement(effects, by="token", resamples=50)
+        >>> int(summary["instances"].iloc[0]), "spearman_low" in summary
+        (3, True)
     """
     groups = [by] if isinstance(by, str) else list(by)
     check_columns(effects, (estimate, truth, "instance", "probability", *groups), "these effects")
@@ -88,7 +103,7 @@ def agreement(
     rows = []
     for group, part in effects.groupby(groups, observed=True, sort=True):
         each = [
-            _statistics(one[estimate], one[truth], one["probability"], top=top)
+            _statistics(one[estimate], one[truth], one["probability"], largest=largest)
             for _, one in part.groupby("instance", sort=False)
         ]
         row = dict(zip(groups, group, strict=True))
@@ -101,15 +116,21 @@ def agreement(
     return pd.DataFrame(rows).set_index(groups)
 
 
-def patching_matrix(effects: pd.DataFrame, *, value: str = "share") -> pd.DataFrame:
-    """Source country x target country: the mean over questions of a column of `patching_effects`.
+def patching_matrix(effects: pd.DataFrame, *, value: PatchingValue = "share") -> pd.DataFrame:
+    """Source country x base country: the mean over questions of a column of `patching_effects`.
 
-    `share`: how far the answer moves from the target's to the source's (0 to 1); `moved` and
+    `share`: how far the answer moves from the base's to the source's (0 to 1); `moved` and
     `estimated`: the same in nats, exact and by the gradient. Means of `share` are of moved over
     means of the distance, as single pairs can have a distance near 0.
 
     Raises:
         CulnigError: an unknown value, or effects that are NaN or infinite.
+
+    Example:
+        `patching` is a frame of `patching_effects` for Iran and Spain.
+
+        >>> patching_matrix(patching, value="moved").shape
+        (2, 2)
     """
     check_choice("value", value, PATCHING_VALUES)
     check_columns(effects, ("source", "target"), "these effects")
@@ -123,7 +144,7 @@ def patching_matrix(effects: pd.DataFrame, *, value: str = "share") -> pd.DataFr
 
 
 def _statistics(
-    estimate: pd.Series, truth: pd.Series, probability: pd.Series, *, top: int
+    estimate: pd.Series, truth: pd.Series, probability: pd.Series, *, largest: int
 ) -> tuple[float, ...]:
     from scipy import stats
 
@@ -133,9 +154,9 @@ def _statistics(
     real = np.abs(y) > ROUNDING * probability.to_numpy(dtype=float)
     sign = float((np.sign(x) == np.sign(y))[real].mean()) if real.any() else np.nan
     overlap = np.nan
-    if len(x) >= 2 * top:
-        best = [set(np.argsort(-values, kind="stable")[:top]) for values in (x, y)]
-        overlap = len(best[0] & best[1]) / top
+    if len(x) >= 2 * largest:
+        best = [set(np.argsort(-values, kind="stable")[:largest]) for values in (x, y)]
+        overlap = len(best[0] & best[1]) / largest
     slope = float(stats.linregress(x, y).slope)
     return (
         float(stats.pearsonr(x, y).statistic),

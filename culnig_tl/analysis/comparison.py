@@ -14,6 +14,7 @@ import pandas as pd
 from culnig_tl.analysis.evaluations import metric_values, same_instances
 from culnig_tl.errors import CulnigError
 from culnig_tl.frames import check_columns, numbers
+from culnig_tl.no_country import IN_FRAMES
 
 SIGNIFICANT = 0.05
 
@@ -53,6 +54,13 @@ def compare(
 
     Raises:
         CulnigError: no random set, frames over different instances, or a metric that is no number.
+
+    Example:
+        `original`, `masked` and those in the list `random` are frames of `evaluate`.
+
+        >>> table = compare(original, masked, random, resamples=100)
+        >>> int(table.loc["tiny", "items"])
+        8
     """
     original, masked, *random = _same(original, masked, random)
     rng = np.random.default_rng(seed)
@@ -95,7 +103,7 @@ def by_country(
         masked=metric_values(masked, "correct"),
         random=np.mean([metric_values(frame, "correct") for frame in random], axis=0),
     )
-    grouped = table[table["country"] != ""].groupby(["task", "country"], sort=False)
+    grouped = table[table["country"] != IN_FRAMES].groupby(["task", "country"], sort=False)
     means = grouped[["original", "masked", "random"]].mean()
     return pd.concat([grouped.size().rename("items"), means], axis=1)
 
@@ -115,6 +123,12 @@ def compare_countries(
 
     Raises:
         CulnigError: no masked evaluation, frames over different instances, or no countries.
+
+    Example:
+        `original`, `masked` and those in the list `random` are frames of `evaluate`.
+
+        >>> compare_countries(original, {"Iran": masked}).shape  # neurons x questions
+        (1, 4)
     """
     original, masked = _same_countries(original, masked)
     return pd.DataFrame(
@@ -127,6 +141,13 @@ def rank_countries(reductions: pd.DataFrame) -> pd.DataFrame:
 
     Raises:
         CulnigError: a reduction that is no number.
+
+    Example:
+        `original`, `masked` and those in the list `random` are frames of `evaluate`.
+
+        >>> reductions = compare_countries(original, {"Iran": masked}, metric="nats")
+        >>> sorted(rank_countries(reductions).loc["Iran"])
+        [1.0, 2.0, 3.0, 4.0]
     """
     for country in reductions:
         numbers(reductions, country, "the reductions", key=reductions.index.names)
@@ -152,6 +173,13 @@ def own_ranks(
 
     Raises:
         CulnigError: as `compare_countries`.
+
+    Example:
+        `original`, `masked` and those in the list `random` are frames of `evaluate`.
+
+        >>> ranks = own_ranks(original, {"Iran": masked}, resamples=100)
+        >>> int(ranks.loc["Iran", "items"])
+        2
     """
     from scipy import stats
 
@@ -193,7 +221,7 @@ def _reductions(original: pd.DataFrame, masked: pd.DataFrame, metric: str) -> An
     reduction = pd.Series(
         metric_values(original, metric) - metric_values(masked, metric), original.index
     )
-    return reduction[original["country"] != ""].groupby(original["country"])
+    return reduction[original["country"] != IN_FRAMES].groupby(original["country"])
 
 
 def _same(
@@ -216,7 +244,7 @@ def _same_countries(
     named = {f"the evaluation of {name!r}": frame for name, frame in masked.items()}
     original, *frames = same_instances({"the original evaluation": original, **named})
     check_columns(original, ["country"], "these evaluations")
-    if (original["country"] == "").all():
+    if (original["country"] == IN_FRAMES).all():
         raise CulnigError("no instance has a country: evaluate a cultural task")
     return original, dict(zip(masked, frames, strict=True))
 

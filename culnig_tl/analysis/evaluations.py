@@ -22,10 +22,10 @@ from culnig_tl.frames import (
     SHARE,
     TEXT,
     Frame,
-    _tidy,
     check_columns,
     numbers,
     read_frame,
+    tidied,
     write_frame,
 )
 
@@ -34,7 +34,7 @@ def same_instances(frames: Mapping[str, pd.DataFrame]) -> list[pd.DataFrame]:
     """The frames, when row i is the same instance, known by (task, id), in all of them.
 
     Their indices may differ, as where frames were joined: those that come back count from 0. No
-    country is the empty string in them, also where a file had nothing there.
+    country is spelled `no_country.IN_FRAMES` in them, also where a file had nothing there.
 
     Args:
         frames: of `evaluate`, by what messages call them; the others are held against the first.
@@ -62,7 +62,7 @@ def same_instances(frames: Mapping[str, pd.DataFrame]) -> list[pd.DataFrame]:
                 f"{_named(first[moved[0]])} in {name}, {_named(there[moved[0]])} in {other}: put "
                 "them into one order"
             )
-    return [_tidy(frame) for frame in frames.values()]
+    return [tidied(frame) for frame in frames.values()]
 
 
 def rows_of(frame: pd.DataFrame, wanted: pd.DataFrame, name: str) -> pd.DataFrame:
@@ -79,13 +79,13 @@ def rows_of(frame: pd.DataFrame, wanted: pd.DataFrame, name: str) -> pd.DataFram
             f"the evaluations are of different instances: {_named(missing)} is not in {name} "
             f"({(order < 0).sum()} such): evaluate the same list each time"
         )
-    return _tidy(frame.iloc[order])
+    return tidied(frame.iloc[order])
 
 
 def _instances(frame: pd.DataFrame, name: str) -> pd.MultiIndex:
     """(task, id) of each row, each once."""
     check_columns(frame, KEY, "these evaluations")
-    instances = pd.MultiIndex.from_frame(_tidy(frame)[list(KEY)].astype(object))
+    instances = pd.MultiIndex.from_frame(tidied(frame)[list(KEY)].astype(object))
     twice = instances[instances.duplicated()]
     if len(twice):
         raise CulnigError(f"{_named(twice[0])} is in {name} twice: keep one row an instance")

@@ -5,17 +5,27 @@
 # pyright: reportGeneralTypeIssues=false, reportOperatorIssue=false, reportReturnType=false
 # pyright: reportIndexIssue=false
 
+import itertools
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal, get_args
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
+from culnig_tl.analysis.agreement import Estimate
+from culnig_tl.checks import check_choice
 from culnig_tl.neurons.layout import SITES
-from culnig_tl.neurons.scores import Scores
+from culnig_tl.neurons.scores import Scores, Target
 from culnig_tl.neurons.sets import NeuronSet
+
+FinetuningTests = Literal["trained", "culture"]
+
+
+FINETUNING_TESTS: tuple[FinetuningTests, ...] = get_args(FinetuningTests)
+
 
 SITE_COLOURS = {"gate": "#4c72b0", "q": "#dd8452", "k": "#55a868", "v": "#c44e52"}
 
@@ -36,7 +46,15 @@ _BAR_COLOURS = {"original": "#555555", "masked": "#c44e52", "random": "#9ab6d6"}
 
 
 def plot_distribution(neurons: NeuronSet, *, axes: Axes | None = None) -> Axes:
-    """How many of the set's neurons sit in each layer, stacked by site (the paper's figure 3)."""
+    """How many of the set's neurons sit in each layer, stacked by site (the paper's figure 3).
+
+    Example:
+        `neurons` is a set of 23 neurons.
+
+        >>> axes = plot_distribution(neurons)
+        >>> axes.get_title()
+        'culture: 23 neurons'
+    """
     axes = axes if axes is not None else _new_axes(8.0, 3.2)
     counts = neurons.counts()
     bottom = pd.Series(0, index=counts.index)
@@ -119,9 +137,17 @@ def plot_countries(table: pd.DataFrame, task: str, *, axes: Axes | None = None) 
 
 
 def plot_agreement(
-    effects: pd.DataFrame, *, estimate: str = "first_order", axes: Axes | None = None
+    effects: pd.DataFrame, *, estimate: Estimate = "first_order", axes: Axes | None = None
 ) -> Axes:
-    """Estimate against exact effect, both as a share of P(n), one point an effect, by site."""
+    """Estimate against exact effect, both as a share of P(n), one point an effect, by site.
+
+    Example:
+        `effects` is a frame of `taylor_check`.
+
+        >>> axes = plot_agreement(effects)
+        >>> axes.get_ylabel()
+        'exact effect / P(n)'
+    """
     axes = axes if axes is not None else _new_axes(6.0, 4.6)
     x, y = (effects[column] / effects["probability"] for column in (estimate, "exact"))
     for site in SITES:
@@ -156,7 +182,15 @@ def plot_agreement(
 def plot_agreement_by_layer(
     summary: pd.DataFrame, *, statistic: str = "spearman", axes: Axes | None = None
 ) -> Axes:
-    """A statistic of `agreement(by=["site", "layer"])` by layer: a line a site, with intervals."""
+    """A statistic of `agreement(by=["site", "layer"])` by layer: a line a site, with intervals.
+
+    Example:
+        `effects` is a frame of `taylor_check`, of which there is little here.
+
+        >>> summary = agreement(effects, by=["site", "layer"], resamples=50)
+        >>> plot_agreement_by_layer(summary, statistic="sign").get_ylabel()
+        'sign'
+    """
     axes = axes if axes is not None else _new_axes(8.0, 3.2)
     for site in SITES:
         if site not in summary.index.get_level_values("site"):
@@ -180,7 +214,15 @@ def plot_agreement_by_layer(
 
 
 def plot_dose_response(doses: pd.DataFrame, *, axes: Axes | None = None) -> Axes:
-    """Accuracy against the factor, one line a set, from the frames of `dose_response`."""
+    """Accuracy against the factor, one line a set, from the frames of `dose_response`.
+
+    Example:
+        `model` is a tiny random one, and `few` a set of four of its neurons.
+
+        >>> doses = dose_response(model, instances, few, factors=(0, 1))
+        >>> plot_dose_response(doses).get_xlabel()
+        "factor on the set's activations"
+    """
     axes = axes if axes is not None else _new_axes(6.0, 3.2)
     for name, rows in doses.groupby("set", sort=False):
         label = plain(name)
@@ -191,7 +233,15 @@ def plot_dose_response(doses: pd.DataFrame, *, axes: Axes | None = None) -> Axes
 
 
 def plot_interaction(interactions: pd.DataFrame, *, axes: Axes | None = None) -> Axes:
-    """Joint effect against the sum of single effects on log P, from `interaction`, in nats."""
+    """Joint effect against the sum of single effects on log P, from `interaction`, in nats.
+
+    Example:
+        `model` is a tiny random one, and `few` a set of four of its neurons.
+
+        >>> frame = interaction(model, instances[:3], few, effects=effects)
+        >>> plot_interaction(frame).get_title()
+        'How far from additive'
+    """
     axes = axes if axes is not None else _new_axes(6.0, 4.0)
     for name, rows in interactions.groupby("set", sort=False):
         axes.scatter(rows["singles_nats"], rows["joint_nats"], s=18, label=plain(name))
@@ -218,6 +268,13 @@ def plot_matrix(
 
     `colours` is matplotlib's name of a colour map; None takes one with its middle at 0 where
     there are negative values, else one that begins at 0.
+
+    Example:
+        `patching` is a frame of `patching_effects` for Iran and Spain.
+
+        >>> axes = plot_matrix(patching_matrix(patching, value="moved"), "nats", "Patching")
+        >>> axes.get_xlabel(), axes.get_ylabel()
+        ('target', 'source')
     """
     rows, columns = matrix.shape
     axes = axes if axes is not None else _new_axes(2.8 + 0.55 * columns, 1.6 + 0.55 * rows)
@@ -242,7 +299,15 @@ def plot_matrix(
 
 
 def plot_layers(sets: Sequence[NeuronSet], *, axes: Axes | None = None) -> Axes:
-    """Neurons by layer, all sites together, one line a set, as shares of the set."""
+    """Neurons by layer, all sites together, one line a set, as shares of the set.
+
+    Example:
+        `few` is a set of four of the `neurons`.
+
+        >>> axes = plot_layers([neurons, few])
+        >>> len(axes.get_lines())
+        2
+    """
     axes = axes if axes is not None else _new_axes(8.0, 3.2)
     for neurons in sets:
         counts = neurons.counts().sum(axis=1)
@@ -254,7 +319,15 @@ def plot_layers(sets: Sequence[NeuronSet], *, axes: Axes | None = None) -> Axes:
 
 
 def plot_sweep(sweep: pd.DataFrame, *, axes: Axes | None = None) -> Axes:
-    """Reduction of accuracy against the share t of gate neurons, a line for each r (figure 2)."""
+    """Reduction of accuracy against the share t of gate neurons, a line for each r (figure 2).
+
+    Example:
+        `sweep` is the table of a study's sweep: reduction and neurons by t and r.
+
+        >>> axes = plot_sweep(sweep)
+        >>> axes.get_ylabel()
+        'accuracy lost (points)'
+    """
     axes = axes if axes is not None else _new_axes(6.5, 3.2)
     for r, rows in sweep.reset_index().groupby("r"):
         axes.plot(100 * rows["t"], rows["reduction"], marker="o", label=f"r = {100 * r:g}%")
@@ -281,9 +354,17 @@ def plot_sweep(sweep: pd.DataFrame, *, axes: Axes | None = None) -> Axes:
 
 
 def plot_score_histogram(
-    scores: Scores, *, target: str | None = None, axes: Axes | None = None
+    scores: Scores, *, target: Target | None = None, axes: Axes | None = None
 ) -> Axes:
-    """How many neurons have which score, in standard deviations, by variant (figure 30)."""
+    """How many neurons have which score, in standard deviations, by variant (figure 30).
+
+    Example:
+        `scores` are what `attribute` found.
+
+        >>> axes = plot_score_histogram(scores)
+        >>> len(axes.get_legend().get_texts())  # a variant each
+        3
+    """
     axes = axes if axes is not None else _new_axes(6.5, 3.2)
     for variant in scores.variants:
         mean = scores.mean(variant=variant, target=target)
@@ -300,39 +381,66 @@ def plot_score_histogram(
     return _finish(axes)
 
 
-def plot_finetuning(curves: pd.DataFrame) -> np.ndarray:
-    """Accuracy against training step: the trained task beside culture, a row of axes for each
-    learning rate, a line for each choice of modules (figure 5); thin: single seeds.
+def plot_finetuning(
+    curves: pd.DataFrame, *, tests: FinetuningTests = "culture", axes: Axes | None = None
+) -> Axes:
+    """Accuracy against training step: a line for each choice of modules (figure 5), a style for
+    each learning rate; thin: single seeds.
 
     Args:
-        curves: of `read_curves`. Culture is the mean over the tests that were not trained.
+        curves: of `read_curves`.
+        tests: `culture`: the mean over the tests that were not trained; `trained`: the task's own.
+
+    Raises:
+        CulnigError: unknown `tests`.
+
+    Example:
+        `curves` are those of `read_curves` for two choices of modules.
+
+        >>> axes = plot_finetuning(curves, tests="trained")
+        >>> axes.get_title()
+        'qnli (trained), learning rate 0.0001'
     """
+    check_choice("tests", tests, FINETUNING_TESTS)
+    axes = axes if axes is not None else _new_axes(5.5, 3.2)
     own = curves["task"] == curves["trained"]
+    rows = curves[own if tests == "trained" else ~own]
+    rates = sorted(rows["learning_rate"].unique())
+    for rate, style in zip(rates, itertools.cycle(("-", "--", ":", "-."))):
+        for choice, colour in CHOICE_COLOURS.items():
+            part = rows[(rows["which"] == choice) & (rows["learning_rate"] == rate)]
+            one = part.groupby(["seed", "step"])["accuracy"].mean()
+            if one.empty:
+                continue
+            look = {"color": colour, "linestyle": style}
+            for seed in one.index.unique("seed"):
+                line = one.xs(seed)
+                axes.plot(line.index, line, linewidth=0.6, alpha=0.6, **look)
+            mean = one.groupby("step").mean()
+            label = choice if len(rates) == 1 else f"{choice}, {rate:g}"
+            axes.plot(mean.index, mean, marker="o", markersize=3, label=label, **look)
+    title = f"{plain(curves['trained'].iloc[0])} (trained)" if tests == "trained" else "culture"
+    if len(rates) == 1:
+        title += f", learning rate {rates[0]:g}"
+    axes.set(xlabel="step", ylabel="accuracy (%)")
+    axes.set_title(title, fontsize=9)
+    return _finish(axes)
+
+
+def finetuning_figure(curves: pd.DataFrame) -> Figure:
+    """`plot_finetuning` of both kinds of tests side by side, a row for each learning rate."""
     rates = sorted(curves["learning_rate"].unique())
-    _, grid = plt.subplots(
+    figure, grid = plt.subplots(
         len(rates), 2, figsize=(9, 2.6 * len(rates)), sharex=True, sharey="col", squeeze=False,
         layout="constrained",
     )  # fmt: skip
-    titles = (f"{plain(curves['trained'].iloc[0])} (trained)", "culture")
     for row, rate in zip(grid, rates, strict=True):
-        for axes, rows, title in zip(row, (own, ~own), titles, strict=True):
-            part = curves[rows & (curves["learning_rate"] == rate)]
-            for choice, colour in CHOICE_COLOURS.items():
-                one = part[part["which"] == choice].groupby(["seed", "step"])["accuracy"].mean()
-                if one.empty:
-                    continue
-                for seed in one.index.unique("seed"):
-                    line = one.xs(seed)
-                    axes.plot(line.index, line, color=colour, linewidth=0.6, alpha=0.6)
-                mean = one.groupby("step").mean()
-                axes.plot(mean.index, mean, color=colour, marker="o", markersize=3, label=choice)
-            axes.set_title(f"{title}, learning rate {rate:g}", fontsize=9)
-            axes.spines[["top", "right"]].set_visible(False)
-        row[0].set_ylabel("accuracy (%)")
-        row[1].legend(frameon=False, fontsize=8, loc="upper left", bbox_to_anchor=(1, 1))
-    for axes in grid[-1]:
-        axes.set_xlabel("step")
-    return grid
+        for axes, tests in zip(row, FINETUNING_TESTS, strict=True):
+            plot_finetuning(curves[curves["learning_rate"] == rate], tests=tests, axes=axes)
+            axes.label_outer()
+        row[1].set_ylabel("")
+        row[0].get_legend().remove()
+    return figure
 
 
 def plain(text: object) -> str:

@@ -3,6 +3,9 @@
 What needs a model is imported by the command that runs it: the others answer at once.
 """
 
+# What is given in words is checked by what it is given to.
+# pyright: reportArgumentType=false
+
 import os
 from collections.abc import Callable
 from pathlib import Path

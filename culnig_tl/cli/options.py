@@ -95,8 +95,8 @@ def _annotation(field: dataclasses.Field[Any]) -> Any:
         kind, default, more = list[str], None, {"metavar": "[TASK=]PATH"}
     elif field.name == "templates":
         kind = Path
-    elif kind in (tuple[str, ...], tuple[str, ...] | None):
-        kind = str
+    elif kind in (tuple[str, ...], tuple[str, ...] | None) or "Literal" in str(kind):
+        kind = str  # a closed set is checked by `Study`, in the words of all its checks
     shown = ",".join(default) if isinstance(default, tuple) else str(default)
     show_default = False if default is None else f"quick: {shown}"
     option = _field_option(field.name, show_default=show_default, **more)

@@ -13,7 +13,7 @@ from culnig_tl.errors import CulnigError
 from culnig_tl.models.choices import HookedModel
 from culnig_tl.models.description import layout_of
 from culnig_tl.neurons.layout import hook_name
-from culnig_tl.neurons.sets import NeuronSet
+from culnig_tl.neurons.sets import NeuronSet, require_same_model
 
 
 @contextlib.contextmanager
@@ -28,6 +28,18 @@ def ablate(
     Raises:
         CulnigError: the set is of a model with other neurons, a factor that is no finite number,
             or a hook did not fire although another one did.
+
+    Example:
+        `model` is a tiny random one, `neurons` a set of its neurons, and `original` a frame of
+        `evaluate` with nothing masked.
+
+        >>> with ablate(model, neurons, factor=0.0):
+        ...     inside = evaluate(model, instances)
+        >>> after = evaluate(model, instances)
+        >>> bool((inside["probability"] != after["probability"]).all())
+        True
+        >>> bool((original["probability"] == after["probability"]).all())
+        True
     """
     check_number("factor", factor)
     hooks = [] if neurons is None else ablation_hooks(model, neurons, factor=factor)
@@ -59,20 +71,11 @@ def ablation_hooks(
         CulnigError: the set is of a model with other neurons.
     """
     check_number("factor", factor)
-    check_set(model, neurons)
+    require_same_model(neurons, layout_of(model))
     return [
         (hook_name(layer, site), _scaling(neurons.layout.size(site), indices, factor))
         for (layer, site), indices in neurons.by_site().items()
     ]
-
-
-def check_set(model: HookedModel, neurons: NeuronSet) -> None:
-    """Refuse a set of a model with other neurons.
-
-    Raises:
-        CulnigError: the layouts differ; the message has both.
-    """
-    neurons.check_layout(layout_of(model))
 
 
 def _scaling(size: int, indices: np.ndarray, factor: float) -> Any:

@@ -54,6 +54,13 @@ def activation_shares(
         CulnigError: no group, a group without text, a context below 1, a checkpoint of another
             run, a hook that never fired, not enough memory, or activations that are NaN or
             infinite (with the group's name).
+
+    Example:
+        `model` is a tiny random one, and `texts` some by group.
+
+        >>> shares = activation_shares(model, texts, context=8)
+        >>> shares.groups, shares.active.shape
+        (('food', 'drink'), (2, 144))
     """
     windows = cut_windows(model, texts, context)
     layout = layout_of(model)
@@ -75,22 +82,19 @@ def activation_shares(
     def work(rows: list[int]) -> Tensor:
         return _count(model, [windows[row] for row in rows], layout)
 
-    def add(rows: list[int], found: Tensor) -> None:
-        groups = torch.tensor([windows[row].group for row in rows], device=active.device)
-        active.index_add_(0, groups, found.to(active.device))
-
     with frozen(model), torch.no_grad():
-        add_batches(
+        for rows, found in add_batches(
             lengths,
             token_budget,
-            work,
-            add=add,
+            work=work,
             sums={"active": active},
             made_from=provenance | {"model": identity_of(model)},
             what="Activation shares",
             checkpoint=checkpoint,
             seconds=checkpoint_seconds,
-        )
+        ):
+            groups = torch.tensor([windows[row].group for row in rows], device=active.device)
+            active.index_add_(0, groups, found.to(active.device))
     return ActivationShares(
         layout=layout,
         groups=tuple(texts),

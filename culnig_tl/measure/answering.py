@@ -36,6 +36,14 @@ def answer_questions(
 
     Raises:
         CulnigError: no questions, or as `generate` and `judge_answer`.
+
+    Example:
+        `model` is a tiny random one, and `blend` a folder with the files of BLEnD.
+
+        >>> questions = load_short_questions(countries=["Spain"], data=blend)
+        >>> frame = answer_questions(model, questions, max_new_tokens=2)
+        >>> list(frame.columns)
+        ['id', 'task', 'country', 'language', 'question', 'reply', 'correct']
     """
     if not questions:
         raise CulnigError("no questions: load some first (load_short_questions)")

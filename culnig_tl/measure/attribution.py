@@ -16,7 +16,7 @@ from torch import Tensor
 from culnig_tl.checks import check_choice
 from culnig_tl.errors import CulnigError
 from culnig_tl.models.batches import fitting_budget, pad_batch
-from culnig_tl.models.choices import HookedModel
+from culnig_tl.models.choices import AnswerFormat, HookedModel
 from culnig_tl.models.description import (
     describe_model,
     identity_of,
@@ -29,13 +29,11 @@ from culnig_tl.models.finite import check_finite
 from culnig_tl.models.forward import at_least_float32, frozen, label_log_probability
 from culnig_tl.models.prompts import Prompt, model_prompts, resolve_format
 from culnig_tl.models.sums import add_batches
-from culnig_tl.neurons.layout import ATTENTION_SITES, SITES, NeuronLayout, hook_name
-from culnig_tl.neurons.scores import DEFAULT_TARGETS, TARGETS, VARIANTS, Scores
+from culnig_tl.neurons.layout import ATTENTION_SITES, SITES, NeuronLayout, Site, hook_name
+from culnig_tl.neurons.scores import DEFAULT_TARGETS, TARGETS, VARIANTS, Scores, Target
+from culnig_tl.no_country import country_in_scores
 from culnig_tl.provenance import package_versions
 from culnig_tl.tasks.instances import Instance, content_hash
-
-NO_COUNTRY = "(none)"
-
 
 WEIGHTLESS = "weightless"
 
@@ -51,12 +49,12 @@ def attribute(
     model: HookedModel,
     instances: Sequence[Instance],
     *,
-    answer_format: str = "auto",
+    answer_format: AnswerFormat = "auto",
     clamp_control: bool = True,
     token_budget: int | None = None,
     checkpoint: str | Path | None = None,
     checkpoint_seconds: float = 30.0,
-    targets: Sequence[str] | None = None,
+    targets: Sequence[Target] | None = None,
 ) -> Scores:
     """Score every neuron of the model on the instances (equations 6, 7 and 10).
 
@@ -91,6 +89,13 @@ def attribute(
     Raises:
         CulnigError: bad instances, a hook that never fired, a score that is not finite (with the
             instance's id), a checkpoint of another run, or not enough memory.
+
+    Example:
+        `model` is a tiny random one, and `instances` eight questions about four countries.
+
+        >>> attribute(model, instances, targets=["log"])
+        Scores of 336 neurons from 8 instances of tiny (neuron), 4 countries, targets log,
+        variants max, mean, norm
     """
     tokenizer = tokenizer_of(model)
     answer_format = resolve_format(tokenizer, answer_format)
@@ -113,7 +118,7 @@ def attribute(
             "clamp_control": clamp_control,
         },
     }
-    countries = tuple(dict.fromkeys(i.country or NO_COUNTRY for i in instances))
+    countries = tuple(dict.fromkeys(country_in_scores(i.country) for i in instances))
     lengths = [len(prompt.sequence) for prompt in prompts]
     if token_budget is None:
         token_budget = fitting_budget(model, max(lengths))
@@ -130,30 +135,27 @@ def attribute(
             biases=biases,
         )
 
-    def add(rows: list[int], found: Found) -> None:
-        sums[WEIGHTLESS] += (found.weights == 0).sum(dim=1).to(sums[WEIGHTLESS])
-        share = torch.zeros(len(countries), len(rows))
-        for i, row in enumerate(rows):
-            share[countries.index(prompts[row].instance.country or NO_COUNTRY), i] = 1
-        shares = found.weights.cpu()[:, None] * share
-        for (layer, site), variants in found.variants.items():
-            start = layout.span(layer, SITES[0]).start
-            span = layout.span(layer, site)
-            part = sums[f"layer {layer}"][..., span.start - start : span.stop - start]
-            part += torch.einsum("tcb,vbn->tvcn", shares.to(variants), variants)
-
     with frozen(model):
-        add_batches(
+        for rows, found in add_batches(
             lengths,
             token_budget,
-            work,
-            add=add,
+            work=work,
             sums=sums,
             made_from={"meaning": _MEANING, **provenance, "model": identity_of(model)},
             what="Attribution",
             checkpoint=checkpoint,
             seconds=checkpoint_seconds,
-        )
+        ):
+            sums[WEIGHTLESS] += (found.weights == 0).sum(dim=1).to(sums[WEIGHTLESS])
+            share = torch.zeros(len(countries), len(rows))
+            for i, row in enumerate(rows):
+                share[countries.index(country_in_scores(prompts[row].instance.country)), i] = 1
+            shares = found.weights.cpu()[:, None] * share
+            for (layer, site), variants in found.variants.items():
+                start = layout.span(layer, SITES[0]).start
+                span = layout.span(layer, site)
+                part = sums[f"layer {layer}"][..., span.start - start : span.stop - start]
+                part += torch.einsum("tcb,vbn->tvcn", shares.to(variants), variants)
     provenance["arguments"]["token_budget"] = token_budget  # it moves the last digits only
     weightless = dict(zip(targets, map(int, sums.pop(WEIGHTLESS)), strict=True))
     if any(weightless.values()):
@@ -164,7 +166,7 @@ def attribute(
             "product of probabilities; take the target 'log'",
             weightless[targets[0]], len(instances), targets[0],
         )  # fmt: skip
-    counts = [sum((i.country or NO_COUNTRY) == c for i in instances) for c in countries]
+    counts = [sum(country_in_scores(i.country) == c for i in instances) for c in countries]
     layers = [part.to(torch.float32).cpu().numpy() for part in sums.values()]
     return Scores(
         layout=layout,
@@ -186,7 +188,7 @@ class Found:
         weights: what they are to be multiplied by for each target, [target, batch].
     """
 
-    variants: dict[tuple[int, str], Tensor]
+    variants: dict[tuple[int, Site], Tensor]
     weights: Tensor
 
 
@@ -207,10 +209,10 @@ def _zeros(model: HookedModel, layout: NeuronLayout, axes: tuple[int, ...]) -> d
 def score_batch(
     model: HookedModel,
     prompts: Sequence[Prompt],
-    targets: Sequence[str],
+    targets: Sequence[Target],
     *,
     clamp_control: bool,
-    biases: Mapping[tuple[int, str], Tensor] | None = None,
+    biases: Mapping[tuple[int, Site], Tensor] | None = None,
 ) -> Found:
     """Score one batch; gradients must be on, and the model `frozen`.
 
@@ -226,11 +228,11 @@ def score_batch(
         [clamp_control and prompt.instance.split == "control" for prompt in prompts]
     )
     total = torch.zeros(len(prompts), device=device)
-    found: dict[tuple[int, str], Tensor] = {}
+    found: dict[tuple[int, Site], Tensor] = {}
     if biases is None:
         biases = projection_biases(model)
 
-    def reduce(key: tuple[int, str], activation: Tensor, gradient: Tensor) -> None:
+    def reduce(key: tuple[int, Site], activation: Tensor, gradient: Tensor) -> None:
         variants = reduce_positions(activation, gradient, batch.mask.to(activation.device))
         if key in biases:
             slope = at_least_float32(gradient).flatten(2).sum(dim=1)
@@ -241,7 +243,9 @@ def score_batch(
         total.add_(variants.sum(dim=(0, 2)).to(total))
         found[key] = variants
 
-    keys = [(layer, site) for layer in range(layout.n_layers) for site in SITES]
+    keys: list[tuple[int, Site]] = [
+        (layer, site) for layer in range(layout.n_layers) for site in SITES
+    ]
     with gradient_hooks(model, keys, reduce):
         labels = [prompt.label for prompt in prompts]
         log_probability = label_log_probability(model, batch.tokens, batch.mask, labels=labels)
@@ -255,7 +259,7 @@ def score_batch(
     return Found(found, weights)
 
 
-def _check_targets(targets: Sequence[str]) -> tuple[str, ...]:
+def _check_targets(targets: Sequence[Target]) -> tuple[Target, ...]:
     if not targets:
         raise CulnigError(f"no target: choose from {', '.join(TARGETS)}")
     for target in targets:
@@ -264,7 +268,7 @@ def _check_targets(targets: Sequence[str]) -> tuple[str, ...]:
 
 
 def _weight(
-    target: str, log_probability: Float[Tensor, "batch"], lengths: Int[Tensor, "batch"]
+    target: Target, log_probability: Float[Tensor, "batch"], lengths: Int[Tensor, "batch"]
 ) -> Float[Tensor, "batch"]:
     """What the gradient of log P(y|x) is to be multiplied by: T (for `log`: 1) times dT/dlogP."""
     if target == "product":  # T = P: T * P
@@ -277,8 +281,8 @@ def _weight(
 @contextlib.contextmanager
 def gradient_hooks(
     model: HookedModel,
-    keys: Sequence[tuple[int, str]],
-    use: Callable[[tuple[int, str], Tensor, Tensor], None],
+    keys: Sequence[tuple[int, Site]],
+    use: Callable[[tuple[int, Site], Tensor, Tensor], None],
 ) -> Iterator[None]:
     """Within the `with`, a backward pass hands `use` each (layer, site)'s activation and gradient.
 
@@ -289,19 +293,19 @@ def gradient_hooks(
     Raises:
         CulnigError: a hook did not fire exactly once by the end of the `with`.
     """
-    activations: dict[tuple[int, str], Tensor] = {}
+    activations: dict[tuple[int, Site], Tensor] = {}
     fired = dict.fromkeys(keys, 0)
 
     def begin_path(activation: Tensor, hook: Any) -> Tensor:
         return activation.detach().requires_grad_()
 
-    def capture(key: tuple[int, str]) -> Any:
+    def capture(key: tuple[int, Site]) -> Any:
         def forward_hook(activation: Tensor, hook: Any) -> None:
             activations[key] = activation.detach()
 
         return forward_hook
 
-    def hand_over(key: tuple[int, str]) -> Any:
+    def hand_over(key: tuple[int, Site]) -> Any:
         def backward_hook(gradient: Any, hook: Any) -> None:
             gradient = gradient[0] if isinstance(gradient, tuple) else gradient
             use(key, activations.pop(key), gradient)

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 import numpy as np
 import pandas as pd
@@ -14,23 +14,26 @@ from torch import Tensor
 from culnig_tl.checks import check_choice, check_count
 from culnig_tl.errors import CulnigError
 from culnig_tl.files import write_atomically
-from culnig_tl.measure.ablation import check_set
 from culnig_tl.measure.attribution import gradient_hooks
 from culnig_tl.models.batches import fitting_budget, in_batches
-from culnig_tl.models.choices import HookedModel
-from culnig_tl.models.description import identity_of, tokenizer_of
+from culnig_tl.models.choices import AnswerFormat, HookedModel
+from culnig_tl.models.description import identity_of, layout_of, tokenizer_of
 from culnig_tl.models.finite import check_finite
 from culnig_tl.models.forward import at_least_float32, frozen, label_log_probability
 from culnig_tl.models.prompts import Prompt, model_prompts
 from culnig_tl.models.sums import add_batches
-from culnig_tl.neurons.layout import hook_name
-from culnig_tl.neurons.sets import NeuronSet
+from culnig_tl.neurons.layout import Site, hook_name
+from culnig_tl.neurons.sets import NeuronSet, require_same_model
+from culnig_tl.no_country import country_in_frames
 from culnig_tl.progress import progress
 from culnig_tl.provenance import package_versions, sha256_of
 from culnig_tl.schemas import damaged
 from culnig_tl.tasks.instances import Instance, content_hash
 
-POSITIONS = ("all", "each")
+Positions = Literal["all", "each"]
+
+
+POSITIONS: tuple[Positions, ...] = get_args(Positions)
 
 
 EVERY_POSITION = -1
@@ -43,7 +46,7 @@ SAVE_SECONDS = 30.0
 FEWEST_ROWS = 32
 
 
-Key = tuple[int, str]
+Key = tuple[int, Site]
 
 
 def exact_effects(
@@ -51,8 +54,8 @@ def exact_effects(
     instance: Instance,
     neurons: NeuronSet,
     *,
-    positions: str = "all",
-    answer_format: str = "auto",
+    positions: Positions = "all",
+    answer_format: AnswerFormat = "auto",
     token_budget: int | None = None,
     checkpoint: str | Path | None = None,
 ) -> pd.DataFrame:
@@ -81,6 +84,15 @@ def exact_effects(
     Raises:
         CulnigError: unknown `positions`, a set of another model, a checkpoint of another run,
             not enough memory, or activations, gradients or log P that are NaN or infinite.
+
+    Example:
+        `model` is a tiny random one, and `few` a set of four of its neurons.
+
+        >>> frame = exact_effects(model, instances[0], few)
+        >>> list(frame.columns)
+        ['layer', 'site', 'index', 'position', 'token', 'probability', 'exact']
+        >>> len(frame)
+        4
     """
     prompt = _prompt(model, instance, neurons, answer_format=answer_format)
     cuts = _cuts(model, prompt, neurons, positions=positions)
@@ -100,22 +112,19 @@ def exact_effects(
     def work(rows: list[int]) -> np.ndarray:
         return _ablated(model, prompt, cuts.iloc[rows])
 
-    def add(rows: list[int], found: np.ndarray) -> None:
-        values[:, rows] = torch.from_numpy(found)
-
     with frozen(model), torch.no_grad():
-        add_batches(
+        for rows, found in add_batches(
             lengths,
             token_budget,
-            work,
-            add=add,
+            work=work,
             sums={"values": values},
             made_from=made_from,
             what="Exact effects",
             checkpoint=checkpoint,
             seconds=SAVE_SECONDS,
             grouping=_by_layer(cuts),
-        )
+        ):
+            values[:, rows] = torch.from_numpy(found)
     return cuts.assign(probability=values[0].numpy(), exact=(values[0] - values[1]).numpy())
 
 
@@ -124,9 +133,9 @@ def taylor_check(
     instances: Sequence[Instance],
     neurons: NeuronSet,
     *,
-    positions: str = "all",
+    positions: Positions = "all",
     steps: int = 4,
-    answer_format: str = "auto",
+    answer_format: AnswerFormat = "auto",
     token_budget: int | None = None,
     checkpoint: str | Path | None = None,
 ) -> pd.DataFrame:
@@ -148,6 +157,15 @@ def taylor_check(
 
     Raises:
         CulnigError: as `exact_effects`; no instances, or two of one id; negative steps.
+
+    Example:
+        `model` is a tiny random one, and `few` a set of four of its neurons.
+
+        >>> frame = taylor_check(model, instances[:2], few, steps=2)
+        >>> len(frame)  # instances x neurons
+        8
+        >>> frame[["first_order", "integrated", "exact"]].shape
+        (8, 3)
     """
     check_count("steps", steps)
     if not instances:
@@ -242,9 +260,9 @@ def _name(prompt: Prompt) -> str:
 
 
 def _prompt(
-    model: HookedModel, instance: Instance, neurons: NeuronSet, *, answer_format: str
+    model: HookedModel, instance: Instance, neurons: NeuronSet, *, answer_format: AnswerFormat
 ) -> Prompt:
-    check_set(model, neurons)
+    require_same_model(neurons, layout_of(model))
     if not len(neurons):
         raise CulnigError(f"the set {neurons.name!r} is empty: there is no effect to measure")
     (prompt,) = model_prompts(model, [instance], answer_format=answer_format)
@@ -252,7 +270,7 @@ def _prompt(
 
 
 def _cuts(
-    model: HookedModel, prompt: Prompt, neurons: NeuronSet, *, positions: str
+    model: HookedModel, prompt: Prompt, neurons: NeuronSet, *, positions: Positions
 ) -> pd.DataFrame:
     """What is ablated, one row each: layer, site, index, position, token."""
     check_choice("positions", positions, POSITIONS)
@@ -267,7 +285,7 @@ def _cuts(
 
 
 def _by_layer(cuts: pd.DataFrame) -> Callable[[Sequence[int], Sequence[int], int], list[list[int]]]:
-    """A plan of passes over cuts, which are in the order of their layers.
+    """How cuts, which are in the order of their layers, are put into passes (`in_batches`).
 
     A pass ends with a layer once it is worth its weights: its rows all run from its first layer.
     """
@@ -324,7 +342,7 @@ def _stacked(
 
         return hook_function
 
-    keys = {(int(layer), str(site)): numbers for (layer, site), numbers in groups.items()}
+    keys: dict[Key, Any] = {(int(layer), site): rows for (layer, site), rows in groups.items()}
     hooks: list[tuple[str, Any]] = [(hook_name(*k), replace(k, n)) for k, n in keys.items()]
     first = int(cuts["layer"].iloc[0])
     if list(keys) != [(first, "gate")]:
@@ -369,9 +387,9 @@ def _check_one(
     instance: Instance,
     neurons: NeuronSet,
     *,
-    positions: str,
+    positions: Positions,
     steps: int,
-    answer_format: str,
+    answer_format: AnswerFormat,
     token_budget: int | None,
 ) -> pd.DataFrame:
     prompt = _prompt(model, instance, neurons, answer_format=answer_format)
@@ -405,7 +423,7 @@ def _check_one(
                 integrated[rows] = found
     return cuts.assign(
         instance=instance.id,
-        country=instance.country or "",
+        country=country_in_frames(instance.country),
         probability=exact[0],
         first_order=scores.sum(axis=1) if positions == "all" else scores.reshape(-1),
         integrated=integrated,

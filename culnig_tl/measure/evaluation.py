@@ -11,12 +11,13 @@ from torch import Tensor
 from culnig_tl.measure.ablation import ablate
 from culnig_tl.models.batches import fitting_budget, flat_positions, in_batches, pad_batch
 from culnig_tl.models.caches import PrefixCache
-from culnig_tl.models.choices import HookedModel
+from culnig_tl.models.choices import AnswerFormat, HookedModel
 from culnig_tl.models.description import tokenizer_of
 from culnig_tl.models.finite import check_finite
 from culnig_tl.models.forward import at_least_float32, frozen, kept_residuals, unembed
 from culnig_tl.models.prompts import Prompt, model_prompts
 from culnig_tl.neurons.sets import NeuronSet
+from culnig_tl.no_country import country_in_frames
 from culnig_tl.processes import gathered, my_share
 from culnig_tl.tasks.instances import Instance
 
@@ -43,7 +44,7 @@ def evaluate(
     neurons: NeuronSet | None = None,
     *,
     factor: float = 0.0,
-    answer_format: str = "auto",
+    answer_format: AnswerFormat = "auto",
     token_budget: int | None = None,
 ) -> pd.DataFrame:
     """Let the model answer, with the activations of `neurons` multiplied by `factor`.
@@ -63,6 +64,13 @@ def evaluate(
     Raises:
         CulnigError: bad instances, a neuron set of another model, not enough memory, or a
             log-probability that is NaN or infinite (with the instance's id).
+
+    Example:
+        `model` is a tiny random one, and `neurons` a set of its neurons.
+
+        >>> frame = evaluate(model, instances, neurons)
+        >>> len(frame), frame["correct"].dtype
+        (8, dtype('bool'))
     """
     prompts = model_prompts(model, instances, answer_format=answer_format)
     lengths = [len(prompt.tokens) for prompt in prompts]
@@ -178,7 +186,7 @@ def _row(prompt: Prompt, options: list[Tensor], greedy: list[bool]) -> dict:
     return {
         "id": instance.id,
         "task": instance.task,
-        "country": instance.country or "",
+        "country": country_in_frames(instance.country),
         "template": instance.template,
         "answer": instance.answer_text,
         "predicted": instance.options[predicted],

@@ -49,6 +49,13 @@ def generate(
         CulnigError: an empty sequence, one that does not leave `max_new_tokens` of the model's
             positions, `max_new_tokens` below 1, a set of another model, not enough memory, or
             logits that are NaN or infinite.
+
+    Example:
+        `model` is a tiny random one, which reads and writes token ids.
+
+        >>> (written,) = generate(model, [[3, 4, 5]], max_new_tokens=2)
+        >>> len(written) <= 2
+        True
     """
     check_count("max_new_tokens", max_new_tokens, least=1)
     empty = [number for number, sequence in enumerate(sequences) if not len(sequence)]

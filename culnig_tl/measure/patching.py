@@ -7,7 +7,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal, get_args
 
 import pandas as pd
 import torch
@@ -15,58 +15,66 @@ from torch import Tensor
 
 from culnig_tl.checks import check_choice
 from culnig_tl.errors import CulnigError
-from culnig_tl.measure.ablation import check_set
 from culnig_tl.measure.attribution import gradient_hooks
-from culnig_tl.models.choices import HookedModel
-from culnig_tl.models.description import tokenizer_of
+from culnig_tl.models.choices import AnswerFormat, HookedModel
+from culnig_tl.models.description import layout_of, tokenizer_of
 from culnig_tl.models.finite import check_finite
 from culnig_tl.models.forward import frozen, label_log_probability
 from culnig_tl.models.prompts import Prompt, model_prompts, resolve_format
-from culnig_tl.neurons.layout import hook_name
-from culnig_tl.neurons.sets import NeuronSet
+from culnig_tl.neurons.layout import Site, hook_name
+from culnig_tl.neurons.sets import NeuronSet, require_same_model
 from culnig_tl.progress import progress
-from culnig_tl.tasks.countries import country_in_text
 from culnig_tl.tasks.instances import Instance
 
-ALIGN = ("end", "refuse")
+Align = Literal["end", "refuse"]
 
 
-Key = tuple[int, str]
+ALIGN: tuple[Align, ...] = get_args(Align)
+
+
+Key = tuple[int, Site]
 
 
 def activation_patch(
     model: HookedModel,
     source: Instance,
-    target: Instance,
+    base: Instance,
     *,
     neurons: NeuronSet,
-    align: str = "end",
-    answer_format: str = "cloze",
+    align: Align = "end",
+    answer_format: AnswerFormat = "cloze",
 ) -> dict[str, Any]:
-    """Put the set's activations from the source's prompt into the target's run.
+    """Put the set's activations from the source's prompt into the base's run.
 
-    The answer's side is D = log P(source's answer) - log P(target's answer), in nats; both are
-    read off the target's prompt. Prompts of unequal length are matched from their ends
+    The answer's side is D = log P(source's answer) - log P(base's answer), in nats; both are
+    read off the base's prompt. Prompts of unequal length are matched from their ends
     (`align="end"`: the longer one's first positions stay as they are) or refused. Positions of an
     answer of several tokens are never patched.
 
     Returns:
-        source, target (countries), source_id, target_id; source_answer, target_answer;
-        positions (how many were patched); before and after (D in the target's run, without and
-        with the patch), in_source (D in the source's own run), moved (after - before), share
-        (moved / (in_source - before): 0 nothing, 1 all the way to the source's own run).
+        source, target (the countries; target is the base's), source_id, target_id; source_answer,
+        target_answer; positions (how many were patched); before and after (D in the base's run,
+        without and with the patch), in_source (D in the source's own run), moved (after - before),
+        share (moved / (in_source - before): 0 nothing, 1 all the way to the source's own run).
 
     Raises:
         CulnigError: unknown `align`; unequal lengths that are refused; both have the same answer;
             a set of another model; the letter format; log P or activations that are NaN or
             infinite.
+
+    Example:
+        `model` is a tiny random one, and `iran` and `spain` ask the same question.
+
+        >>> moved = activation_patch(model, iran, spain, neurons=neurons)
+        >>> moved["source"], moved["target"], moved["positions"]
+        ('Iran', 'Spain', 12)
+        >>> abs(moved["moved"] - (moved["after"] - moved["before"])) < 1e-6
+        True
     """
-    pair = _Pair.of(
-        model, source, target, neurons=neurons, align=align, answer_format=answer_format
-    )
+    pair = _Pair.of(model, source, base, neurons=neurons, align=align, answer_format=answer_format)
     values, in_source = _in_source(model, pair, neurons)
     with frozen(model), torch.no_grad():
-        before = float(_side(model, pair.target))
+        before = float(_side(model, pair.base))
     after = _patched(model, pair, neurons, values=values)
     return pair.about() | _distances(before, after, in_source)
 
@@ -74,16 +82,16 @@ def activation_patch(
 def attribution_patch(
     model: HookedModel,
     source: Instance,
-    target: Instance,
+    base: Instance,
     *,
     neurons: NeuronSet,
-    align: str = "end",
-    answer_format: str = "cloze",
+    align: Align = "end",
+    answer_format: AnswerFormat = "cloze",
 ) -> dict[str, Any]:
     """The gradient's estimate of what `activation_patch` moves, without patching.
 
-    estimated = sum over neurons and patched positions of (n_source - n_target) dD/dn at the
-    target, D as there. One backward pass, however many neurons. Beside what first order always
+    estimated = sum over neurons and patched positions of (n_source - n_base) dD/dn at the
+    base, D as there. One backward pass, however many neurons. Beside what first order always
     leaves out, it counts what a neuron does through later neurons of the set, which patching cuts,
     as those have their values put in.
 
@@ -92,10 +100,14 @@ def attribution_patch(
 
     Raises:
         CulnigError: as `activation_patch`.
+
+    Example:
+        `model` is a tiny random one, and `iran` and `spain` ask the same question.
+
+        >>> "estimated" in attribution_patch(model, iran, spain, neurons=neurons)
+        True
     """
-    pair = _Pair.of(
-        model, source, target, neurons=neurons, align=align, answer_format=answer_format
-    )
+    pair = _Pair.of(model, source, base, neurons=neurons, align=align, answer_format=answer_format)
     values, _ = _in_source(model, pair, neurons)
     estimated, _ = _estimated(model, pair, neurons, values=values)
     return pair.about() | {"estimated": estimated}
@@ -106,8 +118,8 @@ def patching_effects(
     instances: Sequence[Instance],
     neurons: NeuronSet,
     *,
-    align: str = "end",
-    answer_format: str = "cloze",
+    align: Align = "end",
+    answer_format: AnswerFormat = "cloze",
     limit: int | None = None,
 ) -> pd.DataFrame:
     """Both kinds of patching for every ordered pair of countries that are asked the same question.
@@ -122,6 +134,13 @@ def patching_effects(
 
     Raises:
         CulnigError: no pair among the instances, or as `activation_patch`.
+
+    Example:
+        `model` is a tiny random one, and `iran` and `spain` ask the same question.
+
+        >>> frame = patching_effects(model, [iran, spain], neurons)
+        >>> list(zip(frame["source"], frame["target"]))
+        [('Iran', 'Spain'), ('Spain', 'Iran')]
     """
     pairs = country_pairs(instances)[:limit]
     if not pairs:
@@ -130,9 +149,9 @@ def patching_effects(
             "answers: load a task with countries, such as everyday or blend"
         )
     rows = []
-    for question, source, target in progress(pairs, "Patching", len(pairs)):
+    for question, source, base in progress(pairs, "Patching", len(pairs)):
         pair = _Pair.of(
-            model, source, target, neurons=neurons, align=align, answer_format=answer_format
+            model, source, base, neurons=neurons, align=align, answer_format=answer_format
         )
         values, in_source = _in_source(model, pair, neurons)
         estimated, before = _estimated(model, pair, neurons, values=values)
@@ -144,40 +163,38 @@ def patching_effects(
 
 
 def country_pairs(instances: Sequence[Instance]) -> list[tuple[int, Instance, Instance]]:
-    """(question, source, target) of all ordered pairs asked the same with different answers.
+    """(question, source, base) of all ordered pairs asked the same with different answers.
 
-    Two instances ask the same question if their text is the same but for the country's name. Of
-    those that ask the same question of the same country (BLEnD has up to five, with other wrong
-    options) the first is taken.
+    Of those that ask the same question (`Instance.same_question`) of the same country (BLEnD has
+    up to five, with other wrong options) the first is taken.
     """
-    groups: dict[str, dict[str, Instance]] = {}
+    groups: dict[tuple[str, str, int], dict[str, Instance]] = {}
     for instance in instances:
         if instance.country is not None:
-            name = country_in_text(instance.country)
-            key = instance.cloze.replace(name, "{country}") + f"#{instance.template}"
-            groups.setdefault(key, {}).setdefault(instance.country, instance)
+            group = groups.setdefault(instance.same_question, {})
+            group.setdefault(instance.country, instance)
     return [
-        (number, source, target)
+        (number, source, base)
         for number, group in enumerate(groups.values())
         for source in group.values()
-        for target in group.values()
-        if source.country != target.country
-        and source.answer_text.strip().lower() != target.answer_text.strip().lower()
+        for base in group.values()
+        if source.country != base.country
+        and source.answer_text.strip().lower() != base.answer_text.strip().lower()
     ]
 
 
 @dataclass(frozen=True)
 class _Pair:
-    """A source (`own`) and a target as prompts, each with the source's answer and the target's."""
+    """A source (`own`) and a base as prompts, each with the source's answer and the base's."""
 
     own: tuple[Prompt, Prompt]
-    target: tuple[Prompt, Prompt]
+    base: tuple[Prompt, Prompt]
     positions: int
 
     @property
     def where(self) -> slice:
-        """The target's positions that are patched."""
-        end = len(self.target[0].tokens)
+        """The base's positions that are patched."""
+        end = len(self.base[0].tokens)
         return slice(end - self.positions, end)
 
     @classmethod
@@ -185,24 +202,24 @@ class _Pair:
         cls,
         model: HookedModel,
         source: Instance,
-        target: Instance,
+        base: Instance,
         *,
         neurons: NeuronSet,
-        align: str,
-        answer_format: str,
+        align: Align,
+        answer_format: AnswerFormat,
     ) -> "_Pair":
         check_choice("align", align, ALIGN)
-        check_set(model, neurons)
+        require_same_model(neurons, layout_of(model))
         tokenizer = tokenizer_of(model)
         if resolve_format(tokenizer, answer_format) == "letter":
             raise CulnigError(
                 "patching asks for the answers' own texts, and a letter means another option in "
                 "each prompt: use answer_format='cloze'"
             )
-        answers = source.answer_text, target.answer_text
+        answers = source.answer_text, base.answer_text
         if answers[0].strip().lower() == answers[1].strip().lower():
             raise CulnigError(
-                f"instances {source.id} and {target.id} have the same answer {answers[0]!r}: "
+                f"instances {source.id} and {base.id} have the same answer {answers[0]!r}: "
                 "patching cannot move it; take another pair"
             )
 
@@ -211,22 +228,22 @@ class _Pair:
             first, second = model_prompts(model, both, answer_format=answer_format)
             return first, second
 
-        own, there = prompts(source), prompts(target)
+        own, there = prompts(source), prompts(base)
         lengths = len(own[0].tokens), len(there[0].tokens)
         if align == "refuse" and lengths[0] != lengths[1]:
             raise CulnigError(
-                f"instances {source.id} and {target.id} have {lengths[0]} and {lengths[1]} tokens: "
+                f"instances {source.id} and {base.id} have {lengths[0]} and {lengths[1]} tokens: "
                 "take prompts of one length, or align='end'"
             )
         return cls(own, there, min(lengths))
 
     def about(self) -> dict[str, Any]:
-        source, target = self.own[0].instance, self.target[0].instance
+        source, base = self.own[0].instance, self.base[0].instance
         return {
             "source": source.country or source.id,
-            "target": target.country or target.id,
+            "target": base.country or base.id,
             "source_id": source.id,
-            "target_id": target.id,
+            "target_id": base.id,
             "source_answer": source.options[0],
             "target_answer": source.options[1],
             "positions": self.positions,
@@ -257,7 +274,7 @@ def _in_source(
 def _patched(
     model: HookedModel, pair: _Pair, neurons: NeuronSet, *, values: dict[Key, Tensor]
 ) -> float:
-    """D in the target's run with the last of `values` at the last positions of its prompt."""
+    """D in the base's run with the last of `values` at the last positions of its prompt."""
 
     def patch(key: Key, index: Any) -> Callable[..., Tensor]:
         def hook_function(activation: Tensor, hook: Any) -> Tensor:
@@ -270,7 +287,7 @@ def _patched(
 
     hooks = [(hook_name(*key), patch(key, index)) for key, index in neurons.by_site().items()]
     with frozen(model), torch.no_grad():
-        return float(_side(model, pair.target, hooks=hooks))
+        return float(_side(model, pair.base, hooks=hooks))
 
 
 def _estimated(
@@ -288,9 +305,9 @@ def _estimated(
         parts.append(float(((values[key][-pair.positions :] - here) * slope).sum()))
 
     with frozen(model), gradient_hooks(model, list(by_site), use):
-        side = _side(model, pair.target)
+        side = _side(model, pair.base)
         side.backward()
-    name = f"instance {pair.target[0].instance.id}"
+    name = f"instance {pair.base[0].instance.id}"
     check_finite(torch.tensor([parts]), [name], "activations or gradients")
     return sum(parts), float(side.detach())
 
@@ -309,7 +326,7 @@ def _distances(before: float, after: float, in_source: float) -> dict[str, float
 def _side(
     model: HookedModel, prompts: tuple[Prompt, Prompt], *, hooks: Sequence[tuple[str, Any]] = ()
 ) -> Tensor:
-    """D: log P of the source's answer minus that of the target's, after one and the same prompt.
+    """D: log P of the source's answer minus that of the base's, after one and the same prompt.
 
     One pass of two rows; the shorter is padded on its right, where no position looks back from.
     """

@@ -41,6 +41,12 @@ def perplexity(
     Raises:
         CulnigError: as `activation_shares`; a set of another model; a group in which no token is
             predicted; log-probabilities that are NaN or infinite.
+
+    Example:
+        `model` is a tiny random one, and `texts` some by group.
+
+        >>> perplexity(model, texts, context=8)["perplexity"].gt(1).to_dict()
+        {'food': True, 'drink': True}
     """
     windows = cut_windows(model, texts, context)
     for group, name in enumerate(texts):
@@ -89,6 +95,12 @@ def perplexity_increase(
 
     In nats, the logarithm of perplexity's ratio, as groups differ by far in perplexity itself
     (figures 23 to 26 of the paper).
+
+    Example:
+        `model` is a tiny random one, and `texts` some by group.
+
+        >>> perplexity_increase(model, texts, {"culture": neurons}, context=8).shape
+        (1, 2)
     """
     before = perplexity(model, texts, None, context=context, token_budget=token_budget)["nats"]
     rows = {

@@ -18,7 +18,7 @@ from culnig_tl.frames import check_columns, numbers
 from culnig_tl.measure.ablation import ablate
 from culnig_tl.measure.effects import check_ids, log_probability, taylor_check
 from culnig_tl.measure.evaluation import evaluate
-from culnig_tl.models.choices import HookedModel
+from culnig_tl.models.choices import AnswerFormat, HookedModel
 from culnig_tl.models.forward import frozen
 from culnig_tl.models.prompts import model_prompts
 from culnig_tl.neurons.sets import NeuronSet
@@ -36,7 +36,7 @@ def interaction(
     instances: Sequence[Instance],
     neurons: NeuronSet,
     *,
-    answer_format: str = "auto",
+    answer_format: AnswerFormat = "auto",
     token_budget: int | None = None,
     checkpoint: str | Path | None = None,
     effects: pd.DataFrame | None = None,
@@ -56,6 +56,13 @@ def interaction(
     Raises:
         CulnigError: as `taylor_check`; `effects` does not hold these neurons on these instances,
             or holds one twice; a P(n) that is 0 in floating point, of which there are no shares.
+
+    Example:
+        `model` is a tiny random one, `few` a set of its neurons, `effects` their `taylor_check`.
+
+        >>> frame = interaction(model, instances[:3], few, effects=effects)
+        >>> frame["neurons"].tolist()
+        [4, 4, 4]
     """
     check_ids(instances)
     if effects is None:
@@ -131,7 +138,7 @@ def dose_response(
     neurons: NeuronSet,
     *,
     factors: Sequence[float | int] = FACTORS,
-    answer_format: str = "auto",
+    answer_format: AnswerFormat = "auto",
     token_budget: int | None = None,
 ) -> pd.DataFrame:
     """Accuracy and P(y|x) as the set's activations are multiplied by each factor, 0 to 2.
@@ -141,6 +148,13 @@ def dose_response(
 
     Raises:
         CulnigError: no factors, or as `evaluate`.
+
+    Example:
+        `model` is a tiny random one, and `few` a set of four of its neurons.
+
+        >>> doses = dose_response(model, instances, few, factors=(0, 1))
+        >>> doses["factor"].tolist(), doses["items"].tolist()
+        ([0, 1], [8, 8])
     """
     if not len(factors):
         raise CulnigError("no factors: give one or more, such as 0, 0.5, 1, 2")

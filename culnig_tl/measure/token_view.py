@@ -7,7 +7,7 @@ from circuitsvis.tokens import colored_tokens_multi
 
 from culnig_tl.errors import CulnigError
 from culnig_tl.measure.effects import position_shares
-from culnig_tl.models.choices import HookedModel
+from culnig_tl.models.choices import AnswerFormat, HookedModel
 from culnig_tl.models.description import tokenizer_of
 from culnig_tl.models.prompts import model_prompts
 from culnig_tl.neurons.sets import NeuronSet
@@ -22,7 +22,11 @@ class LocalHTML(str):
 
 
 def token_attribution(
-    model: HookedModel, instance: Instance, neurons: NeuronSet, *, answer_format: str = "auto"
+    model: HookedModel,
+    instance: Instance,
+    neurons: NeuronSet,
+    *,
+    answer_format: AnswerFormat = "auto",
 ) -> LocalHTML:
     """Each token coloured by the set's score there: the sum of n dP/dn over its neurons, over P.
 
@@ -33,6 +37,13 @@ def token_attribution(
 
     Raises:
         CulnigError: an empty set, or one of another model.
+
+    Example:
+        `model` is a tiny random one, and `few` a set of four of its neurons.
+
+        >>> page = token_attribution(model, instances[0], few)  # a notebook shows it
+        >>> "lunch" in page
+        True
     """
     if not len(neurons):
         raise CulnigError(f"the set {neurons.name!r} is empty: there is nothing to colour")

@@ -14,7 +14,7 @@ from culnig_tl.models.configs import no_gate
 from culnig_tl.models.faithful import Comparison
 from culnig_tl.models.forward import at_least_float32
 from culnig_tl.models.identity import weights_in
-from culnig_tl.neurons.layout import NeuronLayout, hook_name
+from culnig_tl.neurons.layout import ATTENTION_SITES, SITES, NeuronLayout, Site, hook_name
 from culnig_tl.provenance import Provenance
 
 
@@ -115,23 +115,25 @@ def layout_of(model: HookedModel) -> NeuronLayout:
     return layout
 
 
-def projection_biases(model: HookedModel) -> dict[tuple[int, str], Float[Tensor, "neurons"]]:
+def projection_biases(model: HookedModel) -> dict[tuple[int, Site], Float[Tensor, "neurons"]]:
     """The biases of the gate, q, k and v projections by (layer, site); those that are 0 left out.
 
     The two classes name them differently, and a bridge splits joint matrices into its own.
     """
     native = is_native(model)
-    found = {}
+    found: dict[tuple[int, Site], Tensor] = {}
+    biases: dict[Site, Any]
     for layer, block in enumerate(model.blocks):
         if native:  # grouped key heads have `_b_K`, and `b_K` repeats it; a gate has no bias here
-            names = {"q": "b_Q", "k": "b_K", "v": "b_V"}
+            names: dict[Site, str] = {"q": "b_Q", "k": "b_K", "v": "b_V"}
             biases = {
                 site: getattr(block.attn, f"_{name}", getattr(block.attn, name))
                 for site, name in names.items()
             }
         else:
-            parts = {"gate": block.mlp.gate, **{s: getattr(block.attn, s) for s in "qkv"}}
-            biases = {site: getattr(part, "bias", None) for site, part in parts.items()}
+            projections = {site: getattr(block.attn, site) for site in ATTENTION_SITES}
+            projections["gate"] = block.mlp.gate
+            biases = {site: getattr(projections[site], "bias", None) for site in SITES}
         for site, bias in biases.items():
             if isinstance(bias, Tensor) and bool(bias.any()):
                 found[layer, site] = at_least_float32(bias.detach().flatten())

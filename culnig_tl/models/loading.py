@@ -12,7 +12,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from culnig_tl.checks import check_choice
 from culnig_tl.errors import CulnigError
 from culnig_tl.files import new_folder
-from culnig_tl.models.choices import DTYPES, MODEL_CLASSES, HookedModel
+from culnig_tl.models.choices import DTYPES, MODEL_CLASSES, Dtype, HookedModel, ModelClass
 from culnig_tl.models.devices import balanced, check_device, not_spread
 from culnig_tl.models.embedded import EMBEDDED_NAME, SHA256, embedded_folder
 from culnig_tl.models.hf_files import check_model_files
@@ -24,8 +24,8 @@ from culnig_tl.models.wrapping import wrap_model
 def load_model(
     name: str = EMBEDDED_NAME,
     *,
-    model_class: str = "auto",
-    dtype: str = "float32",
+    model_class: ModelClass = "auto",
+    dtype: Dtype = "float32",
     device: str | None = None,
     revision: str | None = None,
     trust_remote_code: bool = False,
@@ -48,6 +48,12 @@ def load_model(
     Raises:
         CulnigError: unknown model or class, no network, missing extra, no gated MLP, or not so
             many GPUs.
+
+    Example:
+        `folder` holds a tiny random model; a name on the Hub loads as well.
+
+        >>> load_model(folder).cfg.n_layers
+        3
     """
     check_choice("model class", model_class, MODEL_CLASSES)
     if devices > 1 and device is not None:
@@ -76,7 +82,7 @@ def load_model(
 def load_hf_model(
     name: str = EMBEDDED_NAME,
     *,
-    dtype: str = "float32",
+    dtype: Dtype = "float32",
     revision: str | None = None,
     trust_remote_code: bool = False,
     devices: int = 1,
@@ -87,6 +93,13 @@ def load_hf_model(
 
     Raises:
         CulnigError: as `load_model`.
+
+    Example:
+        `folder` holds a tiny random model; a name on the Hub loads as well.
+
+        >>> hf_model, tokenizer = load_hf_model(folder, dtype="bfloat16")
+        >>> hf_model.config.num_hidden_layers
+        3
     """
     check_choice("dtype", dtype, DTYPES)
     source = embedded_folder() if name == EMBEDDED_NAME else name

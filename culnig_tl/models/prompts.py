@@ -2,12 +2,12 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from culnig_tl.checks import check_choice
 from culnig_tl.errors import CulnigError
 from culnig_tl.models.chat import MARKS_BEGIN, chat_text, special_marks, with_system
-from culnig_tl.models.choices import FORMATS, HookedModel
+from culnig_tl.models.choices import FORMATS, AnswerFormat, HookedModel
 from culnig_tl.models.description import position_limit, tokenizer_of
 from culnig_tl.tasks.instances import Instance
 
@@ -46,7 +46,7 @@ class Prompt:
         return [tokenizer.decode([token]) for token in self.sequence]
 
 
-def resolve_format(tokenizer: Any, answer_format: str) -> str:
+def resolve_format(tokenizer: Any, answer_format: AnswerFormat) -> Literal["cloze", "letter"]:
     """`auto` is `letter` for a tokenizer with a chat template, otherwise `cloze`.
 
     Raises:
@@ -59,7 +59,7 @@ def resolve_format(tokenizer: Any, answer_format: str) -> str:
 
 
 def model_prompts(
-    model: HookedModel, instances: Sequence[Instance], *, answer_format: str = "auto"
+    model: HookedModel, instances: Sequence[Instance], *, answer_format: AnswerFormat = "auto"
 ) -> list[Prompt]:
     """`make_prompts` for a hooked model, all of them within its positions.
 
@@ -92,7 +92,7 @@ def check_lengths(limit: int | None, lengths: Iterable[tuple[str, int]]) -> None
 
 
 def make_prompts(
-    tokenizer: Any, instances: Sequence[Instance], *, answer_format: str = "auto"
+    tokenizer: Any, instances: Sequence[Instance], *, answer_format: AnswerFormat = "auto"
 ) -> list[Prompt]:
     """Tokenise instances.
 

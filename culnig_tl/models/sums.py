@@ -1,9 +1,12 @@
-"""Batches whose results add up: counted once, though a run dies or several processes share it."""
+"""Batches whose results add up: counted once, though a run dies or several processes share it.
+
+One loops over `add_batches` and adds what it yields to the sums that it was given.
+"""
 
 import json
 import re
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -29,26 +32,31 @@ _FORMAT = "culnig_tl checkpoint, version 4"
 def add_batches(
     lengths: Sequence[int],
     token_budget: int,
-    work: Callable[[list[int]], T],
     *,
-    add: Callable[[list[int], T], None],
+    work: Callable[[list[int]], T],
     sums: Mapping[str, Tensor],
     made_from: Any,
     what: str,
     checkpoint: str | Path | None = None,
     seconds: float = 30.0,
     grouping: Callable[[Sequence[int], Sequence[int], int], list[list[int]]] = group_rows,
-) -> None:
-    """Call `work` with the rows of each batch, and `add` with what it gave, which adds to `sums`.
+) -> Iterator[tuple[list[int], T]]:
+    """Call `work` with the rows of each batch in turn; yields them and what it returned.
 
-    Several processes share the rows, and all have the whole sums afterwards. The sums are kept in
-    `checkpoint` every `seconds` and on Ctrl-C, those of another process than the first in a file
-    beside it; a run that died goes on from there, with as many processes and tokens as it then has.
+    The loop's body adds that to `sums`, in place, and Ctrl-C waits for its end: half of an
+    addition would be neither done nor not done. The loop goes to its end, where the sums of
+    several processes, which share the rows, are added up, so that all have the whole sums.
+
+        for rows, found in add_batches(lengths, 1024, work=work, sums={"total": total}, ...):
+            total += found.sum(dim=0)
+
+    The sums are kept in `checkpoint` every `seconds` and on Ctrl-C, those of another process than
+    the first in a file beside it; a run that died goes on from there, with as many processes and
+    tokens as it then has.
 
     Args:
         lengths: of each row, in tokens.
         work: changes nothing, as it is called again when memory runs out (`in_batches`).
-        add: adds in place.
         sums: by name, all 0 at first.
         made_from: everything on which the results depend, as JSON has it; another checkpoint is
             refused.
@@ -70,8 +78,8 @@ def add_batches(
         for rows, found in in_batches(
             mine, lengths, token_budget, work=work, what=what, grouping=grouping
         ):
-            with uninterrupted():  # half of an addition would be neither done nor not done
-                add(rows, found)
+            with uninterrupted():
+                yield rows, found
                 done += rows
             due = len(done) == ours or time.monotonic() - saved >= seconds
             if path is not None and due:

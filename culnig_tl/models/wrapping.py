@@ -20,7 +20,7 @@ from transformer_lens.model_bridge import TransformerBridge
 
 from culnig_tl.checks import check_choice
 from culnig_tl.errors import CulnigError
-from culnig_tl.models.choices import MODEL_CLASSES, HookedModel
+from culnig_tl.models.choices import MODEL_CLASSES, HookedModel, ModelClass
 from culnig_tl.models.classes import HookedTransformer, is_native
 from culnig_tl.models.configs import end_ids, most_positions, neuron_layout, text_model
 from culnig_tl.models.description import KNOWN, Known
@@ -46,7 +46,7 @@ def wrap_model(
     tokenizer: Any,
     *,
     name: str | None = None,
-    model_class: str = "auto",
+    model_class: ModelClass = "auto",
     device: str | None = None,
     revision: str | None = None,
     weights: str | None = None,
@@ -66,6 +66,13 @@ def wrap_model(
     Raises:
         CulnigError: the class cannot be had for this model, the hooked model answers otherwise
             than the model, or the model has no gated MLP.
+
+    Example:
+        `folder` holds a tiny random model.
+
+        >>> hooked = wrap_model(*load_hf_model(folder), name="mine")
+        >>> "blocks.0.mlp.hook_pre" in hooked.hook_dict
+        True
     """
     check_choice("model class", model_class, MODEL_CLASSES)
     label: str = name or hf_model.config.name_or_path or type(hf_model).__name__
@@ -98,7 +105,7 @@ def wrap_model(
 
 
 def _faithful(
-    hf_model: Any, tokenizer: Any, name: str, *, model_class: str, device: str | None
+    hf_model: Any, tokenizer: Any, name: str, *, model_class: ModelClass, device: str | None
 ) -> tuple[HookedModel, Comparison]:
     """The hooked model, and how it compares with the model itself.
 

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +12,8 @@ from culnig_tl.checks import check_share, shown
 from culnig_tl.errors import CulnigError
 from culnig_tl.files import write_atomically
 from culnig_tl.neurons.layout import LAYOUT_SCHEMA, NeuronLayout
-from culnig_tl.neurons.scores import highest
-from culnig_tl.neurons.sets import NeuronSet
+from culnig_tl.neurons.scores import highest_positions
+from culnig_tl.neurons.sets import NeuronSet, require_same_model
 from culnig_tl.provenance import Provenance, package_versions
 from culnig_tl.schemas import check_object, damaged
 from culnig_tl.tensors import read_tensors, write_tensors
@@ -43,6 +43,14 @@ class ActivationShares:
         active: [group, gate neuron], tokens with an activation above 0; neurons in the order of
             their flat ids.
         provenance: model, versions, the texts' hash, arguments.
+
+    Example:
+        `shares` are what `activation_shares` counted on texts of two groups.
+
+        >>> shares
+        Activation shares of 144 gate neurons on ... tokens of 2 groups: food, drink
+        >>> shares.frame().shape
+        (2, 144)
     """
 
     layout: NeuronLayout
@@ -132,6 +140,15 @@ def select_lape(
 
     Raises:
         CulnigError: a share outside 0 to 1, or fewer than two groups.
+
+    Example:
+        `shares` are what `activation_shares` counted on texts of two groups.
+
+        >>> sets = select_lape(shares, quantile=0.5, top=0.05)
+        >>> list(sets)
+        ['food', 'drink']
+        >>> len(sets["food"] | sets["drink"])  # floor(144 x 0.05)
+        7
     """
     check_share("quantile", quantile)
     check_share("top", top)
@@ -150,7 +167,7 @@ def select_lape(
     able = np.flatnonzero(values.max(axis=0) > threshold)
     count = math.floor(values.shape[1] * top + 1e-9)
     ties: dict[str, int] = {}
-    kept = able[highest(-entropy[able], count, f"{name} neurons", ties=ties, flat=True)]
+    kept = able[highest_positions(-entropy[able], count, f"{name} neurons", ties=ties, flat=True)]
     ids = shares.layout.ids_of(["gate"])
     about = {
         "versions": package_versions(),
@@ -191,6 +208,15 @@ def select_cape(
     Raises:
         CulnigError: as `select_lape`; a culture without a language, or with one that `lape` has
             no set of; sets of another model.
+
+    Example:
+        `shares` are what `activation_shares` counted on texts of two groups.
+
+        >>> lape = select_lape(shares, quantile=0.5, top=0.05)
+        >>> languages = {"food": "drink", "drink": "food"}  # of each culture
+        >>> cape = select_cape(shares, lape, languages, quantile=0.5, top=0.05)
+        >>> len(cape["food"] & lape["drink"])
+        0
     """
     found = select_lape(shares, quantile=quantile, top=top, name=name)
     pure = {}
@@ -201,14 +227,13 @@ def select_cape(
                 f"culture {culture!r} has language {language!r}, of which there is no LAPE set: "
                 f"there are {', '.join(lape)}"
             )
-        if lape[language].layout != neurons.layout:
-            raise CulnigError(
-                f"the LAPE sets are of a model with {lape[language].layout}, the shares of one "
-                f"with {neurons.layout}: use one model"
-            )
-        about = neurons.provenance | {"method": "select_cape", "without": lape[language].name}
-        ids = np.setdiff1d(neurons.ids, lape[language].ids)
-        pure[culture] = NeuronSet(
-            layout=neurons.layout, ids=ids, name=neurons.name, provenance=about
+        require_same_model(
+            lape[language],
+            neurons.layout,
+            what="the LAPE sets are of a model with",
+            other="the shares of one with",
+            remedy="use one model",
         )
+        about = neurons.provenance | {"method": "select_cape", "without": lape[language].name}
+        pure[culture] = replace(neurons - lape[language], name=neurons.name, provenance=about)
     return pure

@@ -8,7 +8,7 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 import numpy as np
 import pandas as pd
@@ -16,10 +16,13 @@ import pandas as pd
 from culnig_tl.errors import CulnigError
 from culnig_tl.schemas import damaged
 
-SITES = ("gate", "q", "k", "v")
+Site = Literal["gate", "q", "k", "v"]
 
 
-ATTENTION_SITES = ("q", "k", "v")
+SITES: tuple[Site, ...] = get_args(Site)
+
+
+ATTENTION_SITES: tuple[Site, ...] = SITES[1:]
 
 
 _HOOKS = {"gate": "mlp.hook_pre", "q": "attn.hook_q", "k": "attn.hook_k", "v": "attn.hook_v"}
@@ -28,16 +31,22 @@ _HOOKS = {"gate": "mlp.hook_pre", "q": "attn.hook_q", "k": "attn.hook_k", "v": "
 LAYOUT_SCHEMA = {"n_layers": int, "gate": int, "q": int, "k": int, "v": int}
 
 
-def hook_name(layer: int, site: str) -> str:
+def hook_name(layer: int, site: Site) -> str:
     """The TransformerLens hook point of a site: `blocks.3.attn.hook_q`."""
     return f"blocks.{layer}.{_HOOKS[site]}"
 
 
 class Neuron(NamedTuple):
-    """One output of one projection. For q, k, v: index = head * d_head + i."""
+    """One output of one projection. For q, k, v: index = head * d_head + i.
+
+    Example:
+        >>> neuron = Neuron(layer=3, site="gate", index=17)
+        >>> neuron.site
+        'gate'
+    """
 
     layer: int
-    site: str
+    site: Site
     index: int
 
 
@@ -67,7 +76,7 @@ class NeuronLayout:
             raise damaged(path, f"its layout is of {layout}")
         return layout
 
-    def size(self, site: str) -> int:
+    def size(self, site: Site) -> int:
         """Neurons of `site` in one layer."""
         return int(getattr(self, site))
 
@@ -85,7 +94,7 @@ class NeuronLayout:
         """Neurons of each site over all layers."""
         return {site: self.n_layers * self.size(site) for site in SITES}
 
-    def span(self, layer: int, site: str) -> slice:
+    def span(self, layer: int, site: Site) -> slice:
         """The flat ids of one site in one layer."""
         start = layer * self.per_layer + sum(map(self.size, SITES[: SITES.index(site)]))
         return slice(start, start + self.size(site))
@@ -114,7 +123,7 @@ class NeuronLayout:
             }
         )
 
-    def ids_of(self, sites: Iterable[str]) -> np.ndarray:
+    def ids_of(self, sites: Iterable[Site]) -> np.ndarray:
         """The flat ids of these sites in all layers, ascending."""
         wanted = [site for site in SITES if site in set(sites)]
         spans = [self.span(layer, site) for layer in range(self.n_layers) for site in wanted]

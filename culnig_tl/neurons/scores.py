@@ -5,6 +5,7 @@ import logging
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Literal, get_args
 
 import numpy as np
 import pandas as pd
@@ -17,14 +18,20 @@ from culnig_tl.provenance import Provenance
 from culnig_tl.schemas import check_object, damaged
 from culnig_tl.tensors import read_tensors, write_tensors
 
-VARIANTS = ("max", "mean", "norm")
+Variant = Literal["max", "mean", "norm"]
 
 
-TARGETS = ("product", "geometric", "log")
+Target = Literal["product", "geometric", "log"]
+
+
+VARIANTS: tuple[Variant, ...] = get_args(Variant)
+
+
+TARGETS: tuple[Target, ...] = get_args(Target)
 
 
 # By answer format: the paper's for letters; for cloze what benchmarks/targets.py found best.
-DEFAULT_TARGETS = {"letter": "product", "cloze": "log"}
+DEFAULT_TARGETS: dict[str, Target] = {"letter": "product", "cloze": "log"}
 
 
 _log = logging.getLogger(__name__)
@@ -71,11 +78,21 @@ class Scores:
         instances: number of instances of each country.
         sums: [target, variant, country, neuron], float32.
         provenance: model, versions, dataset name and hash, arguments.
+
+    Example:
+        `scores` are what `attribute` found on eight questions about four countries.
+
+        >>> scores.countries
+        ('Iran', 'Spain', 'China', 'Mexico')
+        >>> scores.mean(countries=["Iran"], target="log").shape
+        (336,)
+        >>> list(scores.highest(count=3).columns)
+        ['layer', 'site', 'index', 'score']
     """
 
     layout: NeuronLayout
-    targets: tuple[str, ...]
-    variants: tuple[str, ...]
+    targets: tuple[Target, ...]
+    variants: tuple[Variant, ...]
     countries: tuple[str, ...]
     instances: tuple[int, ...]
     sums: np.ndarray
@@ -84,9 +101,9 @@ class Scores:
     def mean(
         self,
         *,
-        variant: str = "max",
+        variant: Variant = "max",
         countries: Sequence[str] | None = None,
-        target: str | None = None,
+        target: Target | None = None,
     ) -> np.ndarray:
         """Sum over the countries divided by their number of instances: one value per flat id.
 
@@ -126,8 +143,8 @@ class Scores:
             )
         return total / count
 
-    def top(
-        self, *, count: int = 20, variant: str = "max", target: str | None = None
+    def highest(
+        self, *, count: int = 20, variant: Variant = "max", target: Target | None = None
     ) -> pd.DataFrame:
         """The `count` neurons of the highest mean score: layer, site, index, score.
 
@@ -137,19 +154,8 @@ class Scores:
             CulnigError: as `mean`.
         """
         score = self.mean(variant=variant, target=target)
-        best = highest(score, count, "neurons", flat=True)
+        best = highest_positions(score, count, "neurons", flat=True)
         return self.layout.decode(best).assign(score=score[best])
-
-    def check_layout(self, layout: NeuronLayout, what: str) -> None:
-        """Refuse scores of a model with other neurons.
-
-        Raises:
-            CulnigError: the layouts differ; the message has both.
-        """
-        if self.layout != layout:
-            raise CulnigError(
-                f"{what} has {self.layout}, expected {layout}: use scores of one model"
-            )
 
     def check_sums(self) -> None:
         """Refuse sums that do not go with the axes, or are no numbers.
@@ -252,13 +258,13 @@ class Scores:
 
     def _repr_html_(self) -> str:
         try:
-            highest = self.top(count=5, variant=self.variants[0]).to_html()
-            return f"<p>{html.escape(repr(self))}. Highest:</p>{highest}"
+            shown_first = self.highest(count=5, variant=self.variants[0]).to_html()
+            return f"<p>{html.escape(repr(self))}. Highest:</p>{shown_first}"
         except CulnigError as error:
             return f"<p>{html.escape(f'{self!r}. {error}')}</p>"
 
 
-def highest(
+def highest_positions(
     values: np.ndarray,
     count: int,
     what: str,

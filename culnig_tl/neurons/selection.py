@@ -9,9 +9,9 @@ import pandas as pd
 
 from culnig_tl.checks import SEED_MOST, check_count, check_flag, check_number, check_share
 from culnig_tl.errors import CulnigError, EmptySelection
-from culnig_tl.neurons.layout import ATTENTION_SITES, SITES, NeuronLayout
-from culnig_tl.neurons.scores import Scores, highest
-from culnig_tl.neurons.sets import NeuronSet
+from culnig_tl.neurons.layout import ATTENTION_SITES, SITES, NeuronLayout, Site
+from culnig_tl.neurons.scores import Scores, Target, Variant, highest_positions
+from culnig_tl.neurons.sets import NeuronSet, require_same_model
 from culnig_tl.provenance import Provenance, package_versions
 
 
@@ -33,12 +33,12 @@ def select_general(
     control: Scores | None,
     countryrc: Scores | None,
     *,
-    variant: str = "max",
+    variant: Variant = "max",
     top_mlp: float = 0.01,
     top_attention: float = 0.002,
     remove: float = 0.01,
     name: str = "culture-general",
-    target: str | None = None,
+    target: Target | None = None,
 ) -> NeuronSet:
     """Culture-general neurons (section 3 of the paper).
 
@@ -63,6 +63,12 @@ def select_general(
         FlatRanking: all neurons of a pool have the same score.
         CulnigError: a share outside 0..1, scores of different models, scores that are NaN or
             infinite, or an empty selection.
+
+    Example:
+        `scores` are what `attribute` found on eight questions; here without control and CountryRC.
+
+        >>> select_general(scores, None, None, top_mlp=0.1, top_attention=0.05)
+        culture-general: 23 of 336 neurons (6.85%): gate 14, ...
     """
     shares = {"top_mlp": top_mlp, "top_attention": top_attention, "remove": remove}
     check_shares(shares)
@@ -92,12 +98,12 @@ def select_specific(
     countryrc: Scores | None,
     *,
     country: str,
-    variant: str = "max",
+    variant: Variant = "max",
     top: float = 0.003,
     remove: float = 0.01,
     least_z: float = 0.5,
     name: str | None = None,
-    target: str | None = None,
+    target: Target | None = None,
 ) -> NeuronSet:
     """Culture-specific neurons of one country (section 3 of the paper).
 
@@ -118,6 +124,13 @@ def select_specific(
     Raises:
         CulnigError: as `select_general`; a country that a file of scores does not hold; scores of
             one country only, so that there is no z.
+
+    Example:
+        `scores` are what `attribute` found on eight questions; here without control and CountryRC.
+
+        >>> neurons = select_specific(scores, None, None, country="Iran", top=0.1, least_z=1.0)
+        >>> neurons.name, len(neurons) <= 33
+        ('Iran', True)
     """
     shares = {"top": top, "remove": remove}
     check_shares(shares)
@@ -160,10 +173,10 @@ def select_specific(
 def rank_values(
     scores: Scores,
     control: Scores | None,
-    variant: str,
+    variant: Variant,
     *,
     countries: Sequence[str] | None = None,
-    target: str | None = None,
+    target: Target | None = None,
 ) -> np.ndarray:
     """What neurons are ranked by: mean(scores) - mean(control), by flat id; arguments as above."""
     target = target or scores.targets[0]
@@ -180,27 +193,28 @@ def overlap(sets: Sequence[NeuronSet]) -> pd.DataFrame:
 
     Raises:
         CulnigError: sets of different models, or two of one name.
+
+    Example:
+        `few` is a set of four of the `neurons`.
+
+        >>> table = overlap([neurons, few])
+        >>> int(table.loc["culture", "few"])
+        4
     """
     names = [neurons.name for neurons in sets]
     twice = [name for name in names if names.count(name) > 1]
     if twice:
         raise CulnigError(f"two sets are named {twice[0]!r}: give them names of their own")
-    _check_one_layout(sets)
+    for neurons in sets:
+        require_same_model(
+            neurons,
+            sets[0].layout,
+            what=f"{neurons.name!r} is of a model with",
+            other=f"{sets[0].name!r} with",
+            remedy="take sets of one model",
+        )
     shared = [[len(np.intersect1d(one.ids, other.ids)) for other in sets] for one in sets]
     return pd.DataFrame(shared, index=names, columns=names).rename_axis("set")  # type: ignore[arg-type]
-
-
-def union(sets: Sequence[NeuronSet], name: str) -> NeuronSet:
-    """All neurons of the sets as one set.
-
-    Raises:
-        CulnigError: no set, or sets of different models.
-    """
-    if not sets:
-        raise CulnigError(f"{name!r} is the union of no set: give one or more")
-    _check_one_layout(sets)
-    ids = np.concatenate([neurons.ids for neurons in sets])
-    return NeuronSet(layout=sets[0].layout, ids=ids, name=name, provenance=sets[0].provenance)
 
 
 def select_random(like: NeuronSet, seed: int, *, matched: bool = False) -> NeuronSet:
@@ -211,6 +225,13 @@ def select_random(like: NeuronSet, seed: int, *, matched: bool = False) -> Neuro
 
     Raises:
         CulnigError: a seed below 0.
+
+    Example:
+        `neurons` is a set of a tiny model.
+
+        >>> control = select_random(neurons, seed=0, matched=True)
+        >>> bool((control.counts() == neurons.counts()).all(axis=None))
+        True
     """
     check_count("seed", seed, most=SEED_MOST)
     check_flag("matched", matched)
@@ -257,17 +278,6 @@ def check_least_z(least_z: float) -> None:
     check_number("least_z", least_z, least=-math.inf)
 
 
-def _check_one_layout(sets: Sequence[NeuronSet]) -> None:
-    """Raise unless all sets are of one model."""
-    first = sets[0]
-    for neurons in sets:
-        if neurons.layout != first.layout:
-            raise CulnigError(
-                f"{neurons.name!r} is of a model with {neurons.layout}, {first.name!r} with "
-                f"{first.layout}: take sets of one model"
-            )
-
-
 def _check_one_model(scores: Scores, control: Scores | None, countryrc: Scores | None) -> None:
     name = scores.provenance["model"]["name"]
     for what, other in (("the control's", control), ("the CountryRC", countryrc)):
@@ -278,7 +288,13 @@ def _check_one_model(scores: Scores, control: Scores | None, countryrc: Scores |
                 f"scores of {name} and of {other.provenance['model']['name']}: "
                 "use scores of one model"
             )
-        other.check_layout(scores.layout, f"{what} scores")
+        require_same_model(
+            other,
+            scores.layout,
+            what=f"{what} scores has",
+            other="expected",
+            remedy="use scores of one model",
+        )
 
 
 def _provenance(
@@ -312,7 +328,7 @@ def _top_of_pools(
     ties: dict[str, int],
 ) -> np.ndarray:
     """The top share of the gate neurons and of the attention neurons, as flat ids."""
-    pools: list[tuple[str, Sequence[str], float]] = [
+    pools: list[tuple[str, Sequence[Site], float]] = [
         ("MLP neurons", SITES[:1], mlp),
         ("attention neurons", ATTENTION_SITES, attention),
     ]
@@ -327,8 +343,8 @@ def _top_of_pools(
 def top_share(
     ids: np.ndarray, rank: np.ndarray, share: float, *, what: str, ties: dict[str, int]
 ) -> np.ndarray:
-    """The floor(ids x share) ids of the highest rank; ties as in `highest`."""
-    return ids[highest(rank[ids], share_count(len(ids), share), what, ties=ties)]
+    """The floor(ids x share) ids of the highest rank; ties as in `highest_positions`."""
+    return ids[highest_positions(rank[ids], share_count(len(ids), share), what, ties=ties)]
 
 
 def share_count(size: int, share: float) -> int:

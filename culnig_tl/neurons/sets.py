@@ -6,9 +6,10 @@
 # pyright: reportIndexIssue=false
 
 import html
-from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import pandas as pd
@@ -16,8 +17,8 @@ import pandas as pd
 from culnig_tl.checks import shown
 from culnig_tl.errors import CulnigError
 from culnig_tl.files import read_json, write_json
-from culnig_tl.neurons.layout import LAYOUT_SCHEMA, SITES, Neuron, NeuronLayout
-from culnig_tl.provenance import Provenance
+from culnig_tl.neurons.layout import LAYOUT_SCHEMA, SITES, Neuron, NeuronLayout, Site
+from culnig_tl.provenance import Provenance, package_versions
 from culnig_tl.schemas import check_object, damaged
 
 _FORMAT = "culnig_tl neuron set, version 1"
@@ -29,9 +30,48 @@ _SCHEMA = {"name": str, "layout": LAYOUT_SCHEMA, "provenance": dict, "neurons": 
 _AGAIN = "make the set again"
 
 
+_OPERATIONS = {"|": "union", "&": "intersection", "-": "difference"}
+
+
+@runtime_checkable
+class OfAModel(Protocol):
+    """What was made from one model: it says which neurons that model has."""
+
+    @property
+    def layout(self) -> NeuronLayout: ...
+
+
+def require_same_model(
+    made: OfAModel,
+    layout: NeuronLayout,
+    *,
+    what: str | None = None,
+    other: str = "this one has",
+    remedy: str = "use the model that it was made from",
+) -> None:
+    """Refuse what was made from a model with other neurons than `layout`.
+
+    Args:
+        made: a set, scores or activation shares.
+        what: begins the message, before `made`'s layout; None names `made` as a neuron set.
+        other: stands before `layout` in the message.
+        remedy: ends the message.
+
+    Raises:
+        CulnigError: the layouts differ; the message has both.
+    """
+    if made.layout != layout:
+        if what is None:
+            what = f"neuron set {getattr(made, 'name', '')!r} is of a model with"
+        raise CulnigError(f"{what} {made.layout}, {other} {layout}: {remedy}")
+
+
 @dataclass(frozen=True)
 class NeuronSet:
     """Some neurons of one model, without order.
+
+    `a | b`, `a & b` and `a - b` are the neurons of either, of both, and of `a` alone; the sets
+    must be of one model. Their name says so too (`a | b`); `named` gives another.
 
     Attributes:
         layout: the model's neurons.
@@ -41,6 +81,18 @@ class NeuronSet:
 
     Raises:
         CulnigError: an id outside the layout.
+
+    Example:
+        `layout` is that of two layers with 3 gate, 2 query, 1 key and 1 value neurons each.
+
+        >>> gates = NeuronSet(layout, layout.ids_of(["gate"]), "gates")
+        >>> gates
+        gates: 6 of 14 neurons (42.86%): gate 6, q 0, k 0, v 0
+        >>> first = NeuronSet.of(layout, [Neuron(0, "gate", 1), Neuron(0, "q", 0)], "first")
+        >>> list(first - gates)
+        [Neuron(layer=0, site='q', index=0)]
+        >>> (first | gates).name, len(first & gates)
+        ('first | gates', 1)
     """
 
     layout: NeuronLayout
@@ -81,17 +133,40 @@ class NeuronSet:
     def __hash__(self) -> int:
         return hash((self.layout, self.ids.tobytes()))
 
-    def check_layout(self, layout: NeuronLayout) -> None:
-        """Refuse a model with other neurons.
+    def __or__(self, other: object) -> "NeuronSet":
+        return self._joined(other, "|", join=np.union1d)
 
-        Raises:
-            CulnigError: the layouts differ; the message has both.
-        """
-        if self.layout != layout:
-            raise CulnigError(
-                f"neuron set {self.name!r} is of a model with {self.layout}, this one has "
-                f"{layout}: use the model that it was made from"
-            )
+    def __and__(self, other: object) -> "NeuronSet":
+        return self._joined(other, "&", join=np.intersect1d)
+
+    def __sub__(self, other: object) -> "NeuronSet":
+        return self._joined(other, "-", join=np.setdiff1d)
+
+    def _joined(self, other: object, sign: str, *, join: Callable[..., np.ndarray]) -> "NeuronSet":
+        if not isinstance(other, NeuronSet):
+            return NotImplemented
+        require_same_model(
+            other,
+            self.layout,
+            what=f"{other.name!r} is of a model with",
+            other=f"{self.name!r} with",
+            remedy="take sets of one model",
+        )
+        return NeuronSet(
+            layout=self.layout,
+            ids=join(self.ids, other.ids),
+            name=f"{self.name} {sign} {other.name}",
+            provenance={
+                "versions": package_versions(),
+                "model": self.provenance.get("model"),
+                "method": _OPERATIONS[sign],
+                "sets": [self.name, other.name],
+            },
+        )
+
+    def named(self, name: str) -> "NeuronSet":
+        """The same neurons under another name."""
+        return replace(self, name=name)
 
     def frame(self) -> pd.DataFrame:
         """One row a neuron: layer, site, index."""
@@ -105,7 +180,7 @@ class NeuronSet:
             index=range(self.layout.n_layers), columns=list(SITES), fill_value=0
         ).rename_axis(index="layer", columns="site")
 
-    def by_site(self) -> dict[tuple[int, str], np.ndarray]:
+    def by_site(self) -> dict[tuple[int, Site], np.ndarray]:
         """The indices within each (layer, site) that holds any, ascending."""
         frame = self.frame()
         groups = frame.groupby(["layer", "site"], observed=True)["index"]
@@ -152,11 +227,8 @@ class NeuronSet:
         if len(set(ids)) < len(ids):
             raise damaged(path, "it holds a neuron twice", remedy=_AGAIN)
         loaded = cls(own, np.array(ids, dtype=np.int64), content["name"], content["provenance"])
-        if layout is not None and own != layout:
-            raise CulnigError(
-                f"{path} was made for a model with {own}, this one has {layout}: "
-                "use the model that it was made from"
-            )
+        if layout is not None:
+            require_same_model(loaded, layout, what=f"{path} was made for a model with")
         return loaded
 
     def __repr__(self) -> str:

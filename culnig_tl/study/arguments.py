@@ -15,9 +15,16 @@ from culnig_tl.checks import (
     shown,
 )
 from culnig_tl.errors import CulnigError
-from culnig_tl.models.choices import DTYPES, FORMATS, MODEL_CLASSES
+from culnig_tl.models.choices import (
+    DTYPES,
+    FORMATS,
+    MODEL_CLASSES,
+    AnswerFormat,
+    Dtype,
+    ModelClass,
+)
 from culnig_tl.models.embedded import EMBEDDED_NAME
-from culnig_tl.neurons.scores import TARGETS, VARIANTS
+from culnig_tl.neurons.scores import TARGETS, VARIANTS, Target, Variant
 from culnig_tl.neurons.selection import check_least_z
 from culnig_tl.tasks import TASKS, task_of
 from culnig_tl.tasks.countries import country_name
@@ -58,10 +65,10 @@ class Study:
         ASK,
         default=EMBEDDED_NAME,
     )
-    model_class: str = _option(
+    model_class: ModelClass = _option(
         "auto, HookedTransformer or TransformerBridge (TransformerLens).", WHERE, default="auto"
     )
-    dtype: str = _option("float32, bfloat16, float16 or float64.", WHERE, default="float32")
+    dtype: Dtype = _option("float32, bfloat16, float16 or float64.", WHERE, default="float32")
     device: str | None = _option("cpu, cuda, ...; default: what there is.", WHERE, default=None)
     devices: int = _option("Over how many GPUs the model is spread.", WHERE, default=1)
     revision: str | None = _option("Branch, tag or commit.", WHERE, default=None)
@@ -86,7 +93,7 @@ class Study:
     countries: tuple[str, ...] | None = _option(
         "Comma-separated, such as 'China,Iran,US'; default: all.", ASK, default=None
     )
-    answer_format: str = _option(
+    answer_format: AnswerFormat = _option(
         "cloze, letter, or auto: letter with a chat template.",
         ASK,
         option="--format",
@@ -99,8 +106,10 @@ class Study:
     )
     rc_limit: int = _option("CountryRC passages to score at most; 0: all.", ASK, default=96)
     other_limit: int = _option("Items of each other test at most; 0: all.", ASK, default=40)
-    variant: str = _option("Reduction over positions: max, mean or norm.", SELECT, default="max")
-    target: str | None = _option(
+    variant: Variant = _option(
+        "Reduction over positions: max, mean or norm.", SELECT, default="max"
+    )
+    target: Target | None = _option(
         f"What is differentiated: {', '.join(TARGETS)}; by default the scores' first.",
         SELECT,
         default=None,

@@ -7,6 +7,7 @@
 
 import functools
 import logging
+import operator
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from culnig_tl.checks import SETS_MOST, check_count, check_file_name, check_shar
 from culnig_tl.errors import CulnigError
 from culnig_tl.frames import COUNT, MAYBE_NUMBER, NAME, Frame
 from culnig_tl.neurons.lape import ActivationShares, select_cape, select_lape
-from culnig_tl.neurons.selection import overlap, select_random, union
+from culnig_tl.neurons.selection import overlap, select_random
 from culnig_tl.neurons.sets import NeuronSet
 from culnig_tl.provenance import sha256_of
 from culnig_tl.study.once import once
@@ -135,7 +136,7 @@ def compare_methods(
     cape = select_cape(shares("cultures"), lape, LANGUAGES, quantile=quantile, top=top)
     together = [culture]
     for name, sets in (("LAPE", lape), ("CAPE", cape)):
-        together.append(union(list(sets.values()), name))
+        together.append(functools.reduce(operator.or_, sets.values()).named(name))
         if not len(together[-1]):
             raise CulnigError(f"no {name} neuron: lower quantile, or raise top")
     every = (*together, *lape.values(), *cape.values())

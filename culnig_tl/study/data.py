@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from culnig_tl.study.arguments import Study
 from culnig_tl.tasks import load_task
 from culnig_tl.tasks.countries import COUNTRIES, FOCUS_COUNTRIES, country_name
-from culnig_tl.tasks.instances import Instance
+from culnig_tl.tasks.instances import Instance, Split
 
 SCORED = ("neuron", "control", "countryrc")
 
@@ -53,7 +53,7 @@ def study_data(study: Study) -> StudyData:
 
     def load(
         task: str,
-        split: str,
+        split: Split,
         limit: int,
         *,
         templates: int | str | None,

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from culnig_tl.checks import check_number
 from culnig_tl.files import new_folder, write_json
-from culnig_tl.neurons.sets import NeuronSet
+from culnig_tl.neurons.sets import NeuronSet, require_same_model
 from culnig_tl.provenance import package_versions
 from culnig_tl.study.run import Run
 
@@ -42,7 +42,7 @@ def export_run(
     check_number("factor", factor)
     run = Run.for_step(run, trust_remote_code=trust_remote_code, numbers=False)
     neurons = run.neurons if neurons is None else neurons
-    neurons.check_layout(run.neurons.layout)
+    require_same_model(neurons, run.neurons.layout)
     with new_folder(to) as half:
         hf_model, tokenizer = run.load_hf_model()
         scale_weights(hf_model, neurons, factor=factor)

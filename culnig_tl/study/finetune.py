@@ -16,7 +16,7 @@ from typing import Any
 import pandas as pd
 from matplotlib.axes import Axes
 
-from culnig_tl.analysis.plots import plot_finetuning
+from culnig_tl.analysis.plots import finetuning_figure
 from culnig_tl.checks import check_choice, check_count, check_share
 from culnig_tl.errors import CulnigError
 from culnig_tl.frames import COUNT, MAYBE_NUMBER, NAME, NUMBER, Frame, numbers, one_of, read_frame
@@ -380,7 +380,7 @@ def _read(folder: Path) -> dict[str, dict[str, pd.DataFrame]] | None:
 def _show(found: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Axes]]:
     """The table and the figure of each task on which modules were trained."""
     figures = {
-        f"finetuning {task}": plot_finetuning(frames["curves"])[0, 0]
+        f"finetuning {task}": finetuning_figure(frames["curves"]).axes[0]
         for task, frames in found.items()
     }
     tables = {task: frames["table"].to_dict("records") for task, frames in found.items()}

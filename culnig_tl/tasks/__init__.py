@@ -25,10 +25,10 @@ from culnig_tl.tasks import (
     worldvaluesbench,
 )
 from culnig_tl.tasks.countries import country_name
-from culnig_tl.tasks.instances import Instance
+from culnig_tl.tasks.instances import Instance, Split
 from culnig_tl.tasks.templates import Item, Template, balanced_limit, read_templates, render
 
-ItemLoader = Callable[[str, tuple[str, ...] | None, Path | None], list[Item]]
+ItemLoader = Callable[[Split, tuple[str, ...] | None, Path | None], list[Item]]
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class Task:
 
     load_items: ItemLoader
     templates: tuple[Template, ...]
-    splits: tuple[str, ...]
+    splits: tuple[Split, ...]
 
 
 TASKS: dict[str, Task] = {
@@ -62,7 +62,7 @@ TASKS: dict[str, Task] = {
 
 def load_task(
     name: str,
-    split: str,
+    split: Split,
     *,
     countries: Sequence[str] | None = None,
     limit: int | None = None,
@@ -86,6 +86,11 @@ def load_task(
 
     Raises:
         CulnigError: an unknown task, split or country, malformed data or templates, nothing left.
+
+    Example:
+        >>> questions = load_task("everyday", "neuron", countries=["Spain", "Iran"], limit=4)
+        >>> sorted(question.country for question in questions)
+        ['Iran', 'Iran', 'Spain', 'Spain']
     """
     task = task_of(name, split)
     chosen = None if countries is None else tuple(dict.fromkeys(map(country_name, countries)))
@@ -105,7 +110,7 @@ def load_task(
     )
 
 
-def task_of(name: Any, split: str) -> Task:
+def task_of(name: Any, split: Split) -> Task:
     """The task of this name, which has this split.
 
     Raises:
@@ -119,7 +124,7 @@ def task_of(name: Any, split: str) -> Task:
 
 
 def _wording(
-    task: Task, name: str, split: str, *, templates: int | str | Path | None
+    task: Task, name: str, split: Split, *, templates: int | str | Path | None
 ) -> Sequence[Template]:
     if isinstance(templates, str | Path):
         return read_templates(Path(templates), name, task.templates[0])

@@ -14,10 +14,11 @@ from culnig_tl.files import parse_json
 from culnig_tl.tasks.countries import country_name
 from culnig_tl.tasks.everyday import NEURON_CATEGORIES, TEST_CATEGORIES, categories_of
 from culnig_tl.tasks.formats import SUFFIXES
+from culnig_tl.tasks.instances import Split
 from culnig_tl.tasks.tables import check_once, is_blank, read_hub, read_table, text_of
 from culnig_tl.tasks.templates import Item, Template
 
-SPLITS = ("neuron", "control", "test")
+SPLITS: tuple[Split, ...] = ("neuron", "control", "test")
 PER_QUESTION = 5
 TEMPLATE = Template(
     user="{prompt}",
@@ -53,7 +54,7 @@ _COLUMNS = ("MCQID", "ID", "country", "prompt", "choices", "answer_idx")
 _INSTRUCTION = "Without any explanation"
 
 
-def load_items(split: str, countries: tuple[str, ...] | None, data: Path | None) -> list[Item]:
+def load_items(split: Split, countries: tuple[str, ...] | None, data: Path | None) -> list[Item]:
     """Up to five instances per (question, country), in file order, options in file order.
 
     `data` is a folder with `multiple_choice.parquet` (or `.csv`, `.jsonl`) in the schema of the
@@ -89,7 +90,7 @@ def _items(
     topics: dict[str, str],
     source: object,
     *,
-    split: str,
+    split: Split,
     countries: tuple[str, ...] | None,
 ) -> list[Item]:
     # Most of the table is not asked for: the first five rows of each question and country, of
@@ -143,6 +144,7 @@ def _item(row: dict, country: str, where: str) -> Item:
         options=tuple(text_of(option, "an option in 'choices'", where) for option in options),
         answer=letters.index(row["answer_idx"]),
         shuffle=False,
+        question_id=row["ID"],
     )
 
 

@@ -5,10 +5,11 @@ from typing import Any
 
 from culnig_tl.errors import CulnigError
 from culnig_tl.files import parse_json
+from culnig_tl.tasks.instances import Split
 from culnig_tl.tasks.tables import read_rows, text_of
 from culnig_tl.tasks.templates import Item, Template, without_twins
 
-SPLITS = ("test",)
+SPLITS: tuple[Split, ...] = ("test",)
 _HUB = ("tau/commonsense_qa", None, "validation")
 _COLUMNS = ("id", "question", "answerKey")
 _LETTERS = "A. {option_a}\nB. {option_b}\nC. {option_c}\nD. {option_d}\nE. {option_e}"
@@ -42,7 +43,7 @@ TEMPLATES = (
 )
 
 
-def load_items(split: str, countries: tuple[str, ...] | None, data: Path | None) -> list[Item]:
+def load_items(split: Split, countries: tuple[str, ...] | None, data: Path | None) -> list[Item]:
     """One item a row of the Hub's split `validation`, or of the file `data`, without countries.
 
     A row with the same option twice is left out, and the log says so.

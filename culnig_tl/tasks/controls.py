@@ -3,11 +3,11 @@
 from pathlib import Path
 
 from culnig_tl.errors import CulnigError
-from culnig_tl.tasks.instances import stable_random
+from culnig_tl.tasks.instances import Split, stable_random
 from culnig_tl.tasks.tables import read_table
 from culnig_tl.tasks.templates import Item, Template
 
-SPLITS = ("test",)
+SPLITS: tuple[Split, ...] = ("test",)
 _DATA = Path(__file__).parent / "data"
 _OPTIONS = "A. {option_a}\nB. {option_b}\nC. {option_c}\nD. {option_d}"
 COMMONSENSE = Template(
@@ -26,7 +26,7 @@ PARAPHRASE = Template(
 
 
 def commonsense_items(
-    split: str, countries: tuple[str, ...] | None, data: Path | None
+    split: Split, countries: tuple[str, ...] | None, data: Path | None
 ) -> list[Item]:
     """Everyday knowledge that no country owns: a question, its answer, three wrong options."""
     columns = ["id", "question", "answer", "wrong_1", "wrong_2", "wrong_3"]
@@ -44,7 +44,7 @@ def commonsense_items(
 
 
 def paraphrase_items(
-    split: str, countries: tuple[str, ...] | None, data: Path | None
+    split: Split, countries: tuple[str, ...] | None, data: Path | None
 ) -> list[Item]:
     """A sentence, another that means the same, and three other sentences' paraphrases.
 

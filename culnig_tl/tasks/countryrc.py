@@ -6,11 +6,11 @@ from typing import Any
 from culnig_tl.errors import CulnigError
 from culnig_tl.files import read_json
 from culnig_tl.tasks.countries import COUNTRIES, FOCUS_COUNTRIES, country_in_text
-from culnig_tl.tasks.instances import stable_random
+from culnig_tl.tasks.instances import Split, stable_random
 from culnig_tl.tasks.tables import check_once, checked, text_of
 from culnig_tl.tasks.templates import Item, Template
 
-SPLITS = ("neuron", "test")
+SPLITS: tuple[Split, ...] = ("neuron", "test")
 _DIGITS = "1. {option_a}\n2. {option_b}\n3. {option_c}\n4. {option_d}"
 TEMPLATES = (
     Template(
@@ -47,7 +47,7 @@ TEMPLATES = (
 _BUNDLED = Path(__file__).parent / "data" / "passages.json"
 
 
-def load_items(split: str, countries: tuple[str, ...] | None, data: Path | None) -> list[Item]:
+def load_items(split: Split, countries: tuple[str, ...] | None, data: Path | None) -> list[Item]:
     """Each passage with each target country: the first half for neurons, the second to test.
 
     `data` is a JSON list of `{"id", "context", "question"}`, where the context holds `{country}`

@@ -4,10 +4,11 @@ from pathlib import Path
 
 from culnig_tl.errors import CulnigError
 from culnig_tl.tasks.countries import benchmark_country
+from culnig_tl.tasks.instances import Split
 from culnig_tl.tasks.tables import read_rows
 from culnig_tl.tasks.templates import Item, Template, without_twins
 
-SPLITS = ("test",)
+SPLITS: tuple[Split, ...] = ("test",)
 _HUB = ("kellycyy/CulturalBench", "CulturalBench-Easy", "test")
 _OPTIONS = tuple(f"prompt_option_{letter}" for letter in "abcd")
 _COLUMNS = ("data_idx", "prompt_question", *_OPTIONS, "answer", "country")
@@ -42,7 +43,7 @@ TEMPLATES = (
 )
 
 
-def load_items(split: str, countries: tuple[str, ...] | None, data: Path | None) -> list[Item]:
+def load_items(split: Split, countries: tuple[str, ...] | None, data: Path | None) -> list[Item]:
     """One item a row of the Hub's configuration `CulturalBench-Easy`, or of the file `data`.
 
     A row with the same option twice is left out, and the log says so.

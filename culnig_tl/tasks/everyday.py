@@ -7,11 +7,11 @@ from pathlib import Path
 
 from culnig_tl.errors import CulnigError
 from culnig_tl.tasks.countries import COUNTRIES, country_in_text, country_name
-from culnig_tl.tasks.instances import stable_random
+from culnig_tl.tasks.instances import Split, stable_random
 from culnig_tl.tasks.tables import is_blank, read_table, text_of
 from culnig_tl.tasks.templates import Item, Template
 
-SPLITS = ("neuron", "control", "test")
+SPLITS: tuple[Split, ...] = ("neuron", "control", "test")
 NEURON_CATEGORIES = ("Food", "Work life", "Sport")
 TEST_CATEGORIES = ("Education", "Family", "Holidays/Celebration/Leisure")
 TEMPLATE = Template(
@@ -25,12 +25,12 @@ _BUNDLED = Path(__file__).parent / "data" / "everyday.csv"
 _SMALL_WORDS = frozenset("a al an and at de el in la of on or the to with".split())
 
 
-def categories_of(split: str) -> tuple[str, ...]:
+def categories_of(split: Split) -> tuple[str, ...]:
     """METHOD's split: neurons are found on three categories and tested on the other three."""
     return TEST_CATEGORIES if split == "test" else NEURON_CATEGORIES
 
 
-def load_items(split: str, countries: tuple[str, ...] | None, data: Path | None) -> list[Item]:
+def load_items(split: Split, countries: tuple[str, ...] | None, data: Path | None) -> list[Item]:
     """One item per question and country.
 
     The file has one row a question: `id`, `category`, `question` with `{country}` in it, and a
@@ -103,4 +103,5 @@ def _item(row: dict[str, str], country: str, cells: dict[str, list[str]], *, whe
         fields={"question": question},
         options=(answer, *wrong),
         answer=0,
+        question_id=row["id"],
     )

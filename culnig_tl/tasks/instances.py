@@ -3,15 +3,20 @@
 import hashlib
 import random
 from dataclasses import asdict, dataclass
+from typing import Literal
 
 from culnig_tl.errors import CulnigError
 from culnig_tl.provenance import sha256_of
+from culnig_tl.tasks.countries import country_in_text
 
 
 def stable_random(*key: object) -> random.Random:
     """A generator seeded by a hash of `key`: the same on every machine and in any order."""
     digest = hashlib.sha256("\x1f".join(map(str, key)).encode("utf-8")).digest()
     return random.Random(int.from_bytes(digest[:8], "big"))
+
+
+Split = Literal["neuron", "control", "test", "train"]
 
 
 @dataclass(frozen=True)
@@ -21,7 +26,7 @@ class Instance:
     Attributes:
         id: unique within its task, split and template.
         task: the task's name, as `load_task` knows it.
-        split: `neuron`, `control` or `test`.
+        split: `neuron`, `control`, `test` or `train`.
         country: one of `COUNTRIES` or another that a benchmark asks about, or None for a task
             without countries.
         template: index of the prompt template.
@@ -33,15 +38,36 @@ class Instance:
         system: the system turn for the letter format, or the empty string.
         prefill: text that begins the model's turn in the letter format, or the empty string.
         credits: what each option scores, from 0 to 1; None: 1 for the answer, 0 for the others.
+        question: the question as a person reads it, with the country in it, without options or
+            template; the empty string where none is asked (a control).
+        item: the id of the item, the same for all templates; the empty string takes `id`.
+        question_id: which question is asked, the same for all countries; the empty string: known
+            only by its text (`same_question`).
 
     Raises:
         CulnigError: fewer than two options, duplicate options, the answer is not among them, or
             labels or credits that do not go with the options.
+
+    Example:
+        >>> instance = Instance(
+        ...     id="dish/Spain",
+        ...     task="dishes",
+        ...     split="test",
+        ...     country="Spain",
+        ...     template=0,
+        ...     options=("ramen", "paella"),
+        ...     answer=1,
+        ...     cloze="A dish from Spain:",
+        ...     user="Which dish is from Spain? A. ramen B. paella",
+        ...     labels=("A", "B"),
+        ... )
+        >>> instance.answer_text
+        'paella'
     """
 
     id: str
     task: str
-    split: str
+    split: Split
     country: str | None
     template: int
     options: tuple[str, ...]
@@ -52,6 +78,9 @@ class Instance:
     system: str = ""
     prefill: str = ""
     credits: tuple[float, ...] | None = None
+    question: str = ""
+    item: str = ""
+    question_id: str = ""
 
     def __post_init__(self) -> None:
         folded = [option.strip().lower() for option in self.options]
@@ -80,18 +109,37 @@ class Instance:
             )
 
     @property
+    def item_id(self) -> str:
+        """`item`, or `id` where it is not given: of an instance built by hand."""
+        return self.item or self.id
+
+    @property
+    def same_question(self) -> tuple[str, str, int]:
+        """What instances that ask the same of different countries share: task, question, template.
+
+        Where there is no `question_id` the question is known by `cloze` without the country's name.
+        """
+        asked = self.question_id
+        if not asked and self.country is not None:
+            asked = self.cloze.replace(country_in_text(self.country), "{country}")
+        return self.task, asked or self.cloze, self.template
+
+    @property
     def answer_text(self) -> str:
         """The right option's own text."""
         return self.options[self.answer]
 
 
 def content_hash(instances: list[Instance]) -> str:
-    """SHA-256 of everything the instances say, in their order.
+    """SHA-256 of everything the model is told and asked, in the instances' order.
 
-    Credits of None are left out, so that what was saved before there were credits keeps its hash.
+    Credits of None are left out, and so are `question`, `item` and `question_id`, which say in
+    other words what the rest does: what was saved before there were any keeps its hash.
     """
     contents = [asdict(instance) for instance in instances]
     for content in contents:
+        for field in ("question", "item", "question_id"):
+            del content[field]
         if content["credits"] is None:
             del content["credits"]
     return sha256_of(contents)

@@ -32,6 +32,12 @@ def judge_answer(reply: str, answers: Sequence[str], language: str) -> bool:
 
     Raises:
         CulnigError: as `basic_words`.
+
+    Example:
+        >>> judge_answer("They mostly drink Tea.", ["coffee", "tea"], "en")
+        True
+        >>> judge_answer("They drink steam.", ["tea"], "en")
+        False
     """
     said = _read(reply, language)
     return any(_holds(said, _read(answer, language)) for answer in answers)

@@ -2,10 +2,11 @@
 
 from pathlib import Path
 
+from culnig_tl.tasks.instances import Split
 from culnig_tl.tasks.tables import read_rows, zero_or_one
 from culnig_tl.tasks.templates import Item, Template
 
-SPLITS = ("test", "train")
+SPLITS: tuple[Split, ...] = ("test", "train")
 _HUB = {"test": ("nyu-mll/glue", "mrpc", "test"), "train": ("nyu-mll/glue", "mrpc", "train")}
 _COLUMNS = ("idx", "sentence1", "sentence2", "label")
 TEMPLATES = (
@@ -51,7 +52,7 @@ TEMPLATES = (
 )
 
 
-def load_items(split: str, countries: tuple[str, ...] | None, data: Path | None) -> list[Item]:
+def load_items(split: Split, countries: tuple[str, ...] | None, data: Path | None) -> list[Item]:
     """One item a row of the Hub's split `test` (`train`: of that), or of the file `data`:
     1 is a paraphrase.
 

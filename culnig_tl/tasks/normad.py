@@ -4,10 +4,11 @@ from pathlib import Path
 
 from culnig_tl.errors import CulnigError
 from culnig_tl.tasks.countries import benchmark_country
+from culnig_tl.tasks.instances import Split
 from culnig_tl.tasks.tables import read_rows
 from culnig_tl.tasks.templates import Item, Template
 
-SPLITS = ("test",)
+SPLITS: tuple[Split, ...] = ("test",)
 _HUB = ("akhilayerukola/NormAd", None, "train")
 _COLUMNS = ("ID", "Country", "Story", "Gold Label")
 _OPTIONS = ("Yes", "No", "Neutral")
@@ -58,7 +59,7 @@ TEMPLATES = (
 )
 
 
-def load_items(split: str, countries: tuple[str, ...] | None, data: Path | None) -> list[Item]:
+def load_items(split: Split, countries: tuple[str, ...] | None, data: Path | None) -> list[Item]:
     """One item a row of the Hub's dataset, or of the file `data`; labels 1, 2, 3 by place.
 
     The story and its country alone: NormAd's rule of thumb and value would tell the answer.

@@ -2,10 +2,11 @@
 
 from pathlib import Path
 
+from culnig_tl.tasks.instances import Split
 from culnig_tl.tasks.tables import read_rows, zero_or_one
 from culnig_tl.tasks.templates import Item, Template
 
-SPLITS = ("test", "train")
+SPLITS: tuple[Split, ...] = ("test", "train")
 _HUB = {"test": ("nyu-mll/glue", "qnli", "validation"), "train": ("nyu-mll/glue", "qnli", "train")}
 _COLUMNS = ("idx", "question", "sentence", "label")
 TEMPLATES = (
@@ -49,7 +50,7 @@ TEMPLATES = (
 )
 
 
-def load_items(split: str, countries: tuple[str, ...] | None, data: Path | None) -> list[Item]:
+def load_items(split: Split, countries: tuple[str, ...] | None, data: Path | None) -> list[Item]:
     """One item a row of the Hub's split `validation` (`train`: of that), or of the file `data`:
     0 is entailment.
 

@@ -67,6 +67,13 @@ def load_short_questions(
 
     Raises:
         CulnigError: an unknown country, a missing or malformed file (with the question's id).
+
+    Example:
+        `blend` is a folder with the files of BLEnD, of Spain alone.
+
+        >>> (question,) = load_short_questions(countries=["Spain"], data=blend)
+        >>> question.language, question.question, question.answers
+        ('es', '¿Qué se bebe?', ('vino', 'Vino', 'agua'))
     """
     wanted = LANGUAGES if countries is None else dict.fromkeys(map(country_name, countries))
     found = []

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from culnig_tl.errors import CulnigError
 from culnig_tl.files import read_json
-from culnig_tl.tasks.instances import Instance, stable_random
+from culnig_tl.tasks.instances import Instance, Split, stable_random
 
 CONTROL_CLOZE = "Answer:"
 _log = logging.getLogger(__name__)
@@ -25,6 +25,10 @@ class Item:
     `{options}` (a line an option, with its label) that the options fill in their shuffled order.
     `labels` belong to the places in that order; None: the template decides. `credits` belong to
     the options, and are what `Instance` says they are.
+
+    `question` is the question as a person reads it; the empty string takes the field `question`,
+    or the cloze text where there is none. `question_id` is the same for all countries that are
+    asked the same question; the empty string where a task does not know it.
     """
 
     id: str
@@ -35,6 +39,8 @@ class Item:
     shuffle: bool = True
     labels: tuple[str, ...] | None = None
     credits: tuple[float, ...] | None = None
+    question: str = ""
+    question_id: str = ""
 
     def __post_init__(self) -> None:
         for what, values in (("labels", self.labels), ("credits", self.credits)):
@@ -101,7 +107,7 @@ def read_templates(path: Path, task: str, default: Template) -> list[Template]:
 
 
 def render(
-    items: Sequence[Item], templates: Sequence[Template], task: str, *, split: str
+    items: Sequence[Item], templates: Sequence[Template], task: str, *, split: Split
 ) -> list[Instance]:
     """Every item with every template, options shuffled by a stable hash of item and template.
 
@@ -153,7 +159,7 @@ def without_twins(items: Sequence[Item], task: str) -> list[Item]:
     return kept
 
 
-def _instance(item: Item, template: Template, number: int, *, task: str, split: str) -> Instance:
+def _instance(item: Item, template: Template, number: int, *, task: str, split: Split) -> Instance:
     order = list(range(len(item.options)))
     if item.shuffle:
         stable_random(task, item.id, number).shuffle(order)
@@ -166,6 +172,7 @@ def _instance(item: Item, template: Template, number: int, *, task: str, split: 
     user = template.user
     if control:
         user = template.control or _without_question(template.user, task, number)
+    cloze = CONTROL_CLOZE if control else _fill(template.cloze, fields, task, number=number)
     return Instance(
         id=item.id if number == 0 else f"{item.id}#{number}",
         task=task,
@@ -174,12 +181,16 @@ def _instance(item: Item, template: Template, number: int, *, task: str, split: 
         template=number,
         options=options,
         answer=order.index(item.answer),
-        cloze=CONTROL_CLOZE if control else _fill(template.cloze, fields, task, number=number),
+        cloze=cloze,
         user=_fill(user, fields, task, number=number),
         labels=labels,
         system=_fill(template.system, fields, task, number=number),
         prefill=template.prefill,
         credits=None if item.credits is None else tuple(item.credits[i] for i in order),
+        # A control asks nothing, whatever the item's question is.
+        question="" if control else item.question or item.fields.get("question") or cloze,
+        item=item.id,
+        question_id="" if control else item.question_id,
     )
 
 

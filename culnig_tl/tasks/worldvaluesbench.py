@@ -13,10 +13,11 @@ import pandas as pd
 from culnig_tl.errors import CulnigError
 from culnig_tl.files import read_json
 from culnig_tl.tasks.countries import benchmark_country
+from culnig_tl.tasks.instances import Split
 from culnig_tl.tasks.tables import read_table
 from culnig_tl.tasks.templates import Item, Template
 
-SPLITS = ("test",)
+SPLITS: tuple[Split, ...] = ("test",)
 MINIMUM_ANSWERS = 10
 _VALUES = "full_value_qa.tsv"
 _NO_ANSWER = ("", "nan", "NaN", "NA")  # as pandas and R write it, beside a number below 0
@@ -63,7 +64,7 @@ TEMPLATES = (
 )
 
 
-def load_items(split: str, countries: tuple[str, ...] | None, data: Path | None) -> list[Item]:
+def load_items(split: Split, countries: tuple[str, ...] | None, data: Path | None) -> list[Item]:
     """One item per question and country with ten answers or more; the right one is the majority's.
 
     `data` is a folder with WorldValuesBench's `question_metadata.json`, `full_demographic_qa.tsv`
@@ -194,4 +195,6 @@ def _item(
         shuffle=False,
         labels=tuple(map(str, digits)),
         credits=tuple(1 - abs(digit - majority) / furthest for digit in digits),
+        question=f"{in_text}: {text}",
+        question_id=question,
     )

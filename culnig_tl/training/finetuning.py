@@ -22,6 +22,7 @@ from culnig_tl.files import write_json
 from culnig_tl.frames import read_frame, write_frame
 from culnig_tl.measure.evaluation import evaluate
 from culnig_tl.models.batches import pad_batch
+from culnig_tl.models.choices import AnswerFormat, ModelClass
 from culnig_tl.models.configs import most_positions
 from culnig_tl.models.devices import check_device, default_device
 from culnig_tl.models.hf_files import copy_processor_files
@@ -36,7 +37,6 @@ from culnig_tl.tasks.instances import Instance, content_hash
 from culnig_tl.training.curves import TRAINING
 from culnig_tl.training.modules import ModuleSet, module_weights
 from culnig_tl.training.settings import DEFAULT_TRAINING, Training
-from culnig_tl.training.splitting import item_of
 from culnig_tl.training.weights import weight_hashes
 
 _WRITTEN = ("model", "checkpoints", "evaluations", "result.json", "scores.csv")
@@ -61,9 +61,9 @@ def finetune(
     out: str | Path,
     modules: ModuleSet | None = None,
     training: Training = DEFAULT_TRAINING,
-    answer_format: str = "auto",
+    answer_format: AnswerFormat = "auto",
     name: str | None = None,
-    model_class: str = "auto",
+    model_class: ModelClass = "auto",
     device: str | None = None,
     start: pd.DataFrame | None = None,
 ) -> pd.DataFrame:
@@ -357,7 +357,7 @@ def _scores(out: Path, training: Training, *, best: int) -> pd.DataFrame:
 
 def _place(instance: Instance) -> tuple[str, str, str]:
     """Where its item stands: two splits number theirs from 0."""
-    return instance.task, instance.split, item_of(instance)
+    return instance.task, instance.split, instance.item_id
 
 
 def check_finetuning(

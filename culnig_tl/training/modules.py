@@ -5,7 +5,7 @@ import logging
 import re
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 import pandas as pd
 
@@ -13,12 +13,15 @@ from culnig_tl.checks import SEED_MOST, check_choice, check_count, check_share, 
 from culnig_tl.errors import CulnigError
 from culnig_tl.files import read_json, write_json
 from culnig_tl.neurons.layout import ATTENTION_SITES
-from culnig_tl.neurons.sets import NeuronSet
+from culnig_tl.neurons.sets import NeuronSet, require_same_model
 from culnig_tl.provenance import Provenance, package_versions
 from culnig_tl.schemas import check_object, damaged
 from culnig_tl.tasks.instances import stable_random
 
-CHOICES = ("top", "bottom", "random")
+Choice = Literal["top", "bottom", "random"]
+
+
+CHOICES: tuple[Choice, ...] = get_args(Choice)
 
 
 KINDS = ("attention", "MLP")
@@ -140,7 +143,7 @@ def select_modules(
     config: Any,
     *,
     share: float = 0.10,
-    which: str = "top",
+    which: Choice = "top",
     seed: int = 0,
     trust_remote_code: bool = False,
 ) -> ModuleSet:
@@ -171,11 +174,13 @@ def select_modules(
     check_count("seed", seed, most=SEED_MOST)
     config = read_config(config, trust_remote_code=trust_remote_code)
     layout = neuron_layout(config, trust_remote_code=trust_remote_code)
-    if layout != neurons.layout:
-        raise CulnigError(
-            f"{neurons.name!r} is of a model with {neurons.layout}, the configuration of one with "
-            f"{layout}: give the configuration of the same model"
-        )
+    require_same_model(
+        neurons,
+        layout,
+        what=f"{neurons.name!r} is of a model with",
+        other="the configuration of one with",
+        remedy="give the configuration of the same model",
+    )
     model = skeleton(config, trust_remote_code=trust_remote_code)
     total = sum(weight.numel() for weight in model.parameters())
     counts = neurons.counts()

@@ -1,6 +1,5 @@
 """Splitting: instances to train on, and those to test on. Needs no model."""
 
-import re
 from collections.abc import Sequence
 
 from culnig_tl.errors import CulnigError
@@ -15,7 +14,7 @@ def split_instances(
     Raises:
         CulnigError: nothing would be left to train on.
     """
-    items = list(dict.fromkeys(item_of(i) for i in instances))
+    items = list(dict.fromkeys(i.item_id for i in instances))
     if not 0 < tests < len(items):
         raise CulnigError(
             f"{tests} of {len(items)} items of {instances[0].task!r} are to be tests: give 1 to "
@@ -23,10 +22,5 @@ def split_instances(
         )
     drawn = sorted(items, key=lambda item: stable_random("divide", item).random())
     kept = set(drawn[:tests])
-    train = [i for i in instances if item_of(i) not in kept]
-    return train, [i for i in instances if item_of(i) in kept]
-
-
-def item_of(instance: Instance) -> str:
-    """The instance's item, whatever its template."""
-    return re.sub(r"#\d+$", "", instance.id)
+    train = [i for i in instances if i.item_id not in kept]
+    return train, [i for i in instances if i.item_id in kept]

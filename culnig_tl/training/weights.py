@@ -8,7 +8,7 @@ import torch
 from culnig_tl.checks import check_number
 from culnig_tl.errors import CulnigError
 from culnig_tl.models.configs import config_layout
-from culnig_tl.neurons.sets import NeuronSet
+from culnig_tl.neurons.sets import NeuronSet, require_same_model
 from culnig_tl.training.modules import module_weights
 
 # Where a site's rows are: its own matrix, and in the joint one after those of these sites.
@@ -31,7 +31,7 @@ def scale_weights(hf_model: Any, neurons: NeuronSet, *, factor: float = 0.0) -> 
     """
     check_number("factor", factor)
     layout = config_layout(hf_model.config.get_text_config())
-    neurons.check_layout(layout)
+    require_same_model(neurons, layout)
     weights = module_weights(hf_model)
     with torch.no_grad():
         for (layer, site), indices in neurons.by_site().items():

@@ -40,7 +40,7 @@ def test_top_is_the_overlap_of_the_largest():
     truth = np.arange(10.0)
     estimate = truth.copy()
     estimate[[9, 0]] = estimate[[0, 9]]  # the largest is thought the smallest
-    row = agreement(effects(truth, estimate), top=3).loc["gate"]
+    row = agreement(effects(truth, estimate), largest=3).loc["gate"]
     assert row["top"] == pytest.approx(2 / 3)
 
 

@@ -46,16 +46,16 @@ def add_up(path, stop_at=None, rows=6, add=None):
     def plus(batch, found):
         total[batch] += 1
 
-    add_batches(
+    for batch, found in add_batches(
         [1] * rows,
         1,
-        work,
-        add=add or plus,
+        work=work,
         sums={"total": total},
         made_from="run",
         what="",
         checkpoint=path,
-    )
+    ):
+        (add or plus)(batch, found)
     return total, calls
 
 
@@ -83,6 +83,21 @@ def test_no_half_addition_is_kept(tmp_path):
     assert seen == [[0], [1], [2]]
     _, calls = add_up(path)
     assert calls == [3, 4, 5]
+
+
+def test_an_addition_that_fails_gives_the_signals_back(tmp_path):
+    path, before, within = tmp_path / "sums", signal.getsignal(signal.SIGINT), []
+
+    def add(batch, found):
+        within.append(signal.getsignal(signal.SIGINT))
+        if batch == [2]:
+            raise ValueError("full")
+
+    with pytest.raises(ValueError, match="full"):
+        add_up(path, add=add)
+    assert before not in within
+    assert signal.getsignal(signal.SIGINT) == before
+    assert not path.exists()  # of a run that failed, what was last saved counts
 
 
 @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])

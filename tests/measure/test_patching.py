@@ -16,6 +16,7 @@ from culnig_tl.measure.patching import (
     patching_effects,
 )
 from culnig_tl.models.description import layout_of
+from culnig_tl.tasks import load_task
 
 pytestmark = pytest.mark.model
 
@@ -77,11 +78,11 @@ def test_the_estimate_is_right_for_little_changes(kind, model_class, monkeypatch
     there = patching._Pair.of(
         model, *pair()[::-1], neurons=some, align="end", answer_format="cloze"
     )
-    target, _ = real(model, there, some)
+    base, _ = real(model, there, some)
 
     def nearer(model, pair, neurons):
         values, in_source = real(model, pair, neurons)
-        return {key: t + way * (values[key] - t) for key, t in target.items()}, in_source
+        return {key: t + way * (values[key] - t) for key, t in base.items()}, in_source
 
     monkeypatch.setattr(patching, "_in_source", nearer)
     moved = activation_patch(model, *pair(), neurons=some)["moved"]
@@ -100,9 +101,9 @@ def test_both_answers_in_one_pass_equal_one_pass_an_answer(kind, model_class):
     made = patching._Pair.of(
         model, *pair(), neurons=everything(model), align="end", answer_format="cloze"
     )
-    assert [len(prompt.label) for prompt in made.target] == [2, 1]
+    assert [len(prompt.label) for prompt in made.base] == [2, 1]
     with torch.no_grad():
-        first, second = (float(log_probability(model, prompt)) for prompt in made.target)
+        first, second = (float(log_probability(model, prompt)) for prompt in made.base)
     found = activation_patch(model, *pair(), neurons=everything(model))
     assert found["before"] == pytest.approx(first - second, abs=1e-5)
     values, _ = patching._in_source(model, made, everything(model))
@@ -153,6 +154,26 @@ def test_pairs_ask_the_same_question():
         ("q/Iran", "q/UK"),
         ("q/UK", "q/Iran"),
     }  # Spain and the UK have the same answer
+
+
+def test_pairs_of_the_bundled_task():
+    """As many, in the same order, as when the question was told by its text alone."""
+    instances = load_task("everyday", "neuron")
+    by_text = country_pairs([replace(i, question_id="") for i in instances])
+    assert len(by_text) == 8602
+    found = country_pairs(instances)
+    assert [(n, a.id, b.id) for n, a, b in found] == [(n, a.id, b.id) for n, a, b in by_text]
+
+
+def test_pairs_by_the_question_they_ask():
+    """A country that the text spells otherwise is found too."""
+    iran, spain = pair()
+    asked = {"question_id": "food-1"}
+    iran = replace(iran, cloze="what is eaten in Persia ? Answer:", **asked)
+    spain = replace(spain, cloze="what is eaten in Spain ? Answer:", **asked)
+    assert len(country_pairs([iran, spain])) == 2
+    assert country_pairs([iran, replace(spain, question_id="food-2")]) == []
+    assert country_pairs([iran, replace(spain, template=1)]) == []
 
 
 def test_effects_and_matrix():

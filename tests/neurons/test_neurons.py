@@ -1,4 +1,5 @@
 import json
+import operator
 
 import numpy as np
 import pandas as pd
@@ -6,7 +7,7 @@ import pytest
 
 from culnig_tl.errors import CulnigError
 from culnig_tl.neurons.layout import SITES, Neuron, NeuronLayout, hook_name
-from culnig_tl.neurons.sets import NeuronSet
+from culnig_tl.neurons.sets import NeuronSet, require_same_model
 
 LAYOUT = NeuronLayout(n_layers=3, gate=5, q=4, k=2, v=2)
 OTHER = NeuronLayout(n_layers=3, gate=6, q=4, k=2, v=2)
@@ -218,3 +219,42 @@ def test_load_of_a_neuron_out_of_range(tmp_path):
     (tmp_path / "set.json").write_text(json.dumps(content))
     with pytest.raises(CulnigError, match=r"no neuron \(7, 'q', 0\) in a model with 39 neurons"):
         NeuronSet.load(tmp_path / "set.json")
+
+
+def test_sets_join():
+    a = NeuronSet(LAYOUT, np.array([5, 1, 3]), "a", {"model": {"name": "tiny"}})
+    b = NeuronSet(LAYOUT, np.array([4, 3]), "b")
+    for joined, ids, sign, method in (
+        (a | b, [1, 3, 4, 5], "|", "union"),
+        (a & b, [3], "&", "intersection"),
+        (a - b, [1, 5], "-", "difference"),
+    ):
+        assert joined.ids.tolist() == ids
+        assert joined.name == f"a {sign} b"
+        about = joined.provenance
+        assert (about["method"], about["sets"]) == (method, ["a", "b"])
+        assert about["model"] == {"name": "tiny"}
+    assert (a - a).ids.tolist() == []
+    assert (a | b).named("both").name == "both"
+    with pytest.raises(TypeError):
+        a | {1}  # type: ignore[operator]
+
+
+@pytest.mark.parametrize("join", [operator.or_, operator.and_, operator.sub])
+def test_sets_of_two_models_do_not_join(join):
+    a, b = NeuronSet(LAYOUT, np.array([1]), "a"), NeuronSet(OTHER, np.array([1]), "b")
+    message = "'b' is of a model with 42 .*, 'a' with 39 .*: take sets of one model"
+    with pytest.raises(CulnigError, match=message):
+        join(a, b)
+
+
+def test_what_is_of_one_model():
+    require_same_model(some(), LAYOUT)
+    with pytest.raises(
+        CulnigError, match="'mine' is of a model with 39 .*, this one has 42 .*: use"
+    ):
+        require_same_model(some(), OTHER)
+    with pytest.raises(CulnigError, match="the scores have 39 .*, expected 42 .*: score again"):
+        require_same_model(
+            some(), OTHER, what="the scores have", other="expected", remedy="score again"
+        )

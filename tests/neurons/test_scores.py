@@ -69,18 +69,18 @@ def test_unknown_country():
 
 
 def test_top():
-    top = scores().top(count=3)
+    top = scores().highest(count=3)
     assert list(top["score"]) == [31.5, 31.0, 30.5]
     assert list(top["layer"]) == [1, 1, 1]
     assert list(top["site"]) == ["v", "k", "q"]
     assert list(top["index"]) == [0, 0, 1]
-    assert len(scores().top(count=100, variant="norm")) == 14
+    assert len(scores().highest(count=100, variant="norm")) == 14
 
 
 def test_top_breaks_ties_by_layer_site_index():
     flat = dataclasses.replace(scores(), sums=np.zeros((2, 2, 2, 14), dtype=np.float32))
-    assert list(flat.top(count=4)["site"]) == ["gate", "gate", "gate", "q"]
-    assert list(flat.top(count=4)["index"]) == [0, 1, 2, 0]
+    assert list(flat.highest(count=4)["site"]) == ["gate", "gate", "gate", "q"]
+    assert list(flat.highest(count=4)["index"]) == [0, 1, 2, 0]
 
 
 def test_repr():
@@ -89,13 +89,6 @@ def test_repr():
         "targets product, log, variants max, norm"
     )
     assert "31.5" in scores()._repr_html_()
-
-
-def test_check_layout():
-    scores().check_layout(LAYOUT, "the control's scores")
-    message = "the control's scores has 14 neurons .*gate 3,.*expected 16 neurons .*gate 4,"
-    with pytest.raises(CulnigError, match=message):
-        scores().check_layout(OTHER, "the control's scores")
 
 
 def test_save_and_load(tmp_path):

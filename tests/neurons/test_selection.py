@@ -13,7 +13,6 @@ from culnig_tl.neurons.selection import (
     select_general,
     select_random,
     select_specific,
-    union,
 )
 from culnig_tl.neurons.sets import NeuronSet
 
@@ -308,16 +307,6 @@ def test_overlap():
         overlap([a, of_big(3)])
 
 
-def test_union():
-    a, b = NeuronSet(LAYOUT, np.array([1, 3]), "a"), NeuronSet(LAYOUT, np.array([3, 4]), "b")
-    both = union([a, b], "both")
-    assert (both.name, list(both.ids)) == ("both", [1, 3, 4])
-    with pytest.raises(CulnigError, match="'both' is the union of no set: give one or more"):
-        union([], "both")
-    with pytest.raises(CulnigError, match="'like' is of a model with 360 .*take sets of one"):
-        union([a, of_big(3)], "both")
-
-
 def both(select, *args, **changes):
     """`select_general` or `select_specific` with shares that take some of LAYOUT's neurons."""
     if select is select_general:
@@ -390,5 +379,5 @@ def test_scores_that_are_no_numbers_are_refused(select, value, which):
     with pytest.raises(CulnigError, match=r"1 of 36 scores .* of layer 0 q 1 first: score again"):
         both(select, *given)
     with pytest.raises(CulnigError, match="NaN or infinite, of layer 0 q 1 first"):
-        bad.top(count=3)
+        bad.highest(count=3)
     assert "NaN or infinite" in bad._repr_html_()

@@ -4,6 +4,7 @@ import hashlib
 import pytest
 
 from culnig_tl.errors import CulnigError
+from culnig_tl.tasks import load_task
 from culnig_tl.tasks.countries import (
     COUNTRIES,
     FOCUS_COUNTRIES,
@@ -189,3 +190,56 @@ def test_content_hash_is_a_sha256_of_the_list_in_its_order():
     assert len(content_hash([])) == 64
     assert content_hash([first, second]) != content_hash([second, first])
     assert content_hash([first, second]) != content_hash([first])
+
+
+# Computed before instances had `question`, `item` and `question_id`.
+@pytest.mark.parametrize(
+    ("task", "split", "expected"),
+    [
+        ("everyday", "neuron", "cb92d8686da62376599d55af2b1bf521e7fa02bc255a60ffbed4d4ea1986bb45"),
+        ("everyday", "control", "fabff834c69af8b9f4a3e926efe8661eba2e51a95288c6c6d67024f49bd285e1"),
+        ("everyday", "test", "1670ada88cd33805f733145ebb17bae30d2d89ea52837177ec614da08448c17f"),
+        ("countryrc", "neuron", "61d16b094897a15b0f7553caa0d4e64e93ba7709c0cce8a7323b0b17fd35112e"),
+        ("commonsense", "test", "07ddc1654986f93d4c34071043355c23f8f03c80e263af6fe603349d6f4359fd"),
+        ("paraphrase", "test", "1c493b222b2e1ad68ac2f1b2eb40cdad5b90c88b7b93043f0d2c11a40d03a3be"),
+    ],
+)
+def test_content_hash_of_the_bundled_tasks_is_that_of_saved_runs(task, split, expected):
+    assert content_hash(load_task(task, split)) == expected
+
+
+def test_content_hash_leaves_out_what_is_said_already():
+    more = instance(question="which dish?", item="food-1", question_id="food-1")
+    assert content_hash([more]) == content_hash([instance()])
+
+
+def test_the_question_and_the_item_of_a_task():
+    first = load_task("everyday", "neuron", countries=["USA"], limit=1)[0]
+    number = first.id.partition("/")[0]
+    assert first.question in first.cloze
+    assert first.question in first.user
+    assert "the US" in first.question
+    assert (first.item, first.question_id) == (first.id, number)
+    control = load_task("everyday", "control", countries=["USA"], limit=1)[0]
+    assert control.item == first.item
+    assert (control.question, control.question_id) == ("", "")  # it asks none
+
+
+def test_the_item_is_the_same_for_all_templates():
+    asked = load_task("countryrc", "test", countries=["Iran"], templates=2)
+    one, other = (i for i in asked if i.item == asked[0].item)
+    assert (one.id, other.id) == (one.item, f"{one.item}#1")
+    assert one.item_id == other.item_id
+    assert one.same_question != other.same_question  # the wording is another
+
+
+def test_an_instance_by_hand_needs_neither():
+    spain, iran = instance(), instance(id="food-1/Iran", country="Iran")
+    assert spain.item_id == "food-1/Spain"
+    asked = "Question: what is eaten in {}?\nAnswer:"
+    spain = dataclasses.replace(spain, cloze=asked.format("Spain"))
+    iran = dataclasses.replace(iran, cloze=asked.format("Iran"))
+    assert spain.same_question == iran.same_question
+    assert dataclasses.replace(iran, question_id="food-2").same_question != spain.same_question
+    nowhere = instance(country=None, cloze="Question: who?\nAnswer:")
+    assert nowhere.same_question == ("everyday", "Question: who?\nAnswer:", 0)
