@@ -7,15 +7,14 @@ What needs a model is imported by the command that runs it: the others answer at
 # pyright: reportArgumentType=false
 
 import os
-from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from culnig_tl.checks import check_choice, check_count, check_number
+from culnig_tl.checks import check_choice, check_number
 from culnig_tl.cli import options as ask
-from culnig_tl.cli.options import country_list, example, path_option, study_options
+from culnig_tl.cli.options import example, path_option, study_options
 from culnig_tl.cli.tables import print_comparison, print_place, print_table, print_text
 from culnig_tl.errors import CulnigError
 from culnig_tl.models.choices import FORMATS
@@ -29,7 +28,6 @@ from culnig_tl.neurons.selection import (
     select_specific,
 )
 from culnig_tl.neurons.sets import NeuronSet
-from culnig_tl.paths import check_inputs_kept, check_writable
 from culnig_tl.study.arguments import Study
 from culnig_tl.study.paper_models import PAPER_MODELS
 from culnig_tl.tasks import load_task
@@ -93,12 +91,12 @@ def score(
     """Score every neuron on one task and split; writes a .safetensors file that `select` reads."""
     model = os.path.expanduser(model)
     check_choice("answer format", answer_format, FORMATS)
-    _check_budget(token_budget)
-    _check_out(out, {"data": data, "templates": templates, "model": model}, Scores.load)
+    ask.check_budget(token_budget)
+    ask.check_out(out, {"data": data, "templates": templates, "model": model}, Scores.load)
     instances = load_task(
         task,
         split,
-        countries=country_list(countries),
+        countries=ask.country_list(countries),
         limit=limit or None,
         data=data,
         templates=templates,
@@ -152,7 +150,7 @@ def select(
     Culture-general ones, or with --country those specific to it.
     """
     read = {"scores": scores, "control": control, "countryrc": countryrc}
-    _check_out(out, read, NeuronSet.load)
+    ask.check_out(out, read, NeuronSet.load)
     shares = {"top_mlp": top_mlp, "top_attention": top_attention, "remove": remove, "top": top}
     check_shares(shares)
     check_least_z(least_z)
@@ -215,10 +213,10 @@ def evaluate(
     model = os.path.expanduser(model)
     check_choice("answer format", answer_format, FORMATS)
     check_number("factor", factor)
-    _check_budget(token_budget)
+    ask.check_budget(token_budget)
     if out is not None:
         read = {"data": data, "templates": templates, "model": model, "neurons": neurons}
-        _check_out(out, read, _evaluation_header)
+        ask.check_out(out, read, _evaluation_header)
     chosen = None if neurons is None else NeuronSet.load(neurons)
     if random_seed is not None:
         if chosen is None:
@@ -227,7 +225,7 @@ def evaluate(
     instances = load_task(
         task,
         split,
-        countries=country_list(countries),
+        countries=ask.country_list(countries),
         limit=limit or None,
         data=data,
         templates=templates,
@@ -280,29 +278,6 @@ def models(
         layouts = {name: neuron_layout(name, trust_remote_code=trust_remote_code)}
     rows = [(label, of.n_layers, *of.counts().values(), of.total) for label, of in layouts.items()]
     print_table({"model": "", "layers": "", **dict.fromkeys((*SITES, "all"), ",")}, rows)
-
-
-def _check_budget(token_budget: int | None) -> None:
-    if token_budget is not None:
-        check_count("token budget", token_budget, least=1, unit="(1024 is usual)")
-
-
-def _check_out(out: Path, inputs: dict[str, Any], load: Callable[[Path], object]) -> None:
-    """Refuse to write onto what is read, or onto a file of another kind; before anything is run.
-
-    Args:
-        load: reads a file of the kind that is written, or raises CulnigError.
-    """
-    check_inputs_kept(out, inputs)
-    if os.path.isfile(out) and os.path.getsize(out):
-        try:
-            load(out)
-        except CulnigError as error:
-            raise CulnigError(
-                f"{out} is there already and is no file that this command writes: choose another "
-                "name, or delete it"
-            ) from error
-    check_writable(out)
 
 
 def _evaluation_header(file: Path) -> None:

@@ -10,9 +10,10 @@ from typing import Annotated, Any
 
 import typer
 
-from culnig_tl.checks import check_choice
+from culnig_tl.checks import check_choice, check_count
 from culnig_tl.cli.terminal import path_of
 from culnig_tl.errors import CulnigError
+from culnig_tl.paths import check_inputs_kept, check_writable
 from culnig_tl.study.arguments import PANELS, PRESETS, Study
 from culnig_tl.tasks import TASKS
 
@@ -160,3 +161,34 @@ def numbers(text: str, kind: Callable[[str], Any], option: str) -> list[Any]:
                 f"{option} has {part!r}, which is no number: give some, as 1,2"
             ) from error
     return found
+
+
+def check_budget(token_budget: int | None) -> None:
+    """Refuse a `--token-budget` below 1.
+
+    Raises:
+        CulnigError: it is.
+    """
+    if token_budget is not None:
+        check_count("token budget", token_budget, least=1, unit="(1024 is usual)")
+
+
+def check_out(out: Path, inputs: dict[str, Any], load: Callable[[Path], object]) -> None:
+    """Refuse to write onto what is read, or onto a file of another kind; before anything is run.
+
+    Args:
+        load: reads a file of the kind that is written, or raises CulnigError.
+
+    Raises:
+        CulnigError: it would, or it cannot be written.
+    """
+    check_inputs_kept(out, inputs)
+    if os.path.isfile(out) and os.path.getsize(out):
+        try:
+            load(out)
+        except CulnigError as error:
+            raise CulnigError(
+                f"{out} is there already and is no file that this command writes: choose another "
+                "name, or delete it"
+            ) from error
+    check_writable(out)

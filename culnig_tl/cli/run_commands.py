@@ -156,7 +156,9 @@ def modules(
     )
 
 
-@app.command(epilog=example("finetune --run runs/demo --task paraphrase --steps 200"))
+@app.command(
+    epilog=example("finetune --run runs/demo --task paraphrase --test-limit 20 --steps 200")
+)
 def finetune(
     run_folder: ask.RunFolder,
     task: Annotated[str, typer.Option(help="To train on: qnli, mrpc, or any other task.")],
