@@ -145,7 +145,7 @@ def _item(row: dict, country: str, where: str) -> Item:
         answer=letters.index(row["answer_idx"]),
         shuffle=False,
         # No question_id: the question is told by its text, as when the published pairs were made.
-        # So most of the UK and the USA, without "the" in it, have no pair: `ID` would give them one.
+        # So most of the UK and the USA, without "the" in it, have no pair: `ID` gives them one.
     )
 
 
