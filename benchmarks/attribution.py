@@ -55,6 +55,7 @@ from culnig_tl.models.prompts import Prompt, make_prompts
 from culnig_tl.models.wrapping import wrap_model
 from culnig_tl.neurons.layout import SITES
 from culnig_tl.neurons.scores import VARIANTS, Scores
+from culnig_tl.no_country import country_in_scores
 from culnig_tl.study.paper_models import PAPER_MODELS
 from culnig_tl.study.plan import make_step, model_sizes, step_flops
 from culnig_tl.tasks import load_task
@@ -176,7 +177,7 @@ def as_published(
             product = product.masked_fill(batch.mask[:, :, None] == 0, 0.0)
             weighted = product.amax(dim=1) * probability.detach()[:, None]
             for prompt, values in zip(group, weighted.cpu().tolist(), strict=True):
-                country = prompt.instance.country or ""
+                country = country_in_scores(prompt.instance.country)
                 for index, value in enumerate(values):
                     scores[site, layer, index][country] += value
     model.eval()
@@ -239,7 +240,8 @@ def add_highest(
     probability: Tensor,
 ) -> None:
     """Add to `sums`, [country, neuron], P(y|x) times the highest activation x gradient of P."""
-    rows = torch.tensor([scores.countries.index(p.instance.country or "") for p in prompts])
+    countries = [country_in_scores(prompt.instance.country) for prompt in prompts]
+    rows = torch.tensor([scores.countries.index(country) for country in countries])
     highest = product.masked_fill(mask[:, :, None] == 0, -torch.inf).amax(dim=1)
     weighted = (highest * probability[:, None]).double().cpu()
     span = scores.layout.span(*key)

@@ -44,6 +44,7 @@ from culnig_tl.models.embedded import embedded_folder
 from culnig_tl.models.loading import load_model
 from culnig_tl.models.prompts import Prompt, make_prompts
 from culnig_tl.neurons.scores import Scores
+from culnig_tl.no_country import country_in_scores
 from culnig_tl.tasks import load_task
 from culnig_tl.tasks.instances import Instance
 
@@ -53,7 +54,7 @@ METHODS = (CAPTUM, LAST, NNSIGHT, OURS)
 
 def empty_scores(model: Any, instances: Sequence[Instance]) -> Scores:
     """Where countries and neurons have their places; no sums."""
-    countries = tuple(dict.fromkeys(instance.country or "" for instance in instances))
+    countries = tuple(dict.fromkeys(country_in_scores(instance.country) for instance in instances))
     layout = neuron_layout(model.config, name=MODEL)
     zeros = torch.zeros(1, 1, len(countries), layout.total).numpy()
     return Scores(

@@ -1,4 +1,4 @@
-"""Sets of neurons of one model, which can be saved."""
+"""Sets of neurons of one model, which can be joined and saved."""
 
 # pandas types most results as unions of everything it can return.
 # pyright: reportArgumentType=false, reportAttributeAccessIssue=false, reportCallIssue=false
@@ -80,7 +80,7 @@ class NeuronSet:
         provenance: what it was made from and how.
 
     Raises:
-        CulnigError: an id outside the layout.
+        CulnigError: an id outside the layout; sets of different models are joined.
 
     Example:
         `layout` is that of two layers with 3 gate, 2 query, 1 key and 1 value neurons each.
