@@ -1,6 +1,7 @@
 """No network in tests, and what the examples in the package's docstrings are about."""
 
 import os
+from unittest import mock
 
 import pytest
 
@@ -19,6 +20,29 @@ def _names_in_examples(request, doctest_namespace):
     import matplotlib.pyplot as plt
 
     plt.close("all")
+
+
+def _small_run(folder):
+    """A finished run of a tiny model, whose figures are not drawn."""
+    import tiny
+
+    from culnig_tl import Study, run_study
+    from culnig_tl.study import report
+
+    study = Study(
+        model=str(tiny.byte_model(folder / "tiny")),
+        tests=("paraphrase",),
+        answer_format="cloze",
+        limit=8,
+        test_limit=16,
+        rc_limit=4,
+        other_limit=4,
+        seeds=1,
+        top_mlp=0.2,
+        top_attention=0.1,
+    )
+    with mock.patch.object(report, "_saved", lambda figures, _: dict.fromkeys(figures, "")):
+        return run_study(study, folder / "run")
 
 
 @pytest.fixture(scope="session")
@@ -89,5 +113,7 @@ def example_names(tmp_path_factory) -> dict:
             index=pd.MultiIndex.from_tuples([(0.01, 0.0), (0.02, 0.0)], names=["t", "r"]),
         ),
         "folder": str(tiny.byte_model(folder / "model")),
+        "run": _small_run(folder),
+        "work": folder / "work",
         "blend": short_question_files.folder(folder / "blend"),
     }

@@ -8,27 +8,23 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from culnig_tl.analysis.agreement import agreement, patching_matrix
-    from culnig_tl.analysis.comparison import compare, compare_countries, own_ranks, rank_countries
+    from culnig_tl.analysis.comparison import compare, compare_countries, own_ranks
     from culnig_tl.analysis.plots import (
         plot_agreement,
-        plot_agreement_by_layer,
         plot_distribution,
         plot_dose_response,
         plot_finetuning,
         plot_interaction,
         plot_layers,
         plot_matrix,
-        plot_score_histogram,
         plot_sweep,
     )
     from culnig_tl.errors import CulnigError
     from culnig_tl.measure.ablation import ablate
     from culnig_tl.measure.activity import activation_shares
-    from culnig_tl.measure.answering import answer_questions
     from culnig_tl.measure.attribution import attribute
     from culnig_tl.measure.effects import exact_effects, taylor_check
     from culnig_tl.measure.evaluation import evaluate
-    from culnig_tl.measure.generation import generate
     from culnig_tl.measure.patching import activation_patch, attribution_patch, patching_effects
     from culnig_tl.measure.perplexity import perplexity, perplexity_increase
     from culnig_tl.measure.set_effects import dose_response, interaction
@@ -36,91 +32,100 @@ if TYPE_CHECKING:
     from culnig_tl.models.configs import neuron_layout
     from culnig_tl.models.loading import load_hf_model, load_model
     from culnig_tl.models.wrapping import wrap_model
-    from culnig_tl.neurons.lape import ActivationShares, select_cape, select_lape
-    from culnig_tl.neurons.layout import Neuron
+    from culnig_tl.neurons.lape import select_cape, select_lape
     from culnig_tl.neurons.scores import Scores
-    from culnig_tl.neurons.selection import (
-        overlap,
-        select_general,
-        select_random,
-        select_specific,
-    )
+    from culnig_tl.neurons.selection import overlap, select_general, select_random, select_specific
     from culnig_tl.neurons.sets import NeuronSet
     from culnig_tl.study.arguments import Study
     from culnig_tl.study.compare_methods import compare_methods
-    from culnig_tl.study.export import export_run
     from culnig_tl.study.run import Run
     from culnig_tl.study.running import run_study
     from culnig_tl.study.verify import verify_run
     from culnig_tl.tasks import load_task
     from culnig_tl.tasks.instances import Instance
-    from culnig_tl.tasks.judging import judge_answer
-    from culnig_tl.tasks.short_questions import load_short_questions
     from culnig_tl.training.finetuning import finetune
-    from culnig_tl.training.modules import ModuleSet, select_modules
+    from culnig_tl.training.modules import select_modules
     from culnig_tl.training.settings import Training
     from culnig_tl.training.splitting import split_instances
-    from culnig_tl.training.weights import scale_weights
 
 # Where the public names are.
 _MODULES = {
-    "analysis.agreement": ("agreement", "patching_matrix"),
-    "analysis.comparison": ("compare", "compare_countries", "own_ranks", "rank_countries"),
+    "analysis.agreement": (
+        "agreement",
+        "patching_matrix",
+    ),
+    "analysis.comparison": (
+        "compare",
+        "compare_countries",
+        "own_ranks",
+    ),
     "analysis.plots": (
         "plot_agreement",
-        "plot_agreement_by_layer",
         "plot_distribution",
         "plot_dose_response",
         "plot_finetuning",
         "plot_interaction",
         "plot_layers",
         "plot_matrix",
-        "plot_score_histogram",
         "plot_sweep",
     ),
     "errors": ("CulnigError",),
     "measure.ablation": ("ablate",),
     "measure.activity": ("activation_shares",),
-    "measure.answering": ("answer_questions",),
     "measure.attribution": ("attribute",),
-    "measure.effects": ("exact_effects", "taylor_check"),
+    "measure.effects": (
+        "exact_effects",
+        "taylor_check",
+    ),
     "measure.evaluation": ("evaluate",),
-    "measure.generation": ("generate",),
-    "measure.patching": ("activation_patch", "attribution_patch", "patching_effects"),
-    "measure.perplexity": ("perplexity", "perplexity_increase"),
-    "measure.set_effects": ("dose_response", "interaction"),
+    "measure.patching": (
+        "activation_patch",
+        "attribution_patch",
+        "patching_effects",
+    ),
+    "measure.perplexity": (
+        "perplexity",
+        "perplexity_increase",
+    ),
+    "measure.set_effects": (
+        "dose_response",
+        "interaction",
+    ),
     "measure.token_view": ("token_attribution",),
     "models.configs": ("neuron_layout",),
-    "models.loading": ("load_hf_model", "load_model"),
+    "models.loading": (
+        "load_hf_model",
+        "load_model",
+    ),
     "models.wrapping": ("wrap_model",),
-    "neurons.lape": ("ActivationShares", "select_cape", "select_lape"),
-    "neurons.layout": ("Neuron",),
+    "neurons.lape": (
+        "select_cape",
+        "select_lape",
+    ),
     "neurons.scores": ("Scores",),
-    "neurons.selection": ("overlap", "select_general", "select_random", "select_specific"),
+    "neurons.selection": (
+        "overlap",
+        "select_general",
+        "select_random",
+        "select_specific",
+    ),
     "neurons.sets": ("NeuronSet",),
     "study.arguments": ("Study",),
     "study.compare_methods": ("compare_methods",),
-    "study.export": ("export_run",),
     "study.run": ("Run",),
     "study.running": ("run_study",),
     "study.verify": ("verify_run",),
     "tasks": ("load_task",),
     "tasks.instances": ("Instance",),
-    "tasks.judging": ("judge_answer",),
-    "tasks.short_questions": ("load_short_questions",),
     "training.finetuning": ("finetune",),
     "training.settings": ("Training",),
     "training.splitting": ("split_instances",),
-    "training.modules": ("ModuleSet", "select_modules"),
-    "training.weights": ("scale_weights",),
+    "training.modules": ("select_modules",),
 }
 
 __all__ = [
-    "ActivationShares",
     "CulnigError",
     "Instance",
-    "ModuleSet",
-    "Neuron",
     "NeuronSet",
     "Run",
     "Scores",
@@ -130,7 +135,6 @@ __all__ = [
     "activation_patch",
     "activation_shares",
     "agreement",
-    "answer_questions",
     "attribute",
     "attribution_patch",
     "compare",
@@ -139,14 +143,10 @@ __all__ = [
     "dose_response",
     "evaluate",
     "exact_effects",
-    "export_run",
     "finetune",
-    "generate",
     "interaction",
-    "judge_answer",
     "load_hf_model",
     "load_model",
-    "load_short_questions",
     "load_task",
     "neuron_layout",
     "overlap",
@@ -156,18 +156,14 @@ __all__ = [
     "perplexity",
     "perplexity_increase",
     "plot_agreement",
-    "plot_agreement_by_layer",
     "plot_distribution",
     "plot_dose_response",
     "plot_finetuning",
     "plot_interaction",
     "plot_layers",
     "plot_matrix",
-    "plot_score_histogram",
     "plot_sweep",
-    "rank_countries",
     "run_study",
-    "scale_weights",
     "select_cape",
     "select_general",
     "select_lape",

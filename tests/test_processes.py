@@ -15,18 +15,11 @@ import torch
 from command import SMALL_RUN, culnig
 from tiny import TEXTS
 
-from culnig_tl import (
-    ActivationShares,
-    CulnigError,
-    Scores,
-    activation_shares,
-    attribute,
-    evaluate,
-    perplexity,
-)
+from culnig_tl import CulnigError, Scores, activation_shares, attribute, evaluate, perplexity
 from culnig_tl.files import read_json
 from culnig_tl.measure import attribution
 from culnig_tl.models.sums import add_batches, remove_checkpoint
+from culnig_tl.neurons.lape import ActivationShares
 from culnig_tl.processes import my_share, process_count, process_rank
 from culnig_tl.provenance import sha256_of
 from culnig_tl.tensors import read_tensors, write_tensors

@@ -40,6 +40,7 @@ def answer_questions(
     Example:
         `model` is a tiny random one, and `blend` a folder with the files of BLEnD.
 
+        >>> from culnig_tl.tasks.short_questions import load_short_questions
         >>> questions = load_short_questions(countries=["Spain"], data=blend)
         >>> frame = answer_questions(model, questions, max_new_tokens=2)
         >>> list(frame.columns)

@@ -32,6 +32,12 @@ def neuron_layout(
 
     Raises:
         CulnigError: the MLP is not gated or is a mixture of experts; the message names the model.
+
+    Example:
+        `folder` holds a tiny model.
+
+        >>> print(neuron_layout(folder))
+        336 neurons (3 layers x (gate 48, q 32, k 16, v 16))
     """
     if isinstance(config, str | Path):
         name = str(config)

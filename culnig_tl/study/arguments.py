@@ -58,6 +58,11 @@ class Study:
 
     Raises:
         CulnigError: as `check_study`, before anything is loaded.
+
+    Example:
+        >>> study = Study(task="blend", tests=(), countries=("Iran", "Spain"), seeds=5)
+        >>> study.top_mlp
+        0.01
     """
 
     model: str = _option(

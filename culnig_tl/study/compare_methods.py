@@ -79,6 +79,14 @@ def compare_methods(
     Raises:
         CulnigError: not a finished run, or one of another task; `methods` was made with other
             arguments; no neuron was found.
+
+    Example:
+        `run` is of the bundled questions, which are in one language only.
+
+        >>> compare_methods(run)
+        Traceback (most recent call last):
+        culnig_tl.errors.CulnigError: ... is a run of 'everyday', and the texts come from BLEnD's
+        questions: make a run with --task blend
     """
     from culnig_tl.measure.activity import activation_shares
     from culnig_tl.measure.perplexity import perplexity_increase

@@ -58,6 +58,16 @@ class Run:
         folder: where it is.
         about: what run.json notes: arguments, datasets, model, versions.
         study: the arguments it was made with.
+
+    Example:
+        `run` is of a tiny model; `Run.open("runs/demo")` opens that of `make demo`.
+
+        >>> run.neurons.name, [neurons.name for neurons in run.random()]
+        ('culture-general', ['random-0'])
+        >>> list(run.table.index)
+        ['everyday', 'paraphrase']
+        >>> run.scores("control").provenance["dataset"]["split"]
+        'control'
     """
 
     folder: Path

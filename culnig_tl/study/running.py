@@ -56,6 +56,13 @@ def run_study(study: Study, out: str | Path) -> Run:
     Raises:
         CulnigError: bad input of any kind, what can only fail in the end, or the folder holds
             another study.
+
+    Example:
+        `run` is a finished run of a tiny model: of such a one nothing is done again.
+
+        >>> again = run_study(run.study, run.folder)
+        >>> list(again.table.columns[:4])
+        ['items', 'original', 'masked', 'random']
     """
     out, study = Path(out), with_absolute_paths(study)
     maskings = study_maskings(study)

@@ -142,6 +142,13 @@ def verify_run(
     Raises:
         CulnigError: not a finished run, one of these below 1, no two countries that are asked the
             same question, or `verify` was made with others or from something else.
+
+    Example:
+        `run` is a finished run of a tiny model.
+
+        >>> summary = verify_run(run, prompts=1, sample=4, steps=0, pairs=1)
+        >>> list(summary.columns[:3])
+        ['instances', 'effects', 'pearson']
     """
     from culnig_tl.measure.effects import taylor_check
     from culnig_tl.measure.patching import country_pairs, patching_effects

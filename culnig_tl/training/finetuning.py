@@ -97,6 +97,18 @@ def finetune(
         CulnigError: an instance in both, no test of the training task, bad arguments, `out`
             holds another fine-tuning, peft is missing, frozen weights changed, or a loss or
             log-probability that is NaN or infinite.
+
+    Example:
+        `folder` holds a tiny model, and `work` is a folder to write to.
+
+        >>> train, tests = split_instances(load_task("paraphrase", "test", limit=8), 4)
+        >>> hf_model, tokenizer = load_hf_model(folder)
+        >>> training = Training(steps=1, batch=2, evaluate_every=1)
+        >>> scores = finetune(
+        ...     hf_model, tokenizer, train, tests=tests, out=work, training=training
+        ... )
+        >>> scores["items"].to_dict()
+        {(0, 'paraphrase'): 4, (1, 'paraphrase'): 4}
     """
     check_device(device)
     check_finetuning(train, tests, training)

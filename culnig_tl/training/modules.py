@@ -166,6 +166,15 @@ def select_modules(
     Raises:
         CulnigError: an unknown choice, a share outside 0 to 1 or above what all modules hold
             together, or a configuration of another model than the neurons'.
+
+    Example:
+        `run` is a finished run of a tiny model.
+
+        >>> chosen = select_modules(run.neurons, run.study.model, share=0.3)
+        >>> chosen.parameters >= 0.3 * chosen.total
+        True
+        >>> sum(module.neurons for module in chosen.modules) > 0
+        True
     """
     from culnig_tl.models.configs import neuron_layout, read_config, skeleton
 

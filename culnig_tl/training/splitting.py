@@ -13,6 +13,11 @@ def split_instances(
 
     Raises:
         CulnigError: nothing would be left to train on.
+
+    Example:
+        >>> train, tests = split_instances(load_task("paraphrase", "test"), 16)
+        >>> len(tests), {i.id for i in train} & {i.id for i in tests}
+        (16, set())
     """
     items = list(dict.fromkeys(i.item_id for i in instances))
     if not 0 < tests < len(items):

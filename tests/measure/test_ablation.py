@@ -7,11 +7,11 @@ import pytest
 import tiny
 import torch
 
-from culnig_tl import CulnigError, Neuron, NeuronSet, ablate, evaluate, neuron_layout
+from culnig_tl import CulnigError, NeuronSet, ablate, evaluate, neuron_layout
 from culnig_tl.measure.ablation import ablation_hooks
 from culnig_tl.models.description import layout_of, tokenizer_of
 from culnig_tl.models.prompts import make_prompts
-from culnig_tl.neurons.layout import NeuronLayout
+from culnig_tl.neurons.layout import Neuron, NeuronLayout
 from culnig_tl.study.paper_models import PAPER_MODELS
 
 pytestmark = pytest.mark.model

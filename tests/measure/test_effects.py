@@ -6,14 +6,14 @@ import pytest
 import tiny
 import torch
 
-from culnig_tl import CulnigError, Neuron, NeuronSet, attribute, load_model, load_task
+from culnig_tl import CulnigError, NeuronSet, attribute, load_model, load_task
 from culnig_tl.measure import effects
 from culnig_tl.measure.ablation import ablate
 from culnig_tl.measure.effects import exact_effects, log_probability, position_scores, taylor_check
 from culnig_tl.measure.set_effects import dose_response, interaction
 from culnig_tl.models.description import layout_of, tokenizer_of
 from culnig_tl.models.prompts import Prompt, make_prompts
-from culnig_tl.neurons.layout import SITES, NeuronLayout, hook_name
+from culnig_tl.neurons.layout import SITES, Neuron, NeuronLayout, hook_name
 
 pytestmark = pytest.mark.model
 MULTI_TOKEN = 1  # this tiny instance's answer has two tokens

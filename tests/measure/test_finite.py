@@ -13,14 +13,12 @@ from culnig_tl import (
     CulnigError,
     activation_patch,
     activation_shares,
-    answer_questions,
     attribute,
     attribution_patch,
     dose_response,
     evaluate,
     exact_effects,
     finetune,
-    generate,
     interaction,
     patching_effects,
     perplexity,
@@ -30,6 +28,8 @@ from culnig_tl import (
     wrap_model,
 )
 from culnig_tl.analysis.agreement import agreement
+from culnig_tl.measure.answering import answer_questions
+from culnig_tl.measure.generation import generate
 from culnig_tl.models.description import layout_of
 from culnig_tl.models.finite import check_finite
 from culnig_tl.neurons.lape import ActivationShares

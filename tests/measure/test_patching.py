@@ -7,7 +7,7 @@ import pytest
 import tiny
 import torch
 
-from culnig_tl import CulnigError, Neuron, NeuronSet
+from culnig_tl import CulnigError, NeuronSet
 from culnig_tl.analysis.agreement import patching_matrix
 from culnig_tl.measure.patching import (
     activation_patch,
@@ -16,6 +16,7 @@ from culnig_tl.measure.patching import (
     patching_effects,
 )
 from culnig_tl.models.description import layout_of
+from culnig_tl.neurons.layout import Neuron
 from culnig_tl.tasks import load_task
 
 pytestmark = pytest.mark.model

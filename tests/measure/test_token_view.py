@@ -8,11 +8,12 @@ import pytest
 import tiny
 import torch
 
-from culnig_tl import CulnigError, Neuron, NeuronSet
+from culnig_tl import CulnigError, NeuronSet
 from culnig_tl.measure.effects import log_probability, position_scores
 from culnig_tl.measure.token_view import token_attribution
 from culnig_tl.models.description import layout_of, tokenizer_of
 from culnig_tl.models.prompts import make_prompts
+from culnig_tl.neurons.layout import Neuron
 
 pytestmark = pytest.mark.model
 

@@ -7,9 +7,10 @@ import torch
 import transformers
 from command import byte_run, culnig
 
-from culnig_tl import CulnigError, Neuron, NeuronSet, ablate, load_model, neuron_layout
+from culnig_tl import CulnigError, NeuronSet, ablate, load_model, neuron_layout
 from culnig_tl.models.description import layout_of
 from culnig_tl.models.loading import save_hf_model
+from culnig_tl.neurons.layout import Neuron
 from culnig_tl.training.weights import scale_weights
 
 TOKENS = torch.randint(2, 40, (2, 7), generator=torch.Generator().manual_seed(0))

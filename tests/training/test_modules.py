@@ -5,9 +5,10 @@ import pytest
 import tiny
 import transformers
 
-from culnig_tl import CulnigError, ModuleSet, Neuron, NeuronSet, neuron_layout, select_modules
+from culnig_tl import CulnigError, NeuronSet, neuron_layout, select_modules
+from culnig_tl.neurons.layout import Neuron
 from culnig_tl.study.paper_models import PAPER_MODELS
-from culnig_tl.training.modules import module_weights
+from culnig_tl.training.modules import ModuleSet, module_weights
 
 # Table 17: culture-general neurons in the MLPs of gemma-3-12b-it that were taken, by layer.
 PUBLISHED = {13: 785, 12: 685, 14: 612, 10: 491, 11: 469, 7: 429, 9: 409}
