@@ -8,20 +8,10 @@ from typing import Any
 from culnig_tl.errors import CulnigError
 
 FLOAT32_MOST = 3.4e38
-
-
 SEED_MOST = 2**32 - 1  # what numpy and the Trainer take
-
-
 COUNT_MOST = 2**53
-
-
 SETS_MOST = 10_000  # random sets: each is an evaluation
-
-
 NAME_BYTES = 200  # a file system allows 255, and what is written has an ending and a prefix
-
-
 _RESERVED = {"con", "prn", "aux", "nul"} | {f"{p}{n}" for p in ("com", "lpt") for n in range(1, 10)}
 
 

@@ -30,32 +30,20 @@ _BYTE_ORDER_MARKS = {
     codecs.BOM_UTF16_LE: "utf-16",
     codecs.BOM_UTF16_BE: "utf-16",
 }
-
-
 _LFS_POINTER = b"version https://git-lfs"
-
-
 # gzip, zip and spreadsheets, bzip2, xz, zstandard.
 _COMPRESSED = (b"\x1f\x8b", b"PK\x03\x04", b"BZh", b"\xfd7zXZ", b"\x28\xb5\x2f\xfd")
-
-
 # What else than an OSError may say that a disk is full or cannot be written, and in which words:
 # safetensors, pyarrow and torch have errors of their own.
 _DISK_WORDS = (
     *("no space left", "disk quota exceeded", "read-only file system", "file too large"),
     *("input/output error", "i/o error", "os error", "file write failed", "unexpected pos"),
 )
-
-
 # What is half written has a name of this one form: a hash of the machine's name, the process, and
 # something random.
 HALF_WRITTEN = re.compile(r"\.culnig-([0-9a-f]{8})-([1-9][0-9]*)-[0-9a-f]{8}(\.\w+)?")
-
-
 # The machine's boot time, from which a process's start is reckoned, is known to a second or so.
 _CLOCK = 2.0
-
-
 _DAY = 24 * 3600.0
 
 

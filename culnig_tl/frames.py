@@ -60,35 +60,17 @@ def _credit(text: str) -> bool | float:
 
 
 TEXT = Kind("a text", str)
-
-
 NAME = Kind("a text that is not empty", _name)
-
-
 COUNT = Kind("a whole number, 0 or more", _whole, np.int64)
-
-
 PLACE = Kind("a whole number", lambda text: _whole(text, least=-math.inf), np.int64)
-
-
 NUMBER = Kind("a number", _number, np.float64)
-
-
 MAYBE_NUMBER = Kind("a number or nothing", lambda text: float(text) if text else math.nan, float)
-
-
 # A product of softmaxes may be above 1 by rounding.
 SHARE = Kind("a number from 0 to 1", lambda text: _number(text, least=0, most=1 + 1e-4), np.float64)
-
-
 PERCENT = Kind(
     "a number from 0 to 100", lambda text: _number(text, least=0, most=100 + 1e-2), np.float64
 )
-
-
 FLAG = Kind("True or False", _flag, bool)
-
-
 CREDIT = Kind("True or False, or a number from 0 to 1 in every row", _credit)
 
 

@@ -2,8 +2,6 @@
 
 # In frames and CSV files, as `evaluate` and `taylor_check` make them.
 IN_FRAMES = ""
-
-
 # On the country axis of scores, where every name is seen.
 IN_SCORES = "(none)"
 

@@ -13,11 +13,7 @@ from culnig_tl.files import write_json
 from culnig_tl.schemas import read_object
 
 Provenance = dict[str, Any]
-
-
 _PACKAGES = ("culnig-tl", "transformer-lens", "torch", "transformers", "numpy", "pandas")
-
-
 # Raised when this package computes other numbers than before; no run goes on over such a change.
 NUMBERS = 1
 

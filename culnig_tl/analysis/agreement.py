@@ -18,24 +18,12 @@ from culnig_tl.frames import check_columns, numbers
 
 # Of `taylor_check`, and of `patching_effects`.
 Estimate = Literal["first_order", "integrated", "estimated"]
-
-
 STATISTICS = ("pearson", "spearman", "sign", "top", "slope")
-
-
 PatchingValue = Literal["moved", "estimated", "share"]
-
-
 PATCHING_VALUES: tuple[PatchingValue, ...] = get_args(PatchingValue)
-
-
 FEWEST = 3
-
-
 # Below this share of P(n) an effect is float32 rounding, and its sign says nothing.
 ROUNDING = 1e-6
-
-
 _log = logging.getLogger(__name__)
 
 

@@ -17,8 +17,6 @@ from culnig_tl.frames import check_columns, numbers
 from culnig_tl.no_country import IN_FRAMES
 
 SIGNIFICANT = 0.05
-
-
 # Countries with a common language or border; a choice of ours, and an argument.
 RELATED = {
     "China": ("North Korea", "South Korea"),

@@ -22,26 +22,12 @@ from culnig_tl.neurons.scores import Scores, Target
 from culnig_tl.neurons.sets import NeuronSet
 
 FinetuningTests = Literal["trained", "culture"]
-
-
 FINETUNING_TESTS: tuple[FinetuningTests, ...] = get_args(FinetuningTests)
-
-
 SITE_COLOURS = {"gate": "#4c72b0", "q": "#dd8452", "k": "#55a868", "v": "#c44e52"}
-
-
 _SITE_LABELS = {"gate": "MLP gate", "q": "query", "k": "key", "v": "value"}
-
-
 CHOICE_COLOURS = {"top": "#c44e52", "bottom": "#4c72b0", "random": "#8c8c8c", "all": "#222222"}
-
-
 HIGH_Z = 2.5
-
-
 LONGEST_TEXT = 40
-
-
 _BAR_COLOURS = {"original": "#555555", "masked": "#c44e52", "random": "#9ab6d6"}
 
 

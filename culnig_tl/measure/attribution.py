@@ -36,12 +36,8 @@ from culnig_tl.provenance import package_versions
 from culnig_tl.tasks.instances import Instance, content_hash
 
 WEIGHTLESS = "weightless"
-
-
 # Sums of another meaning are not added to: `norm` without a projection's bias.
 _MEANING = "sums, version 2"
-
-
 _log = logging.getLogger(__name__)
 
 

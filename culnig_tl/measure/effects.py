@@ -31,21 +31,11 @@ from culnig_tl.schemas import damaged
 from culnig_tl.tasks.instances import Instance, content_hash
 
 Positions = Literal["all", "each"]
-
-
 POSITIONS: tuple[Positions, ...] = get_args(Positions)
-
-
 EVERY_POSITION = -1
-
-
 SAVE_SECONDS = 30.0
-
-
 # Reading a small model's weights once costs about as much as this many rows.
 FEWEST_ROWS = 32
-
-
 Key = tuple[int, Site]
 
 

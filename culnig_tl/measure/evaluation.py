@@ -23,8 +23,6 @@ from culnig_tl.tasks.instances import Instance
 
 # Rows of [d_vocab] in memory at a time: 512 with a vocabulary of 262,144 are 0.5 GiB, twice.
 UNEMBEDDED_AT_ONCE = 512
-
-
 COLUMNS = (
     "id",
     "task",

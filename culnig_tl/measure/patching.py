@@ -27,11 +27,7 @@ from culnig_tl.progress import progress
 from culnig_tl.tasks.instances import Instance
 
 Align = Literal["end", "refuse"]
-
-
 ALIGN: tuple[Align, ...] = get_args(Align)
-
-
 Key = tuple[int, Site]
 
 

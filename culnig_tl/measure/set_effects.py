@@ -26,8 +26,6 @@ from culnig_tl.tasks.instances import Instance
 
 # The largest share of P that double precision tells from all of it: 36.7 nats.
 MOST_SHARE = 1 - 2.0**-53
-
-
 FACTORS = (0.0, 0.25, 0.5, 0.75, 1.0, 1.25, 1.5, 2.0)
 
 

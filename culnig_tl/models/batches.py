@@ -18,11 +18,7 @@ from culnig_tl.processes import process_count
 from culnig_tl.progress import progress_bar
 
 T = TypeVar("T")
-
-
 _log = logging.getLogger(__name__)
-
-
 # Beside the classes of their own, some allocators raise a plain RuntimeError: of the CPU (Linux,
 # Windows), CUDA and MPS without torch's class for it, and cuBLAS and cuDNN for their workspace.
 _OUT_OF_MEMORY = (
@@ -34,8 +30,6 @@ _OUT_OF_MEMORY = (
     "cublas_status_alloc_failed",
     "cudnn_status_alloc_failed",
 )
-
-
 # Larger batches bring nothing: measured on the CPU, a guess for accelerators.
 MOST_TOKENS = {"cpu": 1024, "cuda": 16384}
 

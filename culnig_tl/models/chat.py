@@ -6,23 +6,15 @@ from typing import Any
 from culnig_tl.errors import CulnigError
 
 _REASONING = "think|thought|reason|reflect|analysis|scratchpad|monologue|deliberat"
-
-
 # A mark such as <think>, [THINK], <|begin_of_thought|>, ◁think▷ or <|channel|>analysis.
 _MARK = re.compile(
     rf"[<\[◁][^<>\[\]◁▷\s]*(?:{_REASONING})[^<>\[\]◁▷\s]*[>\]▷]"
     rf"|<\|channel\|?>\s*(?:{_REASONING}|commentary)\w*",
     re.IGNORECASE,
 )
-
-
 MARKS_BEGIN = "<[◁【"
-
-
 # A tag of the template's own that it also closes somewhere is a block, unless it is the answer's.
 _TAG = re.compile(r"<(/?)([A-Za-z][\w:-]*)>")
-
-
 _NO_BLOCK = re.compile("answer|response|assistant|output|model|bot|user|system|turn|final", re.I)
 
 

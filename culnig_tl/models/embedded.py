@@ -13,17 +13,9 @@ from culnig_tl.errors import CulnigError
 from culnig_tl.files import clear_half_written, half_written_name
 
 EMBEDDED_NAME = "gemma-3-270m"
-
-
 EMBEDDED_HUB_NAME = "google/gemma-3-270m"
-
-
 SHA256 = "a5fd3b62230aa5ec60212297dc9d20eaa70578ac519e00d93a17e44c087a6818"
-
-
 _GGUF = "gemma-3-270m-q4_k_m.gguf"
-
-
 _log = logging.getLogger(__name__)
 
 

@@ -19,11 +19,7 @@ from torch import Tensor
 
 # Tokens of the prompt, and the last so many positions whose logits are compared.
 PROMPT_TOKENS = 32
-
-
 COMPARED = 8
-
-
 # Up to which divergence, in nats a token, a difference is rounding. On gemma-3-270m rounding was
 # 2e-10 in float32 and 0.017 in bfloat16, an attention scale of 168 in place of 128 was 0.15.
 ROUNDING = {

@@ -10,11 +10,7 @@ from culnig_tl.errors import CulnigError
 from culnig_tl.files import read_bytes, read_json
 
 _INDEX = "model.safetensors.index.json"
-
-
 _BIN_INDEX = "pytorch_model.bin.index.json"
-
-
 _JSON_FILES = (
     "config.json",
     "generation_config.json",
@@ -23,8 +19,6 @@ _JSON_FILES = (
     "added_tokens.json",
     "adapter_config.json",
 )
-
-
 # The words of a tokenizer, in the order in which they are looked for.
 _TOKENIZERS = ("tokenizer.json", "tokenizer.model", "spiece.model", "sentencepiece.bpe.model")
 
@@ -33,8 +27,6 @@ _TOKENIZERS += ("vocab.json", "vocab.txt", "tekken.json", "tiktoken.model")
 
 
 _LARGEST_HEADER = 100_000_000  # of safetensors
-
-
 PROCESSOR_FILES = (
     "processor_config.json",
     "preprocessor_config.json",

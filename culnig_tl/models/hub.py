@@ -8,8 +8,6 @@ from culnig_tl.errors import CulnigError
 from culnig_tl.models.embedded import EMBEDDED_NAME
 
 _LONGEST_NAME = 200
-
-
 # What the message of an error says, in small letters, and what to do about it; the first counts.
 _REMEDIES = (
     ("trust_remote_code", "pass trust_remote_code (--trust-remote-code) if you trust its authors"),
@@ -18,8 +16,6 @@ _REMEDIES = (
     ("allocate memory", "it needs more memory than there is: take a smaller dtype or model"),
     ("out of memory", "it needs more memory than there is: take a smaller dtype or model"),
 )
-
-
 _HUB_REMEDIES = (
     ("connect", f"check the network, or use a local folder or {EMBEDDED_NAME!r}"),
     ("offline", f"check the network, or use a local folder or {EMBEDDED_NAME!r}"),

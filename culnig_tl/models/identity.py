@@ -20,27 +20,17 @@ from culnig_tl.models.embedded import EMBEDDED_NAME, embedded_folder, embedded_i
 from culnig_tl.provenance import sha256_of
 
 WHOLE = 2**20
-
-
 BLOCK = 4096
-
-
 # Weights as transformers finds them: the first kind of which a folder holds a file. An index names
 # the files over which they are spread.
 _WEIGHTS = ("model.safetensors", "pytorch_model.bin")
-
-
 _ADAPTER = "adapter_config.json"
-
-
 # What else of a folder says what its model does.
 _TEXTS = (
     *("config.json", "generation_config.json", _ADAPTER, "*.py"),
     *("tokenizer*", "vocab*", "merges.txt", "*.model", "*.tiktoken", "chat_template*"),
     *("special_tokens_map.json", "added_tokens.json", "additional_chat_templates/*"),
 )
-
-
 # Of a configuration in memory, what says nothing of the numbers, or is of its weights' dtype.
 _NAMES = ("_name_or_path", "transformers_version", "architectures", "dtype", "torch_dtype")
 

@@ -24,8 +24,6 @@ from culnig_tl.provenance import first_difference, sha256_of
 from culnig_tl.tensors import read_tensors, write_tensors
 
 T = TypeVar("T")
-
-
 _FORMAT = "culnig_tl checkpoint, version 4"
 
 

@@ -19,16 +19,12 @@ from culnig_tl.schemas import check_object, damaged
 from culnig_tl.tensors import read_tensors, write_tensors
 
 _FORMAT = "culnig_tl activation shares, version 1"
-
-
 _SCHEMA = {
     "layout": LAYOUT_SCHEMA,
     "groups": [str],
     "tokens": [int],
     "provenance": {"model": dict, "texts": (dict, str, list)},
 }
-
-
 _AGAIN = "count again"
 
 

@@ -17,17 +17,9 @@ from culnig_tl.errors import CulnigError
 from culnig_tl.schemas import damaged
 
 Site = Literal["gate", "q", "k", "v"]
-
-
 SITES: tuple[Site, ...] = get_args(Site)
-
-
 ATTENTION_SITES: tuple[Site, ...] = SITES[1:]
-
-
 _HOOKS = {"gate": "mlp.hook_pre", "q": "attn.hook_q", "k": "attn.hook_k", "v": "attn.hook_v"}
-
-
 LAYOUT_SCHEMA = {"n_layers": int, "gate": int, "q": int, "k": int, "v": int}
 
 

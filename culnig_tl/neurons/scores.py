@@ -19,33 +19,17 @@ from culnig_tl.schemas import check_object, damaged
 from culnig_tl.tensors import read_tensors, write_tensors
 
 Variant = Literal["max", "mean", "norm"]
-
-
 Target = Literal["product", "geometric", "log"]
-
-
 VARIANTS: tuple[Variant, ...] = get_args(Variant)
-
-
 TARGETS: tuple[Target, ...] = get_args(Target)
-
-
 # By answer format: the paper's for letters; for cloze what benchmarks/targets.py found best.
 DEFAULT_TARGETS: dict[str, Target] = {"letter": "product", "cloze": "log"}
-
-
 _log = logging.getLogger(__name__)
-
-
 _FORMAT = "culnig_tl scores, version 2"
-
-
 MADE_FROM = {
     "model": {"name": str},
     "dataset": {"hash": str, "task": str, "split": str},
 }
-
-
 _SCHEMA = {
     "layout": LAYOUT_SCHEMA,
     "targets": [str],
@@ -54,8 +38,6 @@ _SCHEMA = {
     "instances": [int],
     "provenance": MADE_FROM,
 }
-
-
 _AGAIN = "score again"
 
 

@@ -22,14 +22,8 @@ from culnig_tl.provenance import Provenance, package_versions
 from culnig_tl.schemas import check_object, damaged
 
 _FORMAT = "culnig_tl neuron set, version 1"
-
-
 _SCHEMA = {"name": str, "layout": LAYOUT_SCHEMA, "provenance": dict, "neurons": [list]}
-
-
 _AGAIN = "make the set again"
-
-
 _OPERATIONS = {"|": "union", "&": "intersection", "-": "difference"}
 
 

@@ -36,8 +36,6 @@ HELD_OUT = 10
 _PERPLEXITY = Frame(
     columns={"neurons": NAME}, key=("neurons",), rest=MAYBE_NUMBER, index=("neurons",)
 )
-
-
 METHODS = {
     "table": Frame({"set": NAME, **COMPARISON.columns}, key=("set", "task"), index=("set",)),
     "sizes": Frame({"set": NAME, "neurons": COUNT}, key=("set",), index=("set",)),

@@ -38,11 +38,7 @@ CULTURAL = ("everyday", "blend", "culturalbench", "normad", "worldvaluesbench")
 ALL = "all"
 _RUN = ["which", "learning_rate", "seed"]
 _WHICH = (*CHOICES, ALL)
-
-
 _COMBINATION = {"which": one_of(_WHICH), "learning_rate": NUMBER}
-
-
 FINETUNINGS = {
     "table": Frame(
         {**_COMBINATION, "seeds": COUNT, "neurons": NUMBER},

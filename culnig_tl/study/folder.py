@@ -24,8 +24,6 @@ _RUN = {
     "versions": {...: str},
     "model": {"name": str},
 }
-
-
 _MEND = "put the original back, or make the run again in another folder"
 
 

@@ -28,18 +28,12 @@ from culnig_tl.study.same_study import set_hashes
 from culnig_tl.study.section import Section, table_rows
 
 ORIGINAL = "original"
-
-
 # Resamples for the standard error of metrics that are no means; the harness takes ten times more.
 BOOTSTRAP = 10_000
-
-
 _SCHEMA = {
     "results": {...: dict},
     "n-samples": {...: {"effective?": int}},
 }
-
-
 _log = logging.getLogger(__name__)
 
 

@@ -16,14 +16,8 @@ from culnig_tl.study.data import StudyData, passage_countries
 from culnig_tl.tasks.instances import Instance
 
 GENERAL = "culture-general"
-
-
 SWEEP_TOP = (0.0025, 0.005, 0.01, 0.02)
-
-
 SWEEP_REMOVE = (0.0, 0.01, 0.03)
-
-
 SWEEP_ITEMS = 400
 
 

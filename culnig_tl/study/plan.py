@@ -29,21 +29,11 @@ from culnig_tl.tasks.instances import Instance
 
 # What attribution is taken to reach of an H100's 989 TFLOP/s in bfloat16: 40%, not measured.
 H100_FLOPS = 0.4 * 989e12
-
-
 CHARACTERS_A_TOKEN = 4
-
-
 # Parameters of the part of a model that is measured, and how long, in seconds, at least.
 MEASURED_PARAMETERS = 3e8
-
-
 MEASURED_SECONDS = 5.0
-
-
 _clock = time.perf_counter
-
-
 _log = logging.getLogger(__name__)
 
 

@@ -5,8 +5,6 @@ from pathlib import Path
 import pandas as pd
 
 _ROWS = {"table": "task", "scores": "variant", "ranks": "neurons"}
-
-
 _FILE = Path(__file__).parent / "data" / "published.csv"
 
 

@@ -43,26 +43,14 @@ STEPS = {
     "precision": "precision.json",
     "lm-eval": "arguments.json",
 }
-
-
 _WHERE_IT_RUNS = ("device", "devices", "token_budget", "trust_remote_code")
-
-
 _BY_CONTENT = ("data", "templates")
-
-
 _TESTS = ("tests", "template_count", "test_limit", "focus_limit", "other_limit")
-
-
 _SELECTION = (
     *("variant", "target", "top_mlp", "top_attention", "remove", "control", "countryrc"),
     "factor",
 )
-
-
 _SPECIFIC = ("top", "least_z")
-
-
 # How many of a kind of masking, or whether there are any.
 _PARTS = {
     "seeds": "random",
@@ -71,8 +59,6 @@ _PARTS = {
     "ablations": "ablation",
     "sweep": "sweep",
 }
-
-
 _log = logging.getLogger(__name__)
 
 

@@ -22,11 +22,7 @@ COUNTRIES = (
     "USA",
     "West Java",
 )
-
-
 FOCUS_COUNTRIES = ("China", "Indonesia", "Iran", "Mexico", "South Korea", "Spain", "UK", "USA")
-
-
 _SPELLINGS = {
     "USA": "us, united states, united states of america, the united states, america",
     "UK": "great britain, britain, united kingdom, the united kingdom, "
@@ -38,13 +34,9 @@ _SPELLINGS = {
     "China": "peoples republic of china, prc, mainland china",
     "Northern Nigeria": "nigeria",
 }
-
-
 _KNOWN = {country.lower(): country for country in COUNTRIES} | {
     spelling: country for country, line in _SPELLINGS.items() for spelling in line.split(", ")
 }
-
-
 _IN_TEXT = {"UK": "the UK", "USA": "the US"} | {
     name: f"the {name}"
     for name in ("Czech Republic", "Dominican Republic", "Netherlands", "Philippines")

@@ -13,11 +13,7 @@ from culnig_tl.errors import CulnigError
 # A word: letters with the marks that belong to them (vowel signs, accents), and digits. Or a
 # mark at school, A* or B+, which is another than A or B; but not a letter in bold, **A**.
 _WORD = r"(?<![\p{L}\p{M}\p{N}*'’])\p{L}[*+](?![*+\p{L}\p{M}\p{N}])|[\p{L}\p{M}\p{N}]+"
-
-
 _CHINESE_DIGITS = "〇一二三四五六七八九"
-
-
 _CHINESE_NUMBERS = f"{_CHINESE_DIGITS}十百千万"
 
 
@@ -250,8 +246,6 @@ def _hausa_stem(word: str) -> str:
 
 
 _plain_words = _each(str)
-
-
 _READERS: dict[str, _Reader] = {
     **{language: _each(_lemma(language)) for language in ("en", "es", "id")},
     "el": _each(_greek_lemma, written=_without_accents),

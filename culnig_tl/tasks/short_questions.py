@@ -19,11 +19,7 @@ from culnig_tl.tasks.instances import stable_random
 from culnig_tl.tasks.tables import check_once, hub_errors, is_blank, read_table, text_of
 
 _ANNOTATIONS = "{}_data.json"
-
-
 _PROMPTS = "prompts/{}_prompts.csv"
-
-
 _QUESTION = "{q}"
 
 

@@ -40,15 +40,9 @@ from culnig_tl.training.settings import DEFAULT_TRAINING, Training
 from culnig_tl.training.weights import weight_hashes
 
 _WRITTEN = ("model", "checkpoints", "evaluations", "result.json", "scores.csv")
-
-
 # What finetune.json notes: what the result depends on, but for rounding.
 _NOTED = ("learning_rate", "seed", "steps", "batch", "evaluate_every", "lora")
-
-
 IGNORED = -100  # a label that does not count in the loss
-
-
 _log = logging.getLogger(__name__)
 
 

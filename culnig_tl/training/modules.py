@@ -19,29 +19,13 @@ from culnig_tl.schemas import check_object, damaged
 from culnig_tl.tasks.instances import stable_random
 
 Choice = Literal["top", "bottom", "random"]
-
-
 CHOICES: tuple[Choice, ...] = get_args(Choice)
-
-
 KINDS = ("attention", "MLP")
-
-
 _FORMAT = "culnig_tl module set, version 1"
-
-
 _log = logging.getLogger(__name__)
-
-
 _MODULE = {"layer": int, "kind": str, "neurons": int, "parameters": int}
-
-
 _SCHEMA = {"name": str, "modules": [_MODULE], "total": int, "provenance": dict}
-
-
 _AGAIN = "choose the modules again"
-
-
 _WEIGHT = re.compile(r"(?:^|\.)layers\.(\d+)\.(self_attn|mlp)\.\w+_proj\.(?:weight|bias)$")
 
 
