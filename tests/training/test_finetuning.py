@@ -236,10 +236,11 @@ def test_adapters_without_peft(tmp_path, monkeypatch):
 
 def test_items_are_divided_whole():
     train, _ = questions()
-    twice = train + [dataclasses.replace(i, id=f"{i.id}#1", template=1) for i in train]
+    again = (dataclasses.replace(i, id=f"{i.id}#1", template=1, item=i.id) for i in train)
+    twice = [*train, *again]
     to_train, to_test = split_instances(twice, 4)
     assert (len(to_train), len(to_test)) == (24, 8)
-    items = [{i.id.removesuffix("#1") for i in part} for part in (to_train, to_test)]
+    items = [{i.item_id for i in part} for part in (to_train, to_test)]
     assert not items[0] & items[1]
     assert split_instances(twice, 4) == (to_train, to_test)
     assert {i.id for i in split_instances(train, 3)[1]} < {
