@@ -10,7 +10,7 @@ from culnig_tl.errors import CulnigError
 from culnig_tl.files import HALF_WRITTEN, disk_errors, half_written
 
 
-def check_writable(file: Path) -> None:
+def try_writing(file: Path) -> None:
     """Refuse a file that could not be written, before what is written is worked out.
 
     Raises:

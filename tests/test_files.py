@@ -12,7 +12,7 @@ from safetensors import SafetensorError
 
 from culnig_tl.errors import CulnigError
 from culnig_tl.files import new_folder, read_json, write_atomically, write_json
-from culnig_tl.paths import check_writable
+from culnig_tl.paths import try_writing
 from culnig_tl.progress import progress
 from culnig_tl.provenance import package_versions, sha256_of
 
@@ -192,7 +192,7 @@ def test_devices_and_pipes_are_not_replaced(tmp_path):
         with pytest.raises(CulnigError, match="it is a device or a pipe; choose another name"):
             write_json(path, {})
         with pytest.raises(CulnigError, match="it is a device or a pipe"):
-            check_writable(path)
+            try_writing(path)
 
 
 def test_a_new_folder_is_whole_or_not_there(tmp_path):

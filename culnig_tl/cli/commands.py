@@ -92,7 +92,7 @@ def score(
     model = os.path.expanduser(model)
     check_choice("answer format", answer_format, FORMATS)
     ask.check_budget(token_budget)
-    ask.check_out(out, {"data": data, "templates": templates, "model": model}, Scores.load)
+    ask.guard_out(out, {"data": data, "templates": templates, "model": model}, Scores.load)
     instances = load_task(
         task,
         split,
@@ -150,7 +150,7 @@ def select(
     Culture-general ones, or with --country those specific to it.
     """
     read = {"scores": scores, "control": control, "countryrc": countryrc}
-    ask.check_out(out, read, NeuronSet.load)
+    ask.guard_out(out, read, NeuronSet.load)
     shares = {"top_mlp": top_mlp, "top_attention": top_attention, "remove": remove, "top": top}
     check_shares(shares)
     check_least_z(least_z)
@@ -216,7 +216,7 @@ def evaluate(
     ask.check_budget(token_budget)
     if out is not None:
         read = {"data": data, "templates": templates, "model": model, "neurons": neurons}
-        ask.check_out(out, read, _evaluation_header)
+        ask.guard_out(out, read, _evaluation_header)
     chosen = None if neurons is None else NeuronSet.load(neurons)
     if random_seed is not None:
         if chosen is None:

@@ -13,7 +13,7 @@ import typer
 from culnig_tl.checks import check_choice, check_count
 from culnig_tl.cli.terminal import path_of
 from culnig_tl.errors import CulnigError
-from culnig_tl.paths import check_inputs_kept, check_writable
+from culnig_tl.paths import check_inputs_kept, try_writing
 from culnig_tl.study.arguments import PANELS, PRESETS, Study
 from culnig_tl.tasks import TASKS
 
@@ -173,7 +173,7 @@ def check_budget(token_budget: int | None) -> None:
         check_count("token budget", token_budget, least=1, unit="(1024 is usual)")
 
 
-def check_out(out: Path, inputs: dict[str, Any], load: Callable[[Path], object]) -> None:
+def guard_out(out: Path, inputs: dict[str, Any], load: Callable[[Path], object]) -> None:
     """Refuse to write onto what is read, or onto a file of another kind; before anything is run.
 
     Args:
@@ -191,4 +191,4 @@ def check_out(out: Path, inputs: dict[str, Any], load: Callable[[Path], object])
                 f"{out} is there already and is no file that this command writes: choose another "
                 "name, or delete it"
             ) from error
-    check_writable(out)
+    try_writing(out)

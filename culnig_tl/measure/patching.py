@@ -16,11 +16,11 @@ from torch import Tensor
 from culnig_tl.checks import check_choice
 from culnig_tl.errors import CulnigError
 from culnig_tl.measure.attribution import gradient_hooks
-from culnig_tl.models.choices import AnswerFormat, HookedModel
-from culnig_tl.models.description import layout_of, tokenizer_of
+from culnig_tl.models.choices import HookedModel
+from culnig_tl.models.description import layout_of
 from culnig_tl.models.finite import check_finite
 from culnig_tl.models.forward import frozen, label_log_probability
-from culnig_tl.models.prompts import Prompt, model_prompts, resolve_format
+from culnig_tl.models.prompts import Prompt, model_prompts
 from culnig_tl.neurons.layout import Site, hook_name
 from culnig_tl.neurons.sets import NeuronSet, require_same_model
 from culnig_tl.progress import progress
@@ -38,14 +38,14 @@ def activation_patch(
     *,
     neurons: NeuronSet,
     align: Align = "end",
-    answer_format: AnswerFormat = "cloze",
 ) -> dict[str, Any]:
     """Put the set's activations from the source's prompt into the base's run.
 
     The answer's side is D = log P(source's answer) - log P(base's answer), in nats; both are
     read off the base's prompt. Prompts of unequal length are matched from their ends
     (`align="end"`: the longer one's first positions stay as they are) or refused. Positions of an
-    answer of several tokens are never patched.
+    answer of several tokens are never patched. The answers' own texts are asked for (cloze), of a
+    chat model too: a letter means another option in each prompt.
 
     Returns:
         source, target (the countries; target is the base's), source_id, target_id; source_answer,
@@ -55,7 +55,7 @@ def activation_patch(
 
     Raises:
         CulnigError: unknown `align`; unequal lengths that are refused; both have the same answer;
-            a set of another model; the letter format; log P or activations that are NaN or
+            a set of another model; log P or activations that are NaN or
             infinite.
 
     Example:
@@ -67,7 +67,7 @@ def activation_patch(
         >>> abs(moved["moved"] - (moved["after"] - moved["before"])) < 1e-6
         True
     """
-    pair = _Pair.of(model, source, base, neurons=neurons, align=align, answer_format=answer_format)
+    pair = _Pair.of(model, source, base, neurons=neurons, align=align)
     values, in_source = _in_source(model, pair, neurons)
     with frozen(model), torch.no_grad():
         before = float(_side(model, pair.base))
@@ -82,7 +82,6 @@ def attribution_patch(
     *,
     neurons: NeuronSet,
     align: Align = "end",
-    answer_format: AnswerFormat = "cloze",
 ) -> dict[str, Any]:
     """The gradient's estimate of what `activation_patch` moves, without patching.
 
@@ -103,7 +102,7 @@ def attribution_patch(
         >>> "estimated" in attribution_patch(model, iran, spain, neurons=neurons)
         True
     """
-    pair = _Pair.of(model, source, base, neurons=neurons, align=align, answer_format=answer_format)
+    pair = _Pair.of(model, source, base, neurons=neurons, align=align)
     values, _ = _in_source(model, pair, neurons)
     estimated, _ = _estimated(model, pair, neurons, values=values)
     return pair.about() | {"estimated": estimated}
@@ -115,7 +114,6 @@ def patching_effects(
     neurons: NeuronSet,
     *,
     align: Align = "end",
-    answer_format: AnswerFormat = "cloze",
     limit: int | None = None,
 ) -> pd.DataFrame:
     """Both kinds of patching for every ordered pair of countries that are asked the same question.
@@ -146,9 +144,7 @@ def patching_effects(
         )
     rows = []
     for question, source, base in progress(pairs, "Patching", len(pairs)):
-        pair = _Pair.of(
-            model, source, base, neurons=neurons, align=align, answer_format=answer_format
-        )
+        pair = _Pair.of(model, source, base, neurons=neurons, align=align)
         values, in_source = _in_source(model, pair, neurons)
         estimated, before = _estimated(model, pair, neurons, values=values)
         after = _patched(model, pair, neurons, values=values)
@@ -202,16 +198,9 @@ class _Pair:
         *,
         neurons: NeuronSet,
         align: Align,
-        answer_format: AnswerFormat,
     ) -> "_Pair":
         check_choice("align", align, ALIGN)
         require_same_model(neurons, layout_of(model))
-        tokenizer = tokenizer_of(model)
-        if resolve_format(tokenizer, answer_format) == "letter":
-            raise CulnigError(
-                "patching asks for the answers' own texts, and a letter means another option in "
-                "each prompt: use answer_format='cloze'"
-            )
         answers = source.answer_text, base.answer_text
         if answers[0].strip().lower() == answers[1].strip().lower():
             raise CulnigError(
@@ -221,7 +210,7 @@ class _Pair:
 
         def prompts(instance: Instance) -> tuple[Prompt, Prompt]:
             both = [replace(instance, options=answers, answer=i, labels=("A", "B")) for i in (0, 1)]
-            first, second = model_prompts(model, both, answer_format=answer_format)
+            first, second = model_prompts(model, both, answer_format="cloze")
             return first, second
 
         own, there = prompts(source), prompts(base)

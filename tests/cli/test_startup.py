@@ -71,7 +71,8 @@ def test_the_face_needs_nothing():
 
 def test_selection_and_figures_without_torch(finished):
     code = """
-from culnig_tl import Scores, plot_layers, plot_score_histogram, select_general
+from culnig_tl import Scores, plot_layers, select_general
+from culnig_tl.analysis.plots import plot_score_histogram
 scores = Scores.load(sys.argv[1])
 neurons = select_general(scores, None, None, top_mlp=0.1)
 plot_score_histogram(scores)

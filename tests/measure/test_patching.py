@@ -15,7 +15,7 @@ from culnig_tl.measure.patching import (
     country_pairs,
     patching_effects,
 )
-from culnig_tl.models.description import layout_of
+from culnig_tl.models.description import layout_of, tokenizer_of
 from culnig_tl.neurons.layout import Neuron
 from culnig_tl.tasks import load_task
 
@@ -76,9 +76,7 @@ def test_the_estimate_is_right_for_little_changes(kind, model_class, monkeypatch
     layout = layout_of(model)
     some = NeuronSet.of(layout, [Neuron(1, "gate", i) for i in (3, 8, 21)], "s")
     real, way = patching._in_source, 0.01
-    there = patching._Pair.of(
-        model, *pair()[::-1], neurons=some, align="end", answer_format="cloze"
-    )
+    there = patching._Pair.of(model, *pair()[::-1], neurons=some, align="end")
     base, _ = real(model, there, some)
 
     def nearer(model, pair, neurons):
@@ -99,9 +97,7 @@ def test_both_answers_in_one_pass_equal_one_pass_an_answer(kind, model_class):
     from culnig_tl.measure.effects import log_probability
 
     model = tiny.model(kind, model_class)
-    made = patching._Pair.of(
-        model, *pair(), neurons=everything(model), align="end", answer_format="cloze"
-    )
+    made = patching._Pair.of(model, *pair(), neurons=everything(model), align="end")
     assert [len(prompt.label) for prompt in made.base] == [2, 1]
     with torch.no_grad():
         first, second = (float(log_probability(model, prompt)) for prompt in made.base)
@@ -126,10 +122,11 @@ def test_unequal_lengths_are_aligned_from_the_end_or_refused():
         activation_patch(model, iran, spain, neurons=everything(model), align="start")
 
 
-def test_letters_are_refused():
+def test_a_chat_model_is_asked_for_the_answers_own_texts():
     model = tiny.bridge("llama")
-    with pytest.raises(CulnigError, match="use answer_format='cloze'"):
-        activation_patch(model, *pair(), neurons=everything(model), answer_format="letter")
+    expected = activation_patch(model, *pair(), neurons=everything(model))
+    tokenizer_of(model).chat_template = "{{ messages[0]['content'] }}"
+    assert activation_patch(model, *pair(), neurons=everything(model)) == expected
 
 
 def test_the_same_answer_is_refused():
