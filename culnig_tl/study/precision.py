@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from scipy import stats
 
 from culnig_tl.checks import check_choice
 from culnig_tl.errors import CulnigError
@@ -118,6 +117,8 @@ def _scores(run: Run, dtype: str, data: Mapping[str, Sequence[Any]]) -> dict[str
 def _correlation(own: np.ndarray, moved: np.ndarray) -> float:
     if np.ptp(own) == 0 or np.ptp(moved) == 0:
         return float("nan")
+    from scipy import stats  # as slow to import as pandas
+
     return float(stats.spearmanr(own, moved).statistic)
 
 
