@@ -1,6 +1,7 @@
 """Windows: plain texts by group, cut into pieces of so many tokens."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from culnig_tl.checks import check_count
 from culnig_tl.errors import CulnigError
@@ -12,11 +13,26 @@ from culnig_tl.models.description import (
 from culnig_tl.models.prompts import check_lengths
 
 
+@dataclass(frozen=True)
 class Window:
-    """Some tokens of one group's text behind those that begin a text."""
+    """Some tokens of one group's text, behind those that begin a text.
 
-    def __init__(self, group: int, name: str, begin: list[int], text: list[int]) -> None:
-        self.group, self.name, self.text, self.tokens = group, name, text, begin + text
+    Attributes:
+        group: its number.
+        name: where it is, for messages.
+        begin: the tokens that begin a text, if the tokenizer has any.
+        text: those of the text itself.
+    """
+
+    group: int
+    name: str
+    begin: list[int]
+    text: list[int]
+
+    @property
+    def tokens(self) -> list[int]:
+        """What is run through the model."""
+        return self.begin + self.text
 
 
 def cut_windows(
@@ -40,7 +56,12 @@ def cut_windows(
         longest = min(context, len(flat)) + len(begin)
         check_lengths(position_limit(model), [(f"a window of context {context}", longest)])
         windows += [
-            Window(group, f"group {name!r}, token {start}", begin, flat[start : start + context])
+            Window(
+                group=group,
+                name=f"group {name!r}, token {start}",
+                begin=begin,
+                text=flat[start : start + context],
+            )
             for start in range(0, len(flat), context)
         ]
     return windows

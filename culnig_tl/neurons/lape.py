@@ -111,7 +111,13 @@ class ActivationShares:
             raise damaged(
                 path, "a neuron is active on fewer than 0 or more than all tokens", remedy=_AGAIN
             )
-        return cls(layout, groups, tokens, active, about["provenance"])
+        return cls(
+            layout=layout,
+            groups=groups,
+            tokens=tokens,
+            active=active,
+            provenance=about["provenance"],
+        )
 
     def __repr__(self) -> str:
         return (

@@ -220,7 +220,12 @@ class NeuronSet:
                 raise damaged(path, f"neuron {number}: {error}", remedy=_AGAIN) from error
         if len(set(ids)) < len(ids):
             raise damaged(path, "it holds a neuron twice", remedy=_AGAIN)
-        loaded = cls(own, np.array(ids, dtype=np.int64), content["name"], content["provenance"])
+        loaded = cls(
+            layout=own,
+            ids=np.array(ids, dtype=np.int64),
+            name=content["name"],
+            provenance=content["provenance"],
+        )
         if layout is not None:
             require_same_model(loaded, layout, what=f"{path} was made for a model with")
         return loaded

@@ -97,7 +97,12 @@ class ModuleSet:
         for number, module in enumerate(modules, start=1):
             if module.kind not in KINDS or min(module.layer, module.neurons) < 0:
                 raise damaged(path, f"module {number} is {shown(str(module))}", remedy=_AGAIN)
-        loaded = cls(content["name"], modules, content["total"], content["provenance"])
+        loaded = cls(
+            name=content["name"],
+            modules=modules,
+            total=content["total"],
+            provenance=content["provenance"],
+        )
         if not (modules and all(m.parameters > 0 for m in modules)) or (
             loaded.parameters > loaded.total
         ):
