@@ -3,6 +3,7 @@
 import dataclasses
 import io
 import json
+import shutil
 from contextlib import redirect_stdout
 
 import datasets
@@ -390,12 +391,14 @@ def test_a_trained_model_is_kept(finetuned):
     assert (finetuned[0] / "top-0.01-0" / "model" / "config.json").exists()
 
 
-def test_more_is_added_to_what_is_there(monkeypatch, capsys, run, finetuned):
+@pytest.mark.usefixtures("finetuned")
+def test_more_is_added_to_what_is_there(monkeypatch, capsys, tmp_path, run):
     """In another order too; models need not stay."""
-    place, _ = finetuned
+    out = shutil.copytree(run, tmp_path / "run")
+    place = out / "finetune" / "paraphrase"
     before = (place / "top-0.01-0" / "scores.csv").stat().st_mtime_ns
     code, _, error = culnig(
-        monkeypatch, capsys, *asked(run), "--which", "bottom,top", "--learning-rates", "1e-2",
+        monkeypatch, capsys, *asked(out), "--which", "bottom,top", "--learning-rates", "1e-2",
         "--seeds", "0,1", "--no-keep-models",
     )  # fmt: skip
     assert code == 0, error
