@@ -85,18 +85,25 @@ def test_what_is_wrong_is_one_line(check, value, line):
         check("x", value)
 
 
-def test_ranges_and_choices():
-    with pytest.raises(CulnigError, match="^x is 0: give 1 or more tokens$"):
-        check_count("x", 0, least=1, unit="tokens")
-    with pytest.raises(CulnigError, match="^x is 7: give 5 or less$"):
-        check_count("x", 7, most=5)
-    with pytest.raises(CulnigError, match="^x is 7: give a number between 0 and 5$"):
-        check_number("x", 7, least=0, most=5)
-    with pytest.raises(CulnigError, match="^x is -1: give 0 or more$"):
-        check_number("x", -1, least=0)
-    for value in ("green", None, 3, ["red"], "RED"):
-        with pytest.raises(CulnigError, match=r"^unknown colour .*: choose from red, blue$"):
-            check_choice("colour", value, ("red", "blue"))
+@pytest.mark.parametrize(
+    ("check", "value", "range_", "line"),
+    [
+        (check_count, 0, {"least": 1, "unit": "tokens"}, "x is 0: give 1 or more tokens"),
+        (check_count, 7, {"most": 5}, "x is 7: give 5 or less"),
+        (check_number, 7, {"least": 0, "most": 5}, "x is 7: give a number between 0 and 5"),
+        (check_number, -1, {"least": 0}, "x is -1: give 0 or more"),
+    ],
+    ids=["few", "many", "outside", "low"],
+)
+def test_what_is_out_of_a_given_range(check, value, range_, line):
+    with pytest.raises(CulnigError, match=f"^{line}$"):
+        check("x", value, **range_)
+
+
+@pytest.mark.parametrize("value", ["green", None, 3, ["red"], "RED"], ids=str)
+def test_what_is_no_choice(value):
+    with pytest.raises(CulnigError, match=r"^unknown colour .*: choose from red, blue$"):
+        check_choice("colour", value, ("red", "blue"))
 
 
 @pytest.mark.parametrize(

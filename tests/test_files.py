@@ -4,7 +4,6 @@ import json
 import os
 import stat
 import sys
-from pathlib import Path
 
 import pyarrow
 import pytest
@@ -158,21 +157,26 @@ FULL = [
 ]
 
 
+def fill_a_file(folder, write):
+    write_atomically(folder / "a", write)
+
+
+def fill_a_folder(folder, write):
+    with new_folder(folder / "model") as half:
+        write(half / "model.safetensors")
+
+
+@pytest.mark.parametrize("fill", [fill_a_file, fill_a_folder])
 @pytest.mark.parametrize("error", FULL, ids=range(len(FULL)))
-def test_a_full_disk_is_one_line(tmp_path, error):
+def test_a_full_disk_is_one_line(tmp_path, error, fill):
     def write(temporary):
         temporary.write_text("half of it")
         raise error
 
-    def fill():
-        with new_folder(tmp_path / "model") as half:
-            write(half / "model.safetensors")
-
     (tmp_path / "a").write_text("old")
-    for make in (lambda: write_atomically(tmp_path / "a", write), fill):
-        with pytest.raises(CulnigError, match=r"cannot write .*; choose another .* make room") as e:
-            make()
-        assert "\n" not in str(e.value)
+    with pytest.raises(CulnigError, match=r"cannot write .*; choose another .* make room") as e:
+        fill(tmp_path, write)
+    assert "\n" not in str(e.value)
     assert [path.name for path in tmp_path.iterdir()] == ["a"]
     assert (tmp_path / "a").read_text() == "old"
 
@@ -186,29 +190,48 @@ def test_other_errors_are_not_the_disks(tmp_path, error):
         write_atomically(tmp_path / "a", write)
 
 
-def test_devices_and_pipes_are_not_replaced(tmp_path):
+@pytest.mark.parametrize(
+    "ask", [lambda path: write_json(path, {}), try_writing], ids=["writing", "trying to"]
+)
+@pytest.mark.parametrize("name", ["pipe", "/dev/null"])
+def test_devices_and_pipes_are_not_replaced(tmp_path, ask, name):
     os.mkfifo(tmp_path / "pipe")
-    for path in (tmp_path / "pipe", Path("/dev/null")):
-        with pytest.raises(CulnigError, match="it is a device or a pipe; choose another name"):
-            write_json(path, {})
-        with pytest.raises(CulnigError, match="it is a device or a pipe"):
-            try_writing(path)
+    with pytest.raises(CulnigError, match="it is a device or a pipe; choose another name"):
+        ask(tmp_path / name)
 
 
-def test_a_new_folder_is_whole_or_not_there(tmp_path):
-    folder = tmp_path / "deep" / "git"
+@pytest.fixture
+def to(tmp_path):
+    """Where a new folder may be; something of the user's lies beside it."""
     (tmp_path / "deep" / ".git").mkdir(parents=True)
     (tmp_path / "deep" / ".git" / "HEAD").write_text("mine")
-    with pytest.raises(KeyboardInterrupt), new_folder(folder) as half:  # noqa: PT012
+    return tmp_path / "deep" / "git"
+
+
+def test_a_new_folder_that_was_interrupted_is_not_there(to):
+    with pytest.raises(KeyboardInterrupt), new_folder(to) as half:  # noqa: PT012
         (half / "a").write_text("x")
         raise KeyboardInterrupt
-    assert [path.name for path in folder.parent.iterdir()] == [".git"]
-    with new_folder(folder) as half:
+    assert [path.name for path in to.parent.iterdir()] == [".git"]
+
+
+def test_a_new_folder_may_be_entered(to):
+    with new_folder(to) as half:
         (half / "a").write_text("1")
-    assert stat.S_IMODE(folder.stat().st_mode) & stat.S_IXUSR
-    with pytest.raises(CulnigError, match="git is there already"), new_folder(folder):
+    assert [path.name for path in to.iterdir()] == ["a"]
+    assert stat.S_IMODE(to.stat().st_mode) & stat.S_IXUSR
+
+
+def test_a_new_folder_does_not_replace_one(to):
+    to.mkdir()
+    with pytest.raises(CulnigError, match="git is there already"), new_folder(to):
         pass
-    with new_folder(folder, replace=True) as half:
+
+
+def test_a_new_folder_replaces_one_where_it_is_asked(to):
+    with new_folder(to) as half:
+        (half / "a").write_text("1")
+    with new_folder(to, replace=True) as half:
         (half / "b").write_text("2")
-    assert [path.name for path in folder.iterdir()] == ["b"]
-    assert sorted(path.name for path in folder.parent.iterdir()) == [".git", "git"]
+    assert [path.name for path in to.iterdir()] == ["b"]
+    assert sorted(path.name for path in to.parent.iterdir()) == [".git", "git"]

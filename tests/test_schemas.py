@@ -114,12 +114,18 @@ def test_a_file_that_is_no_such(tmp_path, text, line):
         read_frame(tmp_path / "a.csv", FRAME)
 
 
-def test_a_file_that_is_no_text_or_none(tmp_path):
+def test_a_file_that_is_no_text(tmp_path):
     (tmp_path / "a.csv").write_bytes(b"id\xff\x00")
     with pytest.raises(CulnigError, match=r"a\.csv is damaged \(no CSV in UTF-8 \('utf-8' codec"):
         read_frame(tmp_path / "a.csv", FRAME)
+
+
+def test_no_file(tmp_path):
     with pytest.raises(CulnigError, match=r"no file .*b\.csv: check the path"):
         read_frame(tmp_path / "b.csv", FRAME)
+
+
+def test_a_folder_in_place_of_a_file(tmp_path):
     with pytest.raises(CulnigError, match="cannot read .*: Is a directory"):
         read_frame(tmp_path, FRAME)
 
@@ -136,6 +142,9 @@ def test_the_frames_of_a_run_are_read_as_they_are(tmp_path):
         "NA",
         "null",
     )
+
+
+def test_effects_have_the_integral():
     assert "integrated" in CHECKS["effects"].columns
 
 
@@ -159,11 +168,16 @@ CONTENT = {
 }
 
 
+@pytest.mark.parametrize("changes", [{}, {"size": 3}], ids=["without an option", "with an option"])
+def test_an_object(tmp_path, changes):
+    path = tmp_path / "a.json"
+    path.write_text(json.dumps(CONTENT | changes))
+    assert read_object(path, SCHEMA) == CONTENT | changes
+
+
 @pytest.mark.parametrize(
     ("changes", "line"),
     [
-        ({}, None),
-        ({"size": 3}, None),
         ({"name": 3}, "'name' is 3, expected a text"),
         ({"size": 3.0}, "'size' is 3.0, expected a whole number"),
         ({"size": None}, "'size' is None, expected a whole number"),
@@ -178,13 +192,11 @@ CONTENT = {
         ({"any": []}, "'any' is [], expected an object"),
         ({"none": 2}, "'none' is 2, expected a text or null"),
     ],
+    ids=str,
 )
-def test_an_object(tmp_path, changes, line):
+def test_an_object_that_is_no_such(tmp_path, changes, line):
     path = tmp_path / "a.json"
     path.write_text(json.dumps(CONTENT | changes))
-    if line is None:
-        assert read_object(path, SCHEMA) == CONTENT | changes
-        return
     with pytest.raises(CulnigError, match=rf"a\.json is damaged \({re.escape(line)}\): mend it"):
         read_object(path, SCHEMA, remedy="mend it")
 

@@ -77,18 +77,31 @@ def test_mistakes():
         agreement(frame, estimate="integrated")
 
 
-def test_figures():
-    frame = effects([1.0, 2.0, -3.0], [1.0, 2.5, -2.0])
-    axes = plot_agreement(frame)
-    assert [t.get_text() for t in axes.get_legend().get_texts()] == [
-        "MLP gate (3)",
-        "truth = estimate",
-    ]
-    summary = agreement(frame, by=["site", "layer"])
+@pytest.fixture(autouse=True)
+def _no_open_figure():
+    yield
+    plt.close("all")
+
+
+THREE = effects([1.0, 2.0, -3.0], [1.0, 2.5, -2.0])
+
+
+def test_agreement_is_drawn_with_the_number_of_effects():
+    legend = plot_agreement(THREE).get_legend().get_texts()
+    assert [text.get_text() for text in legend] == ["MLP gate (3)", "truth = estimate"]
+
+
+def test_agreement_by_layer_is_a_line_a_site():
+    summary = agreement(THREE, by=["site", "layer"])
     assert len(plot_agreement_by_layer(summary).get_lines()) == 1
+
+
+def test_doses_are_drawn_in_percent():
     doses = pd.DataFrame({"set": "s", "factor": [0.0, 1.0], "accuracy": [0.2, 0.5]})
     assert plot_dose_response(doses).get_lines()[0].get_ydata().tolist() == [20, 50]
+
+
+def test_a_matrix_has_its_numbers_but_for_those_that_are_none():
     matrix = pd.DataFrame([[np.nan, 0.25], [0.5, np.nan]], index=["A", "B"], columns=["A", "B"])
     texts = [text.get_text() for text in plot_matrix(matrix, "share", "title").texts]
     assert texts == ["0.25", "0.50"]
-    plt.close("all")

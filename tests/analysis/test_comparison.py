@@ -36,17 +36,28 @@ def test_masked_hurts_all_and_random_none():
     assert bool(row["significant"]) is True
 
 
+# ln P falls by 1 for Spain and by 2 for Iran.
+LIKELY = frame([1] * 4, probability=[1.0, 1.0, np.e**-3, np.e**-3])
+UNLIKELY = frame([1] * 4, probability=np.exp([-1.0, -2.0, -4.0, -5.0]))
+
+
 def test_nats_by_hand():
-    """ln P falls by 1 for Spain and by 2 for Iran; one P is 0 in floating point."""
-    before = frame([1] * 4, probability=[1.0, 1.0, np.e**-3, np.e**-3])
-    after = frame([1] * 4, probability=np.exp([-1.0, -2.0, -4.0, -5.0]))
-    row = compare(before, after, [before], metric="nats").loc["everyday"]
+    row = compare(LIKELY, UNLIKELY, [LIKELY], metric="nats").loc["everyday"]
     assert (row["original"], row["masked"]) == pytest.approx((-1.5, -3.0))
-    table = compare_countries(before, {"Iran": after}, metric="nats")
+
+
+def test_nats_of_countries_by_hand():
+    table = compare_countries(LIKELY, {"Iran": UNLIKELY}, metric="nats")
     assert table.loc["Iran"].to_dict() == pytest.approx({"Spain": 1, "Iran": 2})
-    own = own_ranks(before, {"Iran": after}, metric="nats").loc["Iran"]
+
+
+def test_own_ranks_of_nats_by_hand():
+    own = own_ranks(LIKELY, {"Iran": UNLIKELY}, metric="nats").loc["Iran"]
     assert (own["reduction"], own["others"], own["rank"]) == pytest.approx((2, 1, 1))
-    gone = compare(before, frame([1] * 4, probability=0.0), [before], metric="nats")
+
+
+def test_nats_of_a_probability_that_is_0_in_floating_point():
+    gone = compare(LIKELY, frame([1] * 4, probability=0.0), [LIKELY], metric="nats")
     assert gone.loc["everyday", "masked"] == pytest.approx(np.log(1e-30))
 
 
@@ -252,13 +263,31 @@ def test_the_interval_of_a_rank_covers_what_chance_could_change():
     assert (row["rank_low"], row["rank_high"]) == (1, 2)
 
 
-def test_countries_errors():
-    with pytest.raises(CulnigError, match="no masked evaluation to compare with"):
-        compare_countries(BEFORE, {})
-    with pytest.raises(CulnigError, match="of different instances"):
-        compare_countries(BEFORE, {"Iran": frame([1] * 38)})
-    with pytest.raises(CulnigError, match="no question is about 'China', whose neurons were mas"):
-        own_ranks(BEFORE, {"China": BEFORE})
-    nowhere = BEFORE.assign(country="")
-    with pytest.raises(CulnigError, match="no instance has a country: evaluate a cultural task"):
-        compare_countries(nowhere, {"Iran": nowhere})
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        pytest.param(
+            lambda: compare_countries(BEFORE, {}),
+            "no masked evaluation to compare with",
+            id="nothing masked",
+        ),
+        pytest.param(
+            lambda: compare_countries(BEFORE, {"Iran": frame([1] * 38)}),
+            "of different instances",
+            id="fewer instances",
+        ),
+        pytest.param(
+            lambda: own_ranks(BEFORE, {"China": BEFORE}),
+            "no question is about 'China', whose neurons were mas",
+            id="no question about the country",
+        ),
+        pytest.param(
+            lambda: compare_countries(BEFORE.assign(country=""), {"Iran": BEFORE}),
+            "no instance has a country: evaluate a cultural task",
+            id="no country",
+        ),
+    ],
+)
+def test_countries_that_cannot_be_compared(call, message):
+    with pytest.raises(CulnigError, match=message):
+        call()

@@ -164,6 +164,9 @@ def test_a_file_that_is_no_table(content, message, tmp_path):
     (tmp_path / "x.csv").write_bytes((header + content).encode())
     with pytest.raises(CulnigError, match=rf"x\.csv is damaged \({message}.*: delete it and give"):
         read_evaluation(tmp_path / "x.csv")
+
+
+def test_no_file_of_an_evaluation(tmp_path):
     with pytest.raises(CulnigError, match=r"no file .*no\.csv: check the path"):
         read_evaluation(tmp_path / "no.csv")
 
@@ -234,16 +237,17 @@ def test_the_index_of_a_frame_does_not_matter():
     assert table["masked"].to_list() == [0.0, 50.0, 0.0, 0.0]
 
 
-def test_a_country_that_a_file_has_not():
+@pytest.mark.parametrize("call", [by_country, compare])
+def test_a_country_that_a_file_has_not(call):
     """pandas reads the empty field of a CSV as NaN."""
     nowhere = SAME.assign(country=["", "Iran", "", "Iran"])
     read = nowhere.assign(country=[np.nan, "Iran", None, "Iran"])
-    for call in (by_country, compare):
-        pd.testing.assert_frame_equal(
-            call(nowhere, nowhere, [nowhere]), call(read, nowhere, [nowhere])
-        )
+    pd.testing.assert_frame_equal(call(nowhere, nowhere, [nowhere]), call(read, nowhere, [nowhere]))
+
+
+def test_countries_of_a_file_that_has_none():
     with pytest.raises(CulnigError, match="no instance has a country"):
-        compare_countries(read.assign(country=np.nan), {"Iran": read})
+        compare_countries(SAME.assign(country=np.nan), {"Iran": SAME})
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, None, "x", pd.NA], ids=str)
@@ -258,57 +262,99 @@ def test_nats_of_a_probability_that_is_none():
     bad = SAME.assign(probability=[0.5, 0.0, np.nan, 1.0])
     with pytest.raises(CulnigError, match="probability of 'everyday-2' of 'everyday' is nan in"):
         compare(SAME, bad, [SAME], metric="nats")
-    assert metric_values(bad.iloc[:2], "nats")[1] == pytest.approx(np.log(1e-30))
+
+
+def test_nats_of_a_probability_of_0_are_finite():
+    assert metric_values(SAME.assign(probability=0.0), "nats")[1] == pytest.approx(np.log(1e-30))
+
+
+def test_nats_without_probabilities():
     with pytest.raises(CulnigError, match="no column 'probability' in these evaluations: they hav"):
         compare(frame([1]), frame([1]), [frame([1])], metric="nats")
+
+
+def test_a_reduction_that_is_no_number_has_no_rank():
+    reductions = pd.DataFrame({"Iran": [1.0, np.nan]}, index=["Iran", "Spain"])
     with pytest.raises(CulnigError, match="Iran of 'Spain' is nan in the reductions"):
-        rank_countries(
-            pd.DataFrame({"Iran": [1.0, np.nan]}, index=["Iran", "Spain"]).rename_axis("neurons")
-        )
+        rank_countries(reductions.rename_axis("neurons"))
 
 
-def test_rows_of_some_instances():
+def test_rows_of_some_instances_are_in_their_order():
     assert rows_of(SAME, SAME.iloc[[3, 1]], "x")["id"].to_list() == ["everyday-3", "everyday-1"]
+
+
+def test_rows_of_an_instance_that_is_not_there():
     with pytest.raises(CulnigError, match="instance 'new' of 'everyday' is not in x"):
         rows_of(SAME, OTHER_ID, "x")
+
+
+def test_rows_of_an_instance_that_is_there_twice():
     with pytest.raises(CulnigError, match="'everyday-0' of 'everyday' is in x twice"):
         rows_of(pd.concat([SAME, SAME]), SAME, "x")
+
+
+def test_the_same_instances_under_another_index():
     assert [len(f) for f in same_instances({"a": SAME, "b": SAME.set_axis(list("wxyz"))})] == [4, 4]
 
 
-@pytest.mark.parametrize("kind", ["ablation", "sweep", "specific"])
-def test_tables_of_a_study_are_of_the_same_instances(kind):
+def tables_with(kind, last):
+    """A study's tables, where the last set, of this kind, has these answers."""
     neurons = NeuronSet(NeuronLayout(n_layers=1, gate=4, q=1, k=1, v=1), np.array([1]), "set")
     made = [
         Masking("original", "original", None), Masking("culture-general", "general", None),
         Masking("random-0", "random", None), Masking(name="Iran", kind=kind, select=None, about={"t": 0.1, "r": 0.1}),
     ]  # fmt: skip
     sets = {m.name: NeuronSet(neurons.layout, neurons.ids, m.name) for m in made[1:]}
-    frames = {masking.name: SAME for masking in made}
-    assert "table" in study_tables(made, sets, frames)
-    with pytest.raises(CulnigError, match="evaluations are of different instances: .*'new'|every"):
-        study_tables(made, sets, frames | {"Iran": OTHER_ID})
-    with pytest.raises(CulnigError, match="'everyday-0' of 'everyday' is in .* twice"):
-        study_tables(made, sets, frames | {"Iran": pd.concat([SAME, SAME])})
-    with pytest.raises(CulnigError, match="correct of 'everyday-0' of 'everyday' is nan"):
-        study_tables(made, sets, frames | {"Iran": SAME.assign(correct=np.nan)})
+    return study_tables(made, sets, {masking.name: SAME for masking in made} | {"Iran": last})
 
 
-def test_finetunings_that_do_not_belong_together():
-    curves = pd.DataFrame(
-        {
-            "which": "top", "learning_rate": 1e-5, "seed": 0, "step": [0, 0, 2, 2],
-            "task": ["own", "blend"] * 2, "items": [4, 8] * 2, "accuracy": 50.0, "nats": -1.0,
-            "kept": [False, False, True, True], "neurons": 3, "trained": "own",
-        }
-    )  # fmt: skip
-    assert finetune_table(curves)["task"].to_list() == [50.0]
-    for changed, message in (
-        (curves.assign(nats=[-1.0, -1.0, np.nan, -1.0]), "nats of 2 of 'own' is nan in the curves"),
-        (curves.assign(items=[4, 8, 4, 7]), "different items of 'blend'"),
-        (curves.assign(kept=False), "a fine-tuning of 'own' has no kept step, or two"),
-        (curves.assign(kept=True), "a fine-tuning of 'own' has no kept step, or two"),
-        (curves.assign(step=2), "a fine-tuning of 'own' has no step 0, or two"),
-    ):
-        with pytest.raises(CulnigError, match=message):
-            finetune_table(changed)
+KINDS = pytest.mark.parametrize("kind", ["ablation", "sweep", "specific"])
+
+
+@KINDS
+def test_tables_of_a_study(kind):
+    assert "table" in tables_with(kind, SAME)
+
+
+@KINDS
+@pytest.mark.parametrize(
+    ("other", "message"),
+    [
+        (OTHER_ID, "evaluations are of different instances: .*'new'|every"),
+        (pd.concat([SAME, SAME]), "'everyday-0' of 'everyday' is in .* twice"),
+        (SAME.assign(correct=np.nan), "correct of 'everyday-0' of 'everyday' is nan"),
+    ],
+    ids=["other id", "twice", "no number"],
+)
+def test_tables_of_a_study_are_of_the_same_instances(kind, other, message):
+    with pytest.raises(CulnigError, match=message):
+        tables_with(kind, other)
+
+
+CURVES = pd.DataFrame(
+    {
+        "which": "top", "learning_rate": 1e-5, "seed": 0, "step": [0, 0, 2, 2],
+        "task": ["own", "blend"] * 2, "items": [4, 8] * 2, "accuracy": 50.0, "nats": -1.0,
+        "kept": [False, False, True, True], "neurons": 3, "trained": "own",
+    }
+)  # fmt: skip
+
+
+def test_finetunings_that_belong_together():
+    assert finetune_table(CURVES)["task"].to_list() == [50.0]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"nats": [-1.0, -1.0, np.nan, -1.0]}, "nats of 2 of 'own' is nan in the curves"),
+        ({"items": [4, 8, 4, 7]}, "different items of 'blend'"),
+        ({"kept": False}, "a fine-tuning of 'own' has no kept step, or two"),
+        ({"kept": True}, "a fine-tuning of 'own' has no kept step, or two"),
+        ({"step": 2}, "a fine-tuning of 'own' has no step 0, or two"),
+    ],
+    ids=["no number", "other items", "no kept step", "two kept steps", "no first step"],
+)
+def test_finetunings_that_do_not_belong_together(changes, message):
+    with pytest.raises(CulnigError, match=message):
+        finetune_table(CURVES.assign(**changes))

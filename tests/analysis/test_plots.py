@@ -50,16 +50,22 @@ def test_every_plot_takes_axes_and_returns_axes(name):
     assert signature.return_annotation is plots.Axes
 
 
-def test_curves_of_finetuning():
+def test_curves_of_the_trained_task():
     _, axes = plt.subplots()
     assert plot_finetuning(curves(1e-4), tests="trained", axes=axes) is axes
     labelled = {line.get_label(): line for line in axes.get_lines() if line.get_label()[0] != "_"}
     assert list(labelled) == ["top", "bottom"]
     assert list(labelled["top"].get_ydata()) == [51, 59]  # the mean of the seeds
     assert len(axes.get_lines()) == 6  # and each seed
+
+
+def test_curves_of_culture_are_the_mean_of_both_other_tasks():
     culture = plot_finetuning(curves(1e-4))
     line = next(one for one in culture.get_lines() if one.get_label() == "top")
-    assert list(line.get_ydata()) == [31, 27]  # the mean of both other tasks
+    assert list(line.get_ydata()) == [31, 27]
+
+
+def test_curves_of_no_such_tests():
     with pytest.raises(CulnigError, match="unknown tests 'x': choose from trained, culture"):
         plot_finetuning(curves(1e-4), tests="x")
 

@@ -1,13 +1,16 @@
 """The command line: one line for every mistake, nothing written; a small study end to end."""
 
+import io
 import json
 import runpy
+import shutil
 import sys
+from contextlib import redirect_stdout
 
 import pandas as pd
 import pytest
 import tiny
-from command import SMALL_RUN, culnig
+from command import SMALL_RUN, Captured, culnig
 
 from culnig_tl.models import embedded
 
@@ -70,64 +73,126 @@ def test_models_prints_table_12(monkeypatch, capsys):
         assert count in out
 
 
-@pytest.mark.slow  # the golden study is larger; this one asks for everything twice
-def test_small_study(monkeypatch, capsys, tmp_path):
-    out = tmp_path / "run"
+# The golden study is larger; this one asks for everything twice.
+SLOW = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory):
+    """A small study's run, the arguments that asked for it, and what was printed."""
+    home = tmp_path_factory.mktemp("study")
     small = [*SMALL_RUN, "--test-limit", 8, "--rc-limit", 8, "--other-limit", 4]
     small += ["--tests", "countryrc,commonsense,paraphrase"]
-    small += ["--model", tiny.byte_model(tmp_path / "tiny"), "--limit", 8]
-    code, printed, error = culnig(monkeypatch, capsys, "run", "--out", out, *small)
-    assert code == 0, error
+    small += ["--model", tiny.byte_model(home / "tiny"), "--limit", 8]
+    return home / "run", small, said_by("run", "--out", home / "run", *small)
+
+
+def said_by(*command):
+    """What a command prints, from a fixture of the module."""
+    with pytest.MonkeyPatch.context() as patch, redirect_stdout(io.StringIO()) as said:
+        code, _, _ = culnig(patch, Captured(), *command)
+    assert code == 0
+    return said.getvalue()
+
+
+@SLOW
+def test_a_study_is_a_table_a_report_and_what_was_asked(study):
+    out, _, printed = study
     assert "Report:" in printed
     table = pd.read_csv(out / "table.csv", index_col="task")
     assert list(table["items"]) == [8, 4, 4, 4]
     html = (out / "report.html").read_text()
     assert html.count("data:image/png;base64,") == 5
     assert "http" not in html
-    assert json.loads((out / "run.json").read_text())["model"]["name"] == str(tmp_path / "tiny")
-    # Again: everything is there. Another limit: refused. The report alone: no model needed.
+    model = json.loads((out / "run.json").read_text())["model"]["name"]
+    assert model == str(out.parent / "tiny")
+
+
+@SLOW
+def test_a_study_that_is_there_is_printed_again(monkeypatch, capsys, study):
+    out, small, printed = study
     code, again, _ = culnig(monkeypatch, capsys, "run", "--out", out, *small)
     assert code == 0
     assert again == printed
-    small[-1] = 9
-    code, _, error = culnig(monkeypatch, capsys, "run", "--out", out, *small)
+
+
+@SLOW
+def test_another_limit_in_the_folder_of_a_study(monkeypatch, capsys, study):
+    out, small, _ = study
+    code, _, error = culnig(monkeypatch, capsys, "run", "--out", out, *small[:-1], 9)
     assert code == 1
     assert "holds a run with limit = 8, this one has 9" in " ".join(error.split())
+
+
+@SLOW
+def test_the_report_alone_is_made_again(monkeypatch, capsys, tmp_path, study):
+    out = shutil.copytree(study[0], tmp_path / "run")
+    html = (out / "report.html").read_text()
     (out / "report.html").unlink()
     code, _, _ = culnig(monkeypatch, capsys, "report", "--run", out)
     assert code == 0
     assert (out / "report.html").read_text() == html
-    fast = ["--prompts", 1, "--sample", 12, "--steps", 1, "--pairs", 2]
-    code, printed, error = culnig(monkeypatch, capsys, "verify", "--run", out, *fast)
-    assert code == 0, error
+
+
+VERIFY = ("--prompts", 1, "--sample", 12, "--steps", 1, "--pairs", 2)
+
+
+@pytest.fixture(scope="module")
+def verified(tmp_path_factory, study):
+    """A copy of the study's run that was verified, and what was printed."""
+    out = shutil.copytree(study[0], tmp_path_factory.mktemp("verified") / "run")
+    return out, said_by("verify", "--run", out, *VERIFY)
+
+
+@SLOW
+def test_verify_says_whether_the_gradient_is_right(verified):
+    out, printed = verified
     assert "Spearman" in printed
     html = (out / "report.html").read_text()
     assert "Is the gradient right?" in html
     assert html.count("data:image/png;base64,") == 10
     assert "unpkg" not in html
     assert len(pd.read_csv(out / "verify/patching.csv")) == 2
-    code, again, _ = culnig(monkeypatch, capsys, "verify", "--run", out, *fast)
+
+
+@SLOW
+def test_what_was_verified_is_printed_again(monkeypatch, capsys, verified):
+    out, printed = verified
+    code, again, _ = culnig(monkeypatch, capsys, "verify", "--run", out, *VERIFY)
     assert code == 0
     assert again == printed
-    code, _, error = culnig(monkeypatch, capsys, "verify", "--run", out, *fast, "--sample", 13)
+
+
+@SLOW
+def test_another_sample_than_was_verified(monkeypatch, capsys, verified):
+    command = ["verify", "--run", verified[0], *VERIFY, "--sample", 13]
+    code, _, error = culnig(monkeypatch, capsys, *command)
     assert code == 1
     assert "was made with sample = 12, this asks for 13: give the same" in " ".join(error.split())
-    code, printed, _ = culnig(
-        monkeypatch,
-        capsys,
-        *("select", "--scores", out / "scores/neuron.safetensors", "--out", tmp_path / "n.json"),
-    )
+
+
+@SLOW
+def test_neurons_are_selected_from_a_studys_scores(monkeypatch, capsys, tmp_path, study):
+    scores = study[0] / "scores" / "neuron.safetensors"
+    command = ["select", "--scores", scores, "--out", tmp_path / "n.json"]
+    code, printed, _ = culnig(monkeypatch, capsys, *command)
     assert code == 0
     assert "culture-general" in printed
 
 
-def test_verify_needs_a_finished_run(monkeypatch, capsys, tmp_path):
-    code, _, error = culnig(monkeypatch, capsys, "verify", "--run", tmp_path)
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        pytest.param(
+            [], "holds no finished run: finish it with culnig run --out", id="no finished run"
+        ),
+        pytest.param(["--pairs", 0], "pairs is 0: give 1 or more", id="no pair"),
+    ],
+)
+def test_what_cannot_be_verified(monkeypatch, capsys, tmp_path, arguments, words):
+    code, _, error = culnig(monkeypatch, capsys, "verify", "--run", tmp_path, *arguments)
     assert code == 1
-    assert "holds no finished run: finish it with culnig run --out" in error
-    code, _, error = culnig(monkeypatch, capsys, "verify", "--run", tmp_path, "--pairs", 0)
-    assert code == 1
-    assert "pairs is 0: give 1 or more" in error
+    assert words in error
 
 
 def test_python_m(monkeypatch, capsys):

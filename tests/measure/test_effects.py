@@ -170,6 +170,14 @@ def test_each_position_names_its_token():
     assert set(frame["country"]) == {"Iran"}
 
 
+@pytest.fixture(scope="module")
+def jointly():
+    """A model, three instances, some neurons' effects on each, and those of all at once."""
+    model, instances = tiny.bridge("llama"), tiny.instances()[:3]
+    known = taylor_check(model, instances, some(model), steps=0)
+    return model, instances, known, interaction(model, instances, some(model))
+
+
 def test_interaction_of_one_neuron_is_additive():
     model, instances = tiny.bridge("llama"), tiny.instances()[:3]
     one = NeuronSet.of(layout_of(model), [Neuron(1, "gate", 5)], "one")
@@ -177,35 +185,84 @@ def test_interaction_of_one_neuron_is_additive():
     assert list(frame["instance"]) == [i.id for i in instances]
     np.testing.assert_allclose(frame["singles"], frame["joint"], atol=1e-6)
     np.testing.assert_allclose(frame["singles_nats"], frame["joint_nats"], atol=1e-5)
-    many = interaction(model, instances, some(model))
+
+
+def test_interaction_of_many_neurons_is_not_additive(jointly):
+    many = jointly[-1]
     assert (many["singles"] - many["joint"]).abs().max() > 1e-5
-    known = taylor_check(model, instances, some(model), steps=0)
-    pd.testing.assert_frame_equal(interaction(model, instances, some(model), effects=known), many)
-    with pytest.raises(CulnigError, match="these effects do not hold all of 'some' on all 3"):
-        interaction(model, instances, some(model), effects=known.iloc[1:])
-    mixed = known.sample(frac=1.0, random_state=0)  # rows are known by instance and neuron
-    pd.testing.assert_frame_equal(interaction(model, instances, some(model), effects=mixed), many)
-    others = known.assign(instance=known["instance"].replace({"tiny-1": "tiny-9"}))
-    for wrong, message in (
-        (others, r"do not hold all of 'some' on all 3 instances, 'tiny-1' first: leave them out"),
-        (pd.concat([known, known.iloc[-1:]]), "these effects hold instance 'tiny-2' twice: keep"),
-        (known.assign(position=0), "these effects are of single positions: take those of pos"),
-        (known.drop(columns="exact"), "no column 'exact' in these effects: they have layer, "),
-        (known.assign(exact=np.nan), "exact of 'tiny-0' is nan in these effects"),
-    ):
-        with pytest.raises(CulnigError, match=message):
-            interaction(model, instances, some(model), effects=wrong)
-    with pytest.raises(CulnigError, match="two instances have the id 'tiny-1': give each once"):
-        interaction(model, [*instances, instances[1]], some(model), effects=known)
-    gone = known.assign(probability=0.9, exact=0.9)  # P(n = 0) is lost in rounding
-    found = interaction(model, instances, some(model), effects=gone)
-    assert found["singles_nats"][0] == pytest.approx(36.737 * len(some(model)), abs=0.1)
+
+
+def test_the_joint_effect_is_that_of_ablating_the_set(jointly):
+    model, instances, _, many = jointly
     (prompt,) = make_prompts(tokenizer_of(model), instances[:1])
     with torch.no_grad(), ablate(model, some(model)):
         masked = float(log_probability(model, prompt).exp())
     assert many["joint"][0] == pytest.approx(many["probability"][0] - masked, abs=1e-6)
     in_nats = np.log(many["probability"][0] / masked)
     assert many["joint_nats"][0] == pytest.approx(in_nats, abs=1e-5)
+
+
+@pytest.mark.parametrize("order", ["as measured", "mixed"])
+def test_known_effects_are_not_measured_again(jointly, order):
+    """Rows are known by instance and neuron, in whatever order."""
+    model, instances, known, many = jointly
+    given = known if order == "as measured" else known.sample(frac=1.0, random_state=0)
+    found = interaction(model, instances, some(model), effects=given)
+    pd.testing.assert_frame_equal(found, many)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        pytest.param(
+            lambda known: known.iloc[1:],
+            "these effects do not hold all of 'some' on all 3",
+            id="one is missing",
+        ),
+        pytest.param(
+            lambda known: known.assign(instance=known["instance"].replace({"tiny-1": "tiny-9"})),
+            r"do not hold all of 'some' on all 3 instances, 'tiny-1' first: leave them out",
+            id="of another instance",
+        ),
+        pytest.param(
+            lambda known: pd.concat([known, known.iloc[-1:]]),
+            "these effects hold instance 'tiny-2' twice: keep",
+            id="one twice",
+        ),
+        pytest.param(
+            lambda known: known.assign(position=0),
+            "these effects are of single positions: take those of pos",
+            id="of single positions",
+        ),
+        pytest.param(
+            lambda known: known.drop(columns="exact"),
+            "no column 'exact' in these effects: they have layer, ",
+            id="without a column",
+        ),
+        pytest.param(
+            lambda known: known.assign(exact=np.nan),
+            "exact of 'tiny-0' is nan in these effects",
+            id="not a number",
+        ),
+    ],
+)
+def test_known_effects_that_are_not_those_of_the_set(jointly, change, message):
+    model, instances, known, _ = jointly
+    with pytest.raises(CulnigError, match=message):
+        interaction(model, instances, some(model), effects=change(known))
+
+
+def test_interaction_of_an_instance_given_twice(jointly):
+    model, instances, known, _ = jointly
+    with pytest.raises(CulnigError, match="two instances have the id 'tiny-1': give each once"):
+        interaction(model, [*instances, instances[1]], some(model), effects=known)
+
+
+def test_a_probability_lost_in_rounding_has_finite_nats(jointly):
+    model, instances, known, _ = jointly
+    gone = known.assign(probability=0.9, exact=0.9)  # P(n = 0) is lost in rounding
+    found = interaction(model, instances, some(model), effects=gone)
+    assert found["singles_nats"][0] == pytest.approx(36.737 * len(some(model)), abs=0.1)
 
 
 def test_dose_of_one_changes_nothing():
@@ -217,8 +274,12 @@ def test_dose_of_one_changes_nothing():
     assert frame["probability"][1] == pytest.approx(plain["probability"].mean())
     assert frame["accuracy"][1] == plain["correct"].mean()
     assert frame["probability"].nunique() == 3
+
+
+def test_a_dose_response_of_no_factors():
+    model = tiny.bridge("llama")
     with pytest.raises(CulnigError, match="no factors: give one or more"):
-        dose_response(model, instances, some(model), factors=())
+        dose_response(model, tiny.instances(), some(model), factors=())
 
 
 def test_exact_effects_resume(tmp_path, monkeypatch):

@@ -250,11 +250,13 @@ def test_a_loss_that_is_none_stops_the_training(tmp_path):
 
 
 def test_texts_too_short_to_predict_anything():
-    model = broken("fine")
     with pytest.raises(CulnigError, match="group 'b' has no token that another one comes before"):
-        perplexity(model, {"a": ["green tea"], "b": ["tea"]})
+        perplexity(broken("fine"), {"a": ["green tea"], "b": ["tea"]})
+
+
+def test_shares_of_a_group_without_a_token():
     empty = ActivationShares(
-        layout=layout_of(model),
+        layout=layout_of(broken("fine")),
         groups=("a", "b"),
         tokens=(3, 0),
         active=np.zeros((2, 144), dtype=int),
@@ -286,41 +288,59 @@ def test_the_first_name_is_told():
         check_finite(torch.tensor([[1.0, 2.0], [3.0, torch.inf]]), ["a", "b"], "scores")
 
 
-def test_a_metric_of_the_harness_that_is_none():
-    def results(value):
-        return {
-            "results": {"t": {"acc,none": value, "acc_stderr,none": float("nan"), "alias": "t"}}
-        }
+def left_by_the_harness(value):
+    return {"results": {"t": {"acc,none": value, "acc_stderr,none": float("nan"), "alias": "t"}}}
 
-    _check_metrics(results(0.5), "original")  # the error of a single document may be NaN
-    for value in (float("nan"), float("inf")):
-        with pytest.raises(CulnigError, match=f"lm-eval's acc of 't' is {value} with 'random-0'"):
-            _check_metrics(results(value), "random-0")
+
+def test_an_error_of_a_single_document_may_be_none():
+    _check_metrics(left_by_the_harness(0.5), "original")
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_a_metric_of_the_harness_that_is_none(value):
+    with pytest.raises(CulnigError, match=f"lm-eval's acc of 't' is {value} with 'random-0'"):
+        _check_metrics(left_by_the_harness(value), "random-0")
+
+
+def test_a_metric_of_the_harness_that_one_set_has_not():
     other = {"results": {"t": {"f1,none": 0.5}}}
-    found = {"original": results(0.5) | {"n-samples": {}}, "culture-general": other}
+    found = {"original": left_by_the_harness(0.5) | {"n-samples": {}}, "culture-general": other}
     with pytest.raises(
         CulnigError, match="lm-eval gave no 'acc,none' of 't' with 'culture-general"
     ):
         _table(found)
 
 
-def test_agreement_of_effects_that_are_none(caplog):
-    frame = pd.DataFrame(
-        {
-            "instance": ["x"] * 3 + ["y"] * 3, "site": "q", "probability": 0.5,
-            "first_order": [1.0, 2.0, 3.0] * 2, "exact": [1.0, 2.0, 4.0] * 2,
-        }
-    )  # fmt: skip
-    assert agreement(frame).loc["q", "spearman"] == pytest.approx(1.0)
-    for value in (np.nan, np.inf, -np.inf):
-        bad = frame.assign(exact=[1.0, 2.0, 4.0, 1.0, value, 4.0])
-        with pytest.raises(CulnigError, match=f"exact of 'y' is {value} in these effects"):
-            agreement(bad)
+EFFECTS = pd.DataFrame(
+    {
+        "instance": ["x"] * 3 + ["y"] * 3, "site": "q", "probability": 0.5,
+        "first_order": [1.0, 2.0, 3.0] * 2, "exact": [1.0, 2.0, 4.0] * 2,
+    }
+)  # fmt: skip
+
+
+def test_agreement_of_effects():
+    assert agreement(EFFECTS).loc["q", "spearman"] == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_agreement_of_effects_that_are_none(value):
+    bad = EFFECTS.assign(exact=[1.0, 2.0, 4.0, 1.0, value, 4.0])
+    with pytest.raises(CulnigError, match=f"exact of 'y' is {value} in these effects"):
+        agreement(bad)
+
+
+def test_agreement_of_effects_that_are_all_the_same():
     with pytest.raises(CulnigError, match="'first_order' is the same for all neurons of instance"):
-        agreement(frame.assign(first_order=0.0))
-    half = frame.assign(first_order=[1.0, 2.0, 3.0, 0.0, 0.0, 0.0])
+        agreement(EFFECTS.assign(first_order=0.0))
+
+
+def test_agreement_leaves_out_an_instance_whose_effects_are_all_the_same(caplog):
+    half = EFFECTS.assign(first_order=[1.0, 2.0, 3.0, 0.0, 0.0, 0.0])
     assert agreement(half).loc["q", "spearman"] == pytest.approx(1.0)
     assert "'first_order' is the same for all neurons of instance 'y' (1 of 2 such)" in caplog.text
-    caplog.clear()
-    agreement(frame.iloc[[0, 1, 3]])  # too few of each to tell
+
+
+def test_agreement_of_effects_too_few_to_tell(caplog):
+    agreement(EFFECTS.iloc[[0, 1, 3]])
     assert caplog.text == ""

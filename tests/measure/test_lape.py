@@ -61,11 +61,14 @@ def test_lape_by_hand():
     assert found["fa"].name == "LAPE fa"
 
 
-def test_ties_break_by_id_and_silent_neurons_are_never_chosen():
+def test_ties_break_by_id():
     tied = shares({"fa": [9, 9, 9] + [0] * 7, "es": [0] * 10})
     found = select_lape(tied, quantile=0.5, top=0.2)
     assert found["fa"].ids.tolist() == [IDS[0], IDS[1]]
     assert found["es"].ids.tolist() == []
+
+
+def test_silent_neurons_are_never_chosen():
     silent = shares({"fa": [0] * 10, "es": [0] * 10})
     assert [len(s) for s in select_lape(silent, quantile=0.5, top=1.0).values()] == [0, 0]
 
@@ -79,40 +82,54 @@ def test_a_cut_inside_a_wide_tie_is_said(caplog):
     assert "ties" not in select_lape(BY_HAND, quantile=0.8, top=0.2)["fa"].provenance
 
 
+LAPE = {"fa": NeuronSet(LAYOUT, IDS[:1], "LAPE fa"), "es": NeuronSet(LAYOUT, IDS[2:3], "x")}
+CULTURES = dataclasses.replace(BY_HAND, groups=("Iran", "Spain"))
+SPOKEN = {"Iran": "fa", "Spain": "es"}
+
+
 def test_cape_leaves_out_the_languages_own():
-    lape = {"fa": NeuronSet(LAYOUT, IDS[:1], "LAPE fa"), "es": NeuronSet(LAYOUT, IDS[2:3], "x")}
-    cultures = dataclasses.replace(BY_HAND, groups=("Iran", "Spain"))
-    languages = {"Iran": "fa", "Spain": "es"}
-    found = select_cape(cultures, lape, languages, quantile=0.8, top=1.0)
+    found = select_cape(CULTURES, LAPE, SPOKEN, quantile=0.8, top=1.0)
     assert found["Iran"].ids.tolist() == [IDS[2], IDS[9]]
     assert found["Spain"].ids.tolist() == []
     assert found["Iran"].provenance["without"] == "LAPE fa"
+
+
+def test_cape_needs_the_language_of_every_culture():
     with pytest.raises(CulnigError, match="culture 'Spain' has language '', of which there is no"):
-        select_cape(cultures, lape, {"Iran": "fa"})
-    other = {
-        "fa": NeuronSet(NeuronLayout(n_layers=1, gate=2, q=1, k=1, v=1), np.array([0])),
-        "es": lape["es"],
-    }
+        select_cape(CULTURES, LAPE, {"Iran": "fa"})
+
+
+def test_cape_and_lape_are_of_one_model():
+    small = NeuronSet(NeuronLayout(n_layers=1, gate=2, q=1, k=1, v=1), np.array([0]))
     with pytest.raises(CulnigError, match="the LAPE sets are of a model with 5 neurons.*one model"):
-        select_cape(cultures, other, languages)
+        select_cape(CULTURES, LAPE | {"fa": small}, SPOKEN)
 
 
-def test_lape_errors():
+def test_lape_of_a_share_that_is_none():
     with pytest.raises(CulnigError, match=r"top is 1\.5: give a share between 0 and 1"):
         select_lape(BY_HAND, top=1.5)
+
+
+def test_lape_of_one_language():
     with pytest.raises(CulnigError, match="these shares hold fa only.*two or more"):
         select_lape(shares({"fa": [1] * 10}))
 
 
-def test_shares_are_saved(tmp_path):
+def test_saved_shares_are_loaded(tmp_path):
     path = tmp_path / "a" / "shares.safetensors"
     BY_HAND.save(path)
     loaded = ActivationShares.load(path)
     assert loaded.frame().equals(BY_HAND.frame())
     assert loaded.provenance == BY_HAND.provenance
-    dataclasses.replace(BY_HAND, tokens=(1,)).save(path)
+
+
+def test_shares_whose_counts_do_not_fit(tmp_path):
+    dataclasses.replace(BY_HAND, tokens=(1,)).save(tmp_path / "shares.safetensors")
     with pytest.raises(CulnigError, match="is damaged .counts .*: count again"):
-        ActivationShares.load(path)
+        ActivationShares.load(tmp_path / "shares.safetensors")
+
+
+def test_no_file_of_shares(tmp_path):
     with pytest.raises(CulnigError, match="no file"):
         ActivationShares.load(tmp_path / "none")
 
@@ -144,25 +161,32 @@ def test_counts_equal_one_pass_a_window(kind, model_class):
 
 @pytest.mark.model
 @pytest.mark.parametrize(("kind", "model_class"), tiny.FEWER_MODELS)
-def test_perplexity_equals_plain_passes(kind, model_class):
+@pytest.mark.parametrize("masked", [False, True], ids=["whole", "masked"])
+def test_perplexity_equals_plain_passes(kind, model_class, masked):
     model = tiny.model(kind, model_class)
     tokenizer = tokenizer_of(model)
+    neurons = select_random(NeuronSet(layout_of(model), np.arange(20)), 0) if masked else None
+    found = perplexity(model, TEXTS, neurons, context=6, token_budget=20)
+    for name, parts in TEXTS.items():
+        lines = [f"{part}\n" for part in parts if part.strip()]
+        flat = [t for line in lines for t in tokenizer(line)["input_ids"]]
+        total, count = 0.0, 0
+        for start in range(0, len(flat), 6):
+            window = flat[start : start + 6]
+            with torch.no_grad(), ablate(model, neurons):
+                logits = model(torch.tensor([window]))[0, :-1].log_softmax(dim=-1)
+            total -= sum(float(logits[i, t]) for i, t in enumerate(window[1:]))
+            count += len(window) - 1
+        assert found.loc[name, "tokens"] == count
+        assert found.loc[name, "perplexity"] == pytest.approx(math.exp(total / count), rel=1e-4)
+
+
+@pytest.mark.model
+@pytest.mark.parametrize(("kind", "model_class"), tiny.FEWER_MODELS)
+def test_the_increase_is_of_nats_before_and_after(kind, model_class):
+    model = tiny.model(kind, model_class)
     like = NeuronSet(layout_of(model), np.arange(20))
     masked = select_random(like, 0)
-    for neurons in (None, masked):
-        found = perplexity(model, TEXTS, neurons, context=6, token_budget=20)
-        for name, parts in TEXTS.items():
-            lines = [f"{part}\n" for part in parts if part.strip()]
-            flat = [t for line in lines for t in tokenizer(line)["input_ids"]]
-            total, count = 0.0, 0
-            for start in range(0, len(flat), 6):
-                window = flat[start : start + 6]
-                with torch.no_grad(), ablate(model, neurons):
-                    logits = model(torch.tensor([window]))[0, :-1].log_softmax(dim=-1)
-                total -= sum(float(logits[i, t]) for i, t in enumerate(window[1:]))
-                count += len(window) - 1
-            assert found.loc[name, "tokens"] == count
-            assert found.loc[name, "perplexity"] == pytest.approx(math.exp(total / count), rel=1e-4)
     increase = perplexity_increase(model, TEXTS, {"a": masked, "none": like}, context=6)
     before = perplexity(model, TEXTS, None, context=6)["nats"]
     after = perplexity(model, TEXTS, masked, context=6)["nats"]
@@ -203,11 +227,24 @@ def test_killed_counting_resumes(tmp_path):
 
 
 @pytest.mark.model
-def test_text_errors():
-    model = tiny.bridge("llama")
-    with pytest.raises(CulnigError, match="group 'fa' has no text: give some, or leave it out"):
-        activation_shares(model, {"fa": [" "]})
-    with pytest.raises(CulnigError, match="no texts: give one group or more"):
-        perplexity(model, {})
-    with pytest.raises(CulnigError, match="context is 0: give 1 or more tokens"):
-        perplexity(model, TEXTS, context=0)
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        pytest.param(
+            lambda model: activation_shares(model, {"fa": [" "]}),
+            "group 'fa' has no text: give some, or leave it out",
+            id="a group without text",
+        ),
+        pytest.param(
+            lambda model: perplexity(model, {}), "no texts: give one group or more", id="no group"
+        ),
+        pytest.param(
+            lambda model: perplexity(model, TEXTS, context=0),
+            "context is 0: give 1 or more tokens",
+            id="no context",
+        ),
+    ],
+)
+def test_texts_that_cannot_be_counted(call, message):
+    with pytest.raises(CulnigError, match=message):
+        call(tiny.bridge("llama"))

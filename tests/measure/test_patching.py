@@ -108,18 +108,26 @@ def test_both_answers_in_one_pass_equal_one_pass_an_answer(kind, model_class):
     assert before == pytest.approx(first - second, abs=1e-5)
 
 
-def test_unequal_lengths_are_aligned_from_the_end_or_refused():
+def test_unequal_lengths_are_aligned_from_the_end():
     model = tiny.bridge("llama")
     iran, spain = pair(longer=True)
-    found = activation_patch(model, iran, spain, neurons=everything(model))
     short = len(spain.cloze.split())
-    assert found["positions"] == short
-    back = activation_patch(model, spain, iran, neurons=everything(model))
-    assert back["positions"] == short
-    with pytest.raises(CulnigError, match="q/Iran and q/Spain have 15 and 12 tokens: take prompts"):
-        activation_patch(model, iran, spain, neurons=everything(model), align="refuse")
-    with pytest.raises(CulnigError, match="unknown align 'start': choose from end, refuse"):
-        activation_patch(model, iran, spain, neurons=everything(model), align="start")
+    for one, other in ((iran, spain), (spain, iran)):
+        found = activation_patch(model, one, other, neurons=everything(model))
+        assert found["positions"] == short
+
+
+@pytest.mark.parametrize(
+    ("align", "message"),
+    [
+        ("refuse", "q/Iran and q/Spain have 15 and 12 tokens: take prompts"),
+        ("start", "unknown align 'start': choose from end, refuse"),
+    ],
+)
+def test_unequal_lengths_are_refused(align, message):
+    model = tiny.bridge("llama")
+    with pytest.raises(CulnigError, match=message):
+        activation_patch(model, *pair(longer=True), neurons=everything(model), align=align)
 
 
 def test_a_chat_model_is_asked_for_the_answers_own_texts():
@@ -174,19 +182,36 @@ def test_pairs_by_the_question_they_ask():
     assert country_pairs([iran, replace(spain, template=1)]) == []
 
 
-def test_effects_and_matrix():
-    model = tiny.bridge("llama")
+@pytest.fixture(scope="module")
+def effects():
+    """Of everything patched between two questions about their country by name.
+
+    Their names are the tiny tokenizer's unknown word, so nothing moves; but it is a frame.
+    """
     iran, spain = pair()
     iran = replace(iran, cloze=iran.cloze.replace("iran", "Iran"))
     spain = replace(spain, cloze=spain.cloze.replace("spain", "Spain"))
+    model = tiny.bridge("llama")
+    return patching_effects(model, [iran, spain], everything(model))
+
+
+def test_effects_of_both_directions(effects):
+    assert list(effects["source"]) == ["Iran", "Spain"]
+
+
+def test_effects_need_two_that_ask_the_same():
+    model = tiny.bridge("llama")
     with pytest.raises(CulnigError, match="no two instances ask the same question"):
-        patching_effects(model, [iran], everything(model))
-    # "Iran" and "Spain" are the tiny tokenizer's unknown word, so nothing moves; but it is a frame.
-    frame = patching_effects(model, [iran, spain], everything(model))
-    assert list(frame["source"]) == ["Iran", "Spain"]
-    matrix = patching_matrix(frame, value="moved")
+        patching_effects(model, [pair()[0]], everything(model))
+
+
+def test_the_matrix_is_of_source_and_target(effects):
+    matrix = patching_matrix(effects, value="moved")
     assert list(matrix.index) == list(matrix.columns) == ["Iran", "Spain"]
     assert np.isnan(matrix.loc["Iran", "Iran"])
-    assert matrix.loc["Iran", "Spain"] == pytest.approx(frame["moved"][0])
+    assert matrix.loc["Iran", "Spain"] == pytest.approx(effects["moved"][0])
+
+
+def test_a_matrix_of_no_such_value(effects):
     with pytest.raises(CulnigError, match="unknown value 'x': choose from moved, estimated, share"):
-        patching_matrix(frame, value="x")
+        patching_matrix(effects, value="x")

@@ -110,14 +110,19 @@ def test_reasoning_that_cannot_be_closed(opened):
 
 
 @pytest.mark.parametrize(
+    "template", ["{{ messages[0].content | e }} &", "{{ messages[0].content.split() | join(' ') }}"]
+)
+def test_templates_that_change_no_word_of_the_text(template):
+    assert "eat?" in shown(reader(template), system="")
+
+
+@pytest.mark.parametrize(
     ("template", "message"),
     [
         ("{{ messages[0].content[:12] }}<|assistant|>", "does not give its text as it is"),
         ("{{ messages[0].content | upper }}", "does not give its text as it is"),
         ("{{ messages[0].content | replace('people', 'they') }}", "does not give its text"),
-        ("{{ messages[0].content | e }} &", None),
         ("<|assistant|>", "does not give its text as it is"),
-        ("{{ messages[0].content.split() | join(' ') }}", None),
         ("{{ raise_exception('never') }}", r"the chat template fails \(TemplateError: never\)"),
         ("{% if %}", "the chat template fails .TemplateSyntaxError"),
         ("{{ messages[0].text | trim }}{{ messages[0].a.b }}", "the chat template fails"),
@@ -125,14 +130,11 @@ def test_reasoning_that_cannot_be_closed(opened):
         ({"tool_use": TURNS}, "the chat template fails .ValueError"),
     ],
 )
-def test_templates_that_fail(template, message):
-    for system in (SYSTEM, ""):
-        if message is None:
-            assert "eat?" in shown(reader(template), system="")
-            continue
-        with pytest.raises(CulnigError, match=f"instance q-1: .*{message}") as raised:
-            shown(reader(template), system=system)
-        assert "\n" not in str(raised.value)
+@pytest.mark.parametrize("system", [SYSTEM, ""], ids=["system", "no system"])
+def test_templates_that_fail(template, message, system):
+    with pytest.raises(CulnigError, match=f"instance q-1: .*{message}") as raised:
+        shown(reader(template), system=system)
+    assert "\n" not in str(raised.value)
 
 
 def test_escaped_text_is_refused():
@@ -148,12 +150,22 @@ def test_a_tokenizer_that_cannot_apply_its_template():
         chat_text(Bare(), "u")
 
 
-@pytest.mark.parametrize("mark", ["<|end|>", "</s>", "<|assistant|>", "<s>"])
-@pytest.mark.parametrize("answer_format", ["letter", "cloze"])
-def test_special_tokens_in_a_text(mark, answer_format):
-    text = f"What is {mark} here?"
+MARKS = pytest.mark.parametrize("mark", ["<|end|>", "</s>", "<|assistant|>", "<s>"])
+FORMATS = pytest.mark.parametrize("answer_format", ["letter", "cloze"])
+
+
+@MARKS
+@FORMATS
+def test_special_tokens_in_an_instance(mark, answer_format):
+    asked = instance(user=f"What is {mark} here?", cloze=f"What is {mark} here?")
     with pytest.raises(CulnigError, match="instance q-1: its text holds the special token '"):
-        make_prompts(reader(TURNS), [instance(user=text, cloze=text)], answer_format=answer_format)
+        make_prompts(reader(TURNS), [asked], answer_format=answer_format)
+
+
+@MARKS
+@FORMATS
+def test_special_tokens_in_a_short_question(mark, answer_format):
+    text = f"What is {mark} here?"
     question = ShortQuestion(
         id="q-2", country="UK", language="en", question=text, prompt=text, answers=("tea",)
     )
@@ -173,10 +185,13 @@ def test_bos_stands_once(template, begins):
     assert told[:expected] == [tokenizer.bos_token_id] * expected
 
 
-def test_labels_and_options_that_cannot_be_told_apart():
+def test_labels_that_cannot_be_told_apart():
     labels = ("1", "10", "2", "3")
     with pytest.raises(CulnigError, match="q-1: label '10' begins with the tokens of label '1'"):
         make_prompts(reader(TURNS), [instance(labels=labels)], answer_format="letter")
+
+
+def test_an_option_that_is_empty():
     with pytest.raises(CulnigError, match="q-1: an option is empty; give it a text"):
         make_prompts(reader(), [instance(options=("a", " ", "b", "c"))], answer_format="cloze")
 

@@ -141,20 +141,44 @@ def hub(tmp_path, monkeypatch, saved):
     return place, commits
 
 
-def test_commits_of_the_hub(saved, tmp_path, monkeypatch):
-    place, commits = hub(tmp_path, monkeypatch, saved)
+@pytest.fixture
+def cached(saved, tmp_path, monkeypatch):
+    """The Hub's cache with two commits of a model, and these."""
+    return hub(tmp_path, monkeypatch, saved)
+
+
+def test_two_commits_of_the_hub_have_other_weights(cached):
+    _, commits = cached
     found = [weights_of("us/tiny", revision=commit) for commit in commits]
     assert None not in found
     assert found[0] != found[1]
-    assert (weights_of("us/tiny"), commit_of("us/tiny")) == (found[0], commits[0])
-    (place / "refs" / "main").write_text(commits[1])
-    assert (weights_of("us/tiny"), commit_of("us/tiny")) == (found[1], commits[1])
-    # A tokenizer is told by its commit: which of its files are in the cache does not matter.
-    (place / "snapshots" / commits[1] / "tokenizer_config.json").unlink()
-    assert weights_of("us/tiny") == found[1]
-    (place / "snapshots" / commits[1] / "model.safetensors").unlink()
+
+
+def test_the_commit_of_the_hub_is_what_main_stands_for(cached):
+    place, commits = cached
+    for commit in commits:
+        (place / "refs" / "main").write_text(commit)
+        assert commit_of("us/tiny") == commit
+        assert weights_of("us/tiny") == weights_of("us/tiny", revision=commit)
+
+
+def test_main_of_the_hub_is_the_first_commit_at_first(cached):
+    assert commit_of("us/tiny") == cached[1][0]
+
+
+def test_a_tokenizer_of_the_hub_is_told_by_its_commit(cached):
+    """Which of its files are in the cache does not matter."""
+    place, commits = cached
+    before = weights_of("us/tiny")
+    (place / "snapshots" / commits[0] / "tokenizer_config.json").unlink()
+    assert weights_of("us/tiny") == before
+
+
+def test_weights_of_the_hub_that_are_not_in_the_cache(cached):
+    place, commits = cached
+    (place / "snapshots" / commits[0] / "model.safetensors").unlink()
     assert weights_of("us/tiny") is None
-    assert commit_of("us/tiny") == commits[1]
+    assert commit_of("us/tiny") == commits[0]
 
 
 @pytest.mark.model

@@ -66,13 +66,21 @@ def test_ids_of_pools_sites_in_ascending_order():
     assert LAYOUT.ids_of(["gate"]).tolist() == [*range(5), *range(13, 18), *range(26, 31)]
 
 
-@pytest.mark.parametrize(
+OUT_OF_RANGE = pytest.mark.parametrize(
     "neuron",
     [(3, "q", 0), (-1, "q", 0), (0, "q", 4), (0, "q", -1), (0, "up", 0), (2, "gate", 5)],
+    ids=str,
 )
-def test_out_of_range_neuron(neuron):
+
+
+@OUT_OF_RANGE
+def test_a_neuron_out_of_range_has_no_id(neuron):
     with pytest.raises(CulnigError, match=r"no neuron \(.*\) in a model with 39 neurons"):
         LAYOUT.flat_id(Neuron(*neuron))
+
+
+@OUT_OF_RANGE
+def test_a_neuron_out_of_range_is_in_no_set(neuron):
     with pytest.raises(CulnigError, match="no neuron"):
         NeuronSet.of(LAYOUT, [Neuron(*neuron)])
 
@@ -87,18 +95,32 @@ def test_a_set_has_no_order_and_no_doubles():
     one = NeuronSet(LAYOUT, np.array([7, 3, 7, 1]))
     assert one.ids.tolist() == [1, 3, 7]
     assert len(one) == 3
+
+
+def test_sets_of_the_same_neurons_are_equal():
+    one = NeuronSet(LAYOUT, np.array([7, 3, 7, 1]))
     assert one == NeuronSet(LAYOUT, np.array([1, 3, 7]), "another name")
     assert hash(one) == hash(NeuronSet(LAYOUT, np.array([3, 1, 7])))
-    assert one != NeuronSet(OTHER, np.array([1, 3, 7]))
-    assert one != NeuronSet(LAYOUT, np.array([1, 3]))
-    assert one != "a set"
 
 
-def test_ids_cannot_be_changed_and_are_a_copy():
+@pytest.mark.parametrize(
+    "other",
+    [NeuronSet(OTHER, np.array([1, 3, 7])), NeuronSet(LAYOUT, np.array([1, 3])), "a set"],
+    ids=["another model's", "fewer", "no set"],
+)
+def test_other_sets_are_not_equal(other):
+    assert NeuronSet(LAYOUT, np.array([1, 3, 7])) != other
+
+
+def test_ids_are_a_copy():
     given = np.array([1, 2])
     made = NeuronSet(LAYOUT, given)
     given[0] = 5
     assert made.ids.tolist() == [1, 2]
+
+
+def test_ids_cannot_be_changed():
+    made = NeuronSet(LAYOUT, np.array([1, 2]))
     with pytest.raises(ValueError, match="read-only"):
         made.ids[0] = 5
 
@@ -221,23 +243,38 @@ def test_load_of_a_neuron_out_of_range(tmp_path):
         NeuronSet.load(tmp_path / "set.json")
 
 
-def test_sets_join():
-    a = NeuronSet(LAYOUT, np.array([5, 1, 3]), "a", {"model": {"name": "tiny"}})
-    b = NeuronSet(LAYOUT, np.array([4, 3]), "b")
-    for joined, ids, sign, method in (
-        (a | b, [1, 3, 4, 5], "|", "union"),
-        (a & b, [3], "&", "intersection"),
-        (a - b, [1, 5], "-", "difference"),
-    ):
-        assert joined.ids.tolist() == ids
-        assert joined.name == f"a {sign} b"
-        about = joined.provenance
-        assert (about["method"], about["sets"]) == (method, ["a", "b"])
-        assert about["model"] == {"name": "tiny"}
-    assert (a - a).ids.tolist() == []
-    assert (a | b).named("both").name == "both"
+A = NeuronSet(LAYOUT, np.array([5, 1, 3]), "a", {"model": {"name": "tiny"}})
+B = NeuronSet(LAYOUT, np.array([4, 3]), "b")
+
+
+@pytest.mark.parametrize(
+    ("joined", "ids", "sign", "method"),
+    [
+        (A | B, [1, 3, 4, 5], "|", "union"),
+        (A & B, [3], "&", "intersection"),
+        (A - B, [1, 5], "-", "difference"),
+    ],
+    ids=["union", "intersection", "difference"],
+)
+def test_sets_join(joined, ids, sign, method):
+    assert joined.ids.tolist() == ids
+    assert joined.name == f"a {sign} b"
+    about = joined.provenance
+    assert (about["method"], about["sets"]) == (method, ["a", "b"])
+    assert about["model"] == {"name": "tiny"}
+
+
+def test_a_set_without_itself_is_empty():
+    assert (A - A).ids.tolist() == []
+
+
+def test_a_joined_set_can_be_named():
+    assert (A | B).named("both").name == "both"
+
+
+def test_a_set_does_not_join_what_is_none():
     with pytest.raises(TypeError):
-        a | {1}  # type: ignore[operator]
+        A | {1}  # type: ignore[operator]
 
 
 @pytest.mark.parametrize("join", [operator.or_, operator.and_, operator.sub])
@@ -250,11 +287,19 @@ def test_sets_of_two_models_do_not_join(join):
 
 def test_what_is_of_one_model():
     require_same_model(some(), LAYOUT)
-    with pytest.raises(
-        CulnigError, match="'mine' is of a model with 39 .*, this one has 42 .*: use"
-    ):
-        require_same_model(some(), OTHER)
-    with pytest.raises(CulnigError, match="the scores have 39 .*, expected 42 .*: score again"):
-        require_same_model(
-            some(), OTHER, what="the scores have", other="expected", remedy="score again"
-        )
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ({}, "'mine' is of a model with 39 .*, this one has 42 .*: use"),
+        (
+            {"what": "the scores have", "other": "expected", "remedy": "score again"},
+            "the scores have 39 .*, expected 42 .*: score again",
+        ),
+    ],
+    ids=["in its own words", "in words that are given"],
+)
+def test_what_is_of_two_models_is_refused(words, message):
+    with pytest.raises(CulnigError, match=message):
+        require_same_model(some(), OTHER, **words)

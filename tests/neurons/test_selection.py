@@ -116,13 +116,15 @@ def test_control_and_countryrc_together():
     assert found == [1, 3]
 
 
-def test_variant():
+@pytest.mark.parametrize(("variant", "ids"), [("max", [0]), ("mean", [1])])
+def test_variant(variant, ids):
     made = scores({0: 0.9, 1: -0.9})
-    wanted = {"top_mlp": 0.05, "top_attention": 0.0}
-    assert chosen(made, None, None, variant="max", **wanted) == [0]
-    assert chosen(made, None, None, variant="mean", **wanted) == [1]
+    assert chosen(made, None, None, variant=variant, top_mlp=0.05, top_attention=0.0) == ids
+
+
+def test_a_variant_that_the_scores_do_not_hold():
     with pytest.raises(CulnigError, match="no score variant 'norm': these scores hold max, mean"):
-        select_general(made, None, None, variant="norm")
+        select_general(scores({0: 0.9}), None, None, variant="norm")
 
 
 def test_provenance_tells_what_it_was_made_from():
@@ -244,35 +246,47 @@ def test_matched_draws_every_neuron_of_a_site():
 FEW = {"top": 5 / 36, "remove": 1 / 36}
 
 
-def test_specific_by_hand():
+@pytest.mark.parametrize(
+    ("least", "ids"), [({}, [0, 10, 16]), ({"least_z": -np.inf}, [0, 10, 16, 20, 27])]
+)
+def test_specific_by_hand(least, ids):
     """One pool over all sites; 20 has z 0, 27 has z -0.71 for Iran; 0, 10 and 16 have z of 1.4."""
-    found = select_specific(CULTURE, None, None, country="Iran", **FEW)
-    assert found.ids.tolist() == [0, 10, 16]
+    found = select_specific(CULTURE, None, None, country="Iran", **least, **FEW)
+    assert found.ids.tolist() == ids
     assert found.name == "Iran"
-    everything = select_specific(CULTURE, None, None, country="Iran", least_z=-np.inf, **FEW)
-    assert everything.ids.tolist() == [0, 10, 16, 20, 27]
-    # 27 for Spain: 0.9 of 0.5, 0.9, 0.5 is z = 0.267 / 0.189 = 1.414.
-    for least, ids in ((1.41, [3, 27]), (1.42, [])):
-        if ids:
-            found = select_specific(CULTURE, None, None, country="Spain", least_z=least, top=3 / 36)
-            assert found.ids.tolist() == ids
-        else:
-            with pytest.raises(CulnigError, match="the selection 'Spain' is empty"):
-                select_specific(CULTURE, None, None, country="Spain", least_z=least, top=3 / 36)
+
+
+# 27 for Spain: 0.9 of 0.5, 0.9, 0.5 is z = 0.267 / 0.189 = 1.414.
+def test_least_z_just_below_a_neurons():
+    found = select_specific(CULTURE, None, None, country="Spain", least_z=1.41, top=3 / 36)
+    assert found.ids.tolist() == [3, 27]
+
+
+def test_least_z_just_above_a_neurons():
+    with pytest.raises(CulnigError, match="the selection 'Spain' is empty"):
+        select_specific(CULTURE, None, None, country="Spain", least_z=1.42, top=3 / 36)
+
+
+CONTROL = by_country({"Iran": {0: 0.9}, "Spain": {10: 0.9}, "China": {}}, "control")
+NAMES = by_country({"Spain": {10: 1.0}, "Iran": {16: 1.0}}, "countryrc")
 
 
 def test_specific_takes_the_countrys_own_control_and_names():
-    control = by_country({"Iran": {0: 0.9}, "Spain": {10: 0.9}, "China": {}}, "control")
-    names = by_country({"Spain": {10: 1.0}, "Iran": {16: 1.0}}, "countryrc")
-    found = select_specific(CULTURE, control, names, country="Iran", top=2 / 36, remove=1 / 36)
+    found = select_specific(CULTURE, CONTROL, NAMES, country="Iran", top=2 / 36, remove=1 / 36)
     assert found.ids.tolist() == [10]  # 0 is the control's, 16 the name's; Spain's do not matter
+
+
+def test_specific_needs_names_of_the_country():
     with pytest.raises(CulnigError, match="no scores for 'China': these hold Spain, Iran"):
-        select_specific(CULTURE, control, names, country="China", **FEW)
+        select_specific(CULTURE, CONTROL, NAMES, country="China", **FEW)
 
 
 def test_specific_needs_several_countries():
     with pytest.raises(CulnigError, match="hold Spain only, .*: score several countries"):
         select_specific(scores({}), None, None, country="Spain")
+
+
+def test_specific_of_a_share_that_is_none():
     with pytest.raises(CulnigError, match="top is 2.0: give a share between 0 and 1"):
         select_specific(CULTURE, None, None, country="Iran", top=2.0)
 
@@ -282,29 +296,50 @@ def test_the_target_is_an_argument():
     of_log = select_specific(CULTURE, None, None, country="China", target="log", **FEW)
     assert of_log.ids.tolist() == [0, 10, 16]
     assert of_log.provenance["arguments"]["target"] == "log"
+
+
+def test_the_target_of_a_general_set_is_in_its_provenance():
     general = select_general(CULTURE, None, None, top_mlp=0.05, target="log")
     assert general.provenance["arguments"]["target"] == "log"
-    # The default of the first is the target of all, though a file has them in another order.
-    half = dataclasses.replace(CULTURE, sums=CULTURE.sums / 2)
-    other = dataclasses.replace(half, targets=("log", "product"), sums=half.sums[::-1])
-    for select in (
+
+
+@pytest.mark.parametrize(
+    "select",
+    [
         partial(select_general, top_mlp=0.2, top_attention=0.2, remove=0.05),
         partial(select_specific, country="Iran", least_z=-np.inf, **FEW),
-    ):
-        assert select(CULTURE, other, other) == select(CULTURE, half, half)
+    ],
+    ids=["general", "specific"],
+)
+def test_the_default_target_of_the_first_is_that_of_all(select):
+    """Though a file has them in another order."""
+    half = dataclasses.replace(CULTURE, sums=CULTURE.sums / 2)
+    other = dataclasses.replace(half, targets=("log", "product"), sums=half.sums[::-1])
+    assert select(CULTURE, other, other) == select(CULTURE, half, half)
+
+
+def test_a_target_that_the_scores_do_not_hold():
     with pytest.raises(CulnigError, match="no target 'x': these scores hold product, log"):
         select_general(CULTURE, None, None, target="x")
 
 
+TWO = (NeuronSet(LAYOUT, np.array([1, 2, 3]), "a"), NeuronSet(LAYOUT, np.array([3, 4]), "b"))
+
+
 def test_overlap():
-    a, b = NeuronSet(LAYOUT, np.array([1, 2, 3]), "a"), NeuronSet(LAYOUT, np.array([3, 4]), "b")
-    table = overlap([a, b])
+    table = overlap(list(TWO))
     assert table.to_numpy().tolist() == [[3, 1], [1, 2]]
     assert list(table.index) == list(table.columns) == ["a", "b"]
+
+
+def test_overlap_of_two_sets_of_one_name():
     with pytest.raises(CulnigError, match="two sets are named 'a': give them names"):
-        overlap([a, b, a])
+        overlap([*TWO, TWO[0]])
+
+
+def test_overlap_of_sets_of_two_models():
     with pytest.raises(CulnigError, match="'like' is of a model with 360 .*take sets of one"):
-        overlap([a, of_big(3)])
+        overlap([TWO[0], of_big(3)])
 
 
 def both(select, *args, **changes):
@@ -334,13 +369,21 @@ def test_a_flat_ranking_is_refused(select, value):
     assert isinstance(FlatRanking("x"), EmptySelection)  # so a run leaves the set out
 
 
+GATES_ONLY = scores({0: 0.5, 1: 0.25, 18: 1.0})
+
+
 def test_a_pool_is_ranked_by_itself():
-    gates_only = scores({0: 0.5, 1: 0.25, 18: 1.0})
     with pytest.raises(FlatRanking, match="the attention neurons are all 0: none ranks first"):
-        select_general(gates_only, None, None, top_mlp=0.1, top_attention=0.1)
-    assert chosen(gates_only, None, None, top_mlp=0.1, top_attention=0.0) == [0, 18]
-    # Nothing is left to chance where all are taken.
-    assert len(chosen(gates_only, None, None, top_mlp=0.0, top_attention=1.0)) == 16
+        select_general(GATES_ONLY, None, None, top_mlp=0.1, top_attention=0.1)
+
+
+def test_a_flat_pool_of_which_none_is_taken():
+    assert chosen(GATES_ONLY, None, None, top_mlp=0.1, top_attention=0.0) == [0, 18]
+
+
+def test_a_flat_pool_of_which_all_are_taken():
+    """Nothing is left to chance."""
+    assert len(chosen(GATES_ONLY, None, None, top_mlp=0.0, top_attention=1.0)) == 16
 
 
 def test_a_cut_inside_a_wide_tie_is_said(caplog):
@@ -348,36 +391,58 @@ def test_a_cut_inside_a_wide_tie_is_said(caplog):
     assert found.ids.tolist() == [0, 1, 2, 3]
     assert found.provenance["ties"] == {"MLP neurons": 19}
     assert "MLP neurons: 3 of the 4 selected are the first of 19 that tie at 0" in caplog.text
-    caplog.clear()
-    # A tie that the selection holds whole, or one that is not wider than it, is nothing to say.
-    for made, share in (
+
+
+@pytest.mark.parametrize(
+    ("made", "share"),
+    [
         (scores({i: 1.0 for i in range(4)}), 0.2),
         (scores({0: 3.0, 1: 2.0, 2: 1.0, 3: 1.0}), 0.15),
         (scores({0: 3.0, 1: 1.0, 2: 1.0, 3: 1.0}), 0.15),
-    ):
-        assert "ties" not in select_general(made, None, None, top_mlp=share).provenance
+    ],
+    ids=["held whole", "of two", "as wide as the selection"],
+)
+def test_a_tie_that_is_not_wider_than_the_selection_is_nothing_to_say(caplog, made, share):
+    assert "ties" not in select_general(made, None, None, top_mlp=share).provenance
     assert caplog.text == ""
-    names = scores({1: 1.0, 12: 1.0})
-    general = select_general(
-        scores({5: 3.0, 6: 2.0, 7: 1.0}), None, names, top_mlp=0.15, remove=0.15
-    )
+
+
+def test_ties_of_what_is_removed_are_said():
+    culture, names = scores({5: 3.0, 6: 2.0, 7: 1.0}), scores({1: 1.0, 12: 1.0})
+    general = select_general(culture, None, names, top_mlp=0.15, remove=0.15)
     assert general.provenance["ties"] == {
         "MLP neurons by CountryRC": 19,
         "attention neurons by CountryRC": 15,
     }
 
 
-@pytest.mark.parametrize("select", [select_general, select_specific])
-@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
-@pytest.mark.parametrize("which", range(3))
-def test_scores_that_are_no_numbers_are_refused(select, value, which):
+def culture_with(value):
+    """Its scores, with this one for every country and target of a neuron."""
     bad = dataclasses.replace(CULTURE, sums=CULTURE.sums.copy())
     bad.sums[..., 11] = value
+    return bad
+
+
+NO_NUMBERS = pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+
+
+@pytest.mark.parametrize("select", [select_general, select_specific])
+@NO_NUMBERS
+@pytest.mark.parametrize("which", range(3))
+def test_scores_that_are_no_numbers_are_refused(select, value, which):
     half = dataclasses.replace(CULTURE, sums=CULTURE.sums / 2)
     given = [CULTURE, half, half]
-    given[which] = bad
+    given[which] = culture_with(value)
     with pytest.raises(CulnigError, match=r"1 of 36 scores .* of layer 0 q 1 first: score again"):
         both(select, *given)
+
+
+@NO_NUMBERS
+def test_scores_that_are_no_numbers_have_no_highest(value):
     with pytest.raises(CulnigError, match="NaN or infinite, of layer 0 q 1 first"):
-        bad.highest(count=3)
-    assert "NaN or infinite" in bad._repr_html_()
+        culture_with(value).highest(count=3)
+
+
+@NO_NUMBERS
+def test_a_notebook_shows_that_scores_are_no_numbers(value):
+    assert "NaN or infinite" in culture_with(value)._repr_html_()

@@ -5,7 +5,7 @@ import pytest
 import tiny
 import torch
 import transformers
-from command import byte_run, culnig
+from command import Captured, byte_run, culnig
 
 from culnig_tl import CulnigError, NeuronSet, ablate, load_model, neuron_layout
 from culnig_tl.models.description import layout_of
@@ -54,39 +54,56 @@ def test_biases_are_scaled_too():
     assert (block.mlp.up_proj.bias == 1).all()
 
 
-def test_export_of_a_run(monkeypatch, capsys, tmp_path):
-    out = byte_run(monkeypatch, capsys, tmp_path)
-    code, printed, error = culnig(
-        monkeypatch, capsys, "export", "--run", out, "--to", tmp_path / "x"
-    )
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    with pytest.MonkeyPatch.context() as patch:
+        return byte_run(patch, Captured(), tmp_path_factory.mktemp("run"))
+
+
+def test_export_of_a_run(monkeypatch, capsys, tmp_path, run):
+    to = tmp_path / "x"
+    code, printed, error = culnig(monkeypatch, capsys, "export", "--run", run, "--to", to)
     assert code == 0, error
     assert "culture-general" in printed
-    exported = load_model(str(tmp_path / "x"), model_class="TransformerBridge")
-    original = load_model(str(tmp_path / "tiny"), model_class="TransformerBridge")
-    neurons = NeuronSet.load(tmp_path / "x" / "neurons.json", layout=layout_of(exported))
+    exported = load_model(str(to), model_class="TransformerBridge")
+    original = load_model(str(run.parent / "tiny"), model_class="TransformerBridge")
+    neurons = NeuronSet.load(to / "neurons.json", layout=layout_of(exported))
     with torch.no_grad(), ablate(original, neurons):
         expected = original(TOKENS)
     torch.testing.assert_close(exported(TOKENS), expected, atol=1e-5, rtol=1e-4)
-    code, _, error = culnig(monkeypatch, capsys, "export", "--run", out, "--to", tmp_path / "x")
+
+
+def test_export_does_not_replace_a_folder(monkeypatch, capsys, tmp_path, run):
+    (tmp_path / "x").mkdir()
+    (tmp_path / "x" / "a").write_text("mine")
+    code, _, error = culnig(monkeypatch, capsys, "export", "--run", run, "--to", tmp_path / "x")
     assert code == 1
     assert "x is there already: choose another folder, or delete it" in " ".join(error.split())
-    code, _, error = culnig(
-        monkeypatch, capsys, "export", "--run", out, "--to", out / "run.json" / "x"
-    )
+
+
+def test_export_below_a_file(monkeypatch, capsys, run):
+    to = run / "run.json" / "x"
+    code, _, error = culnig(monkeypatch, capsys, "export", "--run", run, "--to", to)
     assert code == 1
-    code, _, error = culnig(
-        monkeypatch, capsys, "export", "--run", tmp_path, "--to", tmp_path / "y"
-    )
+    assert "run.json" in error
+
+
+def test_export_of_no_run(monkeypatch, capsys, tmp_path):
+    to = tmp_path / "y"
+    code, _, error = culnig(monkeypatch, capsys, "export", "--run", tmp_path, "--to", to)
     assert code == 1
     assert "holds no finished run" in error
 
 
-def test_errors():
-    hf = tiny.hf_model("llama")
+def test_neurons_of_another_model():
     other = NeuronSet(neuron_layout(tiny.config("qwen3")), np.array([1]), "other")
     with pytest.raises(CulnigError, match="neuron set 'other' is of a model with .*this one has"):
-        scale_weights(hf, other)
-    for layer in hf.model.layers:  # a model that names its parts in another way
+        scale_weights(tiny.hf_model("llama"), other)
+
+
+def test_a_model_that_names_its_parts_in_another_way():
+    hf = tiny.hf_model("llama")
+    for layer in hf.model.layers:
         layer.mlp.opening_proj = layer.mlp.gate_proj
         del layer.mlp.gate_proj
     neurons = NeuronSet(neuron_layout(tiny.config("llama")), np.array([1]))

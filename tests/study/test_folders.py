@@ -190,6 +190,7 @@ def test_paths_in_a_run_are_absolute(monkeypatch, tmp_path):
     assert folders.with_absolute_paths(Study(model="google/x")).model == "google/x"
 
 
+BEFORE = Study(seeds=2, model="none/such")
 CHANGED = [
     # argument, its new value, what is there, whether the change is taken
     ("variant", "mean", ["original"], True),
@@ -218,18 +219,24 @@ CHANGED = [
 ]
 
 
-@pytest.mark.parametrize(("key", "value", "there", "taken"), CHANGED)
-def test_what_may_change(tmp_path, key, value, there, taken):
-    before = Study(seeds=2, model="none/such")
-    run = {"arguments": study_arguments(before), "datasets": {}, "model": {}}
+def asked_before(folder, there):
+    """What a run of `BEFORE` wrote down, with the evaluations of these names in its folder."""
     for name in there:
-        file = evaluation_file(tmp_path, name)
+        file = evaluation_file(folder, name)
         file.parent.mkdir(exist_ok=True)
         file.write_text("")
-    now = dataclasses.replace(before, **{key: value})
-    if taken:
-        check_same_study(tmp_path, run, now, datasets={})
-        return
+    return {"arguments": study_arguments(BEFORE), "datasets": {}, "model": {}}
+
+
+@pytest.mark.parametrize(("key", "value", "there"), [case[:3] for case in CHANGED if case[3]])
+def test_what_may_change(tmp_path, key, value, there):
+    run, now = asked_before(tmp_path, there), dataclasses.replace(BEFORE, **{key: value})
+    check_same_study(tmp_path, run, now, datasets={})
+
+
+@pytest.mark.parametrize(("key", "value", "there"), [case[:3] for case in CHANGED if not case[3]])
+def test_what_may_not_change(tmp_path, key, value, there):
+    run, now = asked_before(tmp_path, there), dataclasses.replace(BEFORE, **{key: value})
     with pytest.raises(CulnigError) as caught:
         check_same_study(tmp_path, run, now, datasets={})
     assert f"holds a run with {key} = " in str(caught.value)
@@ -238,18 +245,17 @@ def test_what_may_change(tmp_path, key, value, there, taken):
         assert f"used by {there[0 if key in same_study._TESTS else -1]!r}" in str(caught.value)
 
 
-def test_less_is_refused_where_it_was_evaluated(tmp_path):
-    for key in ("specific", "ablations", "sweep"):
-        before = dataclasses.replace(Study(model="none/such"), **{key: True})
-        run = {"arguments": study_arguments(before), "datasets": {}, "model": {}}
+@pytest.mark.parametrize("key", ["specific", "ablations", "sweep"])
+def test_less_is_refused_where_it_was_evaluated(tmp_path, key):
+    before = dataclasses.replace(Study(model="none/such"), **{key: True})
+    run = {"arguments": study_arguments(before), "datasets": {}, "model": {}}
+    check_same_study(tmp_path, run, Study(model="none/such"), datasets={})
+    name = study_maskings(before)[-1].name
+    file = evaluation_file(tmp_path, name)
+    file.parent.mkdir(exist_ok=True)
+    file.write_text("")
+    with pytest.raises(CulnigError, match=f"{key} = True .used by '{re.escape(name)}'."):
         check_same_study(tmp_path, run, Study(model="none/such"), datasets={})
-        name = study_maskings(before)[-1].name
-        file = evaluation_file(tmp_path, name)
-        file.parent.mkdir(exist_ok=True)
-        file.write_text("")
-        with pytest.raises(CulnigError, match=f"{key} = True .used by '{re.escape(name)}'."):
-            check_same_study(tmp_path, run, Study(model="none/such"), datasets={})
-        file.unlink()
 
 
 @pytest.mark.parametrize("step", STEPS)
@@ -282,14 +288,18 @@ def test_other_data_is_refused(tmp_path):
             check_same_study(tmp_path, run, study, datasets=now)
 
 
-def test_a_corrected_argument_after_scoring(made, monkeypatch, tmp_path, capsys):
+@pytest.fixture
+def scored(monkeypatch):
+    """What was scored is kept: nothing is scored again, and no figure drawn."""
+    monkeypatch.setattr(report, "write_report", no_figures)
+    monkeypatch.setattr(attribution, "attribute", None)
+
+
+@pytest.mark.usefixtures("scored")
+def test_a_corrected_argument_after_scoring(made, tmp_path):
     """A selection that is empty, or of another variant, does not lock the folder."""
     home, study = made
     out = shutil.copytree(home / "original", tmp_path / "out")
-    monkeypatch.setattr(report, "write_report", no_figures)
-    monkeypatch.setattr(attribution, "attribute", None)  # what was scored is kept
-    model = load_model(study.model, model_class=study.model_class)
-    monkeypatch.setattr(runs, "load_study_model", lambda study: model)
     run = read_json(out / "run.json")
     run["arguments"] |= {"variant": "mean", "top_mlp": 1e-4, "specific": True, "top": 0.9}
     write_json(out / "run.json", run)
@@ -297,128 +307,185 @@ def test_a_corrected_argument_after_scoring(made, monkeypatch, tmp_path, capsys)
     shutil.copy(set_file(out, GENERAL), stale)
     table = run_study(study, out).table
     pd.testing.assert_frame_equal(table, Run.open(home / "finished").table)
-    # More is asked of it: only that is evaluated. Until it is there, the run is not finished.
+
+
+@pytest.mark.usefixtures("scored")
+def test_a_run_of_which_more_is_asked_is_not_finished(made, monkeypatch, tmp_path):
+    home, study = made
+    out = shutil.copytree(home / "finished", tmp_path / "out")
+    monkeypatch.setattr(evaluation, "evaluate", None)
+    with pytest.raises(TypeError):
+        run_study(dataclasses.replace(study, seeds=2), out)
+    with pytest.raises(CulnigError, match="holds no finished run"):
+        Run.for_step(out)
+
+
+@pytest.mark.usefixtures("scored")
+def test_only_what_more_is_asked_is_evaluated(made, monkeypatch, tmp_path):
+    home, study = made
+    out = shutil.copytree(home / "finished", tmp_path / "out")
+    (out / "report.html").unlink()
     evaluated = []
     monkeypatch.setattr(
         evaluation, "evaluate", lambda *a, **k: evaluated.append(a[2].name) or evaluate(*a, **k)
     )
-    more = dataclasses.replace(study, seeds=2)
-    with monkeypatch.context() as patch:
-        patch.setattr(evaluation, "evaluate", None)
-        with pytest.raises(TypeError):
-            run_study(more, out)
-    with pytest.raises(CulnigError, match="holds no finished run"):
-        Run.for_step(out)
-    run_study(more, out)
+    run_study(dataclasses.replace(study, seeds=2), out)
     assert evaluated == ["random-1"]
     assert (out / "report.html").exists()
 
 
-@pytest.mark.parametrize("what", ["scores", "set", "evaluation"])
-def test_files_of_another_study(made, monkeypatch, tmp_path, what):
+@pytest.mark.parametrize(
+    ("what", "words"),
+    [
+        ("scores", "neuron.safetensors was made with model .*other, expected .*model"),
+        ("evaluation", "original.csv is of other instances than are asked: delete it"),
+    ],
+)
+def test_files_of_another_study(made, tmp_path, what, words):
     home, study = made
     out = shutil.copytree(home / GENERAL, tmp_path / "out")
     if what == "scores":
-        other = home / "foreign"
-        if not other.exists():
-            model = load_model(str(home / "other"), model_class="TransformerBridge")
-            instances = study_data(study).neuron
-            attribute(model, instances, answer_format="cloze").save(other)
-        shutil.copy(other, folders.scores_file(out, "neuron"))
-        words = "neuron.safetensors was made with model .*other, expected .*model"
-    elif what == "evaluation":
+        model = load_model(str(home / "other"), model_class="TransformerBridge")
+        scores = attribute(model, study_data(study).neuron, answer_format="cloze")
+        folders.scores_file(out, "neuron").unlink()
+        scores.save(folders.scores_file(out, "neuron"))
+    else:
         file = evaluation_file(out, "original")
         file.write_text(file.read_text().replace("paraphrase", "another"))
-        words = "original.csv is of other instances than are asked: delete it"
-    else:
-        out = shutil.copytree(home / "finished", tmp_path / "finished")
-        content = read_json(set_file(out, GENERAL))
-        content["provenance"]["model"]["weights"] = "f" * 32
-        write_json(set_file(out, GENERAL), content)
-        with pytest.raises(CulnigError, match=f"a model with weights {'f' * 32}, the run's has"):
-            _ = Run.open(out).sets
-        return
     with pytest.raises(CulnigError, match=words):
         run_study(study, out)
 
 
-def test_reading_writes_nothing(made, monkeypatch):
-    home, study = made
-    out = home / "finished"
-    before = files_of(out)
+def test_a_set_of_a_model_with_other_weights(made, tmp_path):
+    out = shutil.copytree(made[0] / "finished", tmp_path / "finished")
+    content = read_json(set_file(out, GENERAL))
+    content["provenance"]["model"]["weights"] = "f" * 32
+    write_json(set_file(out, GENERAL), content)
+    with pytest.raises(CulnigError, match=f"a model with weights {'f' * 32}, the run's has"):
+        _ = Run.open(out).sets
 
+
+WRITERS = ("write_atomically", "write_json", "half_written", "clear_half_written")
+WRITING = (
+    *("study.folder", "study.running", "study.run", "study.verify", "study.report", "study.once"),
+    *("files", "frames", "neurons.sets", "training.modules"),
+)
+READS = {
+    "the study again": lambda run, study: run_study(study, run.folder),
+    "the run for a step": lambda run, study: Run.for_step(run.folder),
+    "modules": lambda run, study: run_modules(run, 0.1, "top", seed=0),
+    "neurons": lambda run, study: run.neurons,
+    "random sets": lambda run, study: run.random(),
+    "no specific sets": lambda run, study: not run.specific,
+    "scores": lambda run, study: [run.scores(n) for n in ("neuron", "control", "countryrc")],
+    "data": lambda run, study: run.data.neuron,
+    "an evaluation": lambda run, study: len(run.evaluation("original")),
+    "its text": lambda run, study: "culture-general" in repr(run),
+    "arguments": lambda run, study: check_arguments(run.folder / "run.json", {"new": 1}) is None,
+    "no arguments": lambda run, study: check_arguments(run.folder / "no.json", {"new": 1}) is None,
+}
+
+
+@pytest.fixture
+def unwritable(monkeypatch):
     def refuses(path, *arguments, **options):
         raise AssertionError(f"{path} is written")
 
-    for module in (folders, runs, run_module, verify):
-        for name in ("write_atomically", "write_json", "half_written", "clear_half_written"):
-            monkeypatch.setattr(module, name, refuses, raising=False)
-    for module in (
-        "files",
-        "frames",
-        "study.report",
-        "study.once",
-        "neurons.sets",
-        "training.modules",
-    ):
-        for name in ("write_atomically", "write_json"):
+    for module in WRITING:
+        for name in WRITERS:
             monkeypatch.setattr(f"culnig_tl.{module}.{name}", refuses, raising=False)
-    table = run_study(study, out).table
-    run = Run.for_step(out)
-    pd.testing.assert_frame_equal(table, run.table)
-    run_modules(run, 0.1, "top", seed=0)
-    assert len(run.neurons)
-    assert run.random()
-    assert not run.specific
-    assert [run.scores(name) for name in ("neuron", "control", "countryrc")]
-    assert run.data.neuron
-    assert len(run.evaluation("original"))
-    assert "culture-general" in repr(run)
-    check_arguments(out / "run.json", {"new": 1})
-    check_arguments(out / "none.json", {"new": 1})
+
+
+@pytest.mark.usefixtures("unwritable")
+@pytest.mark.parametrize("what", READS)
+def test_reading_writes_nothing(made, what):
+    home, study = made
+    before = files_of(home / "finished")
+    assert READS[what](Run.for_step(home / "finished"), study)
+    assert files_of(home / "finished") == before
+
+
+@pytest.mark.usefixtures("unwritable")
+def test_a_report_cannot_be_made_without_writing(made):
+    before = files_of(made[0] / "finished")
     with pytest.raises(AssertionError, match="is written"):
-        Run.open(out).write_report()
-    assert files_of(out) == before
+        Run.open(made[0] / "finished").write_report()
+    assert files_of(made[0] / "finished") == before
 
 
-def test_arguments_of_a_step(tmp_path):
+def test_a_finished_study_is_the_run_that_is_there(made):
+    home, study = made
+    table = run_study(study, home / "finished").table
+    pd.testing.assert_frame_equal(table, Run.for_step(home / "finished").table)
+
+
+@pytest.fixture
+def step(tmp_path):
+    """A step's file, with what it was asked."""
     file = tmp_path / "step" / "step.json"
     note_arguments(file, {"steps": 2, "sets": {"a": "1"}, "train_hash": "x"})
-    assert read_json(file) == {"steps": 2, "sets": {"a": "1"}, "train_hash": "x", "numbers": 1}
-    note_arguments(file, {"steps": 2, "new": 1})  # what an earlier version did not note
-    for changed, words in (
+    return file
+
+
+def test_arguments_of_a_step_are_noted_with_the_numbers_version(step):
+    assert read_json(step) == {"steps": 2, "sets": {"a": "1"}, "train_hash": "x", "numbers": 1}
+
+
+def test_an_argument_that_an_earlier_version_did_not_note(step):
+    note_arguments(step, {"steps": 2, "new": 1})
+
+
+@pytest.mark.parametrize(
+    ("changed", "words"),
+    [
         ({"steps": 3}, "steps = 2, this asks for 3: give the same, or delete"),
         ({"train_hash": "y"}, "train_hash = x, this asks for y"),
         ({"sets": {"a": "2"}}, "sets.a = 1, this asks for 2"),
         ({"sets": {}}, "sets.a = 1, this asks for None"),
-    ):
-        with pytest.raises(CulnigError, match=words):
-            note_arguments(file, changed)
-    write_json(file, {"steps": 2, "numbers": 0})
+    ],
+    ids=["a number", "a hash", "another set", "a set less"],
+)
+def test_other_arguments_of_a_step(step, changed, words):
+    note_arguments(step, {"steps": 2, "new": 1})
+    with pytest.raises(CulnigError, match=words):
+        note_arguments(step, changed)
+
+
+def test_a_step_of_other_numbers(step):
+    write_json(step, {"steps": 2, "numbers": 0})
     with pytest.raises(CulnigError, match="numbers = 0, this asks for 1"):
-        note_arguments(file, {"steps": 2})
+        note_arguments(step, {"steps": 2})
 
 
-def test_the_commit_that_a_run_used_is_asked_for(made, monkeypatch, tmp_path):
-    home, _ = made
-    out, used = shutil.copytree(home / "finished", tmp_path / "out"), "a" * 40
+USED, NOW = "a" * 40, "b" * 40
+
+
+@pytest.fixture
+def of_a_commit(made, monkeypatch, tmp_path):
+    """A run of a model from the Hub, which has another commit now and the same weights."""
+    out = shutil.copytree(made[0] / "finished", tmp_path / "out")
     run = read_json(out / "run.json")
-    run["model"] |= {"revision": used, "weights": "w"}
+    run["model"] |= {"revision": USED, "weights": "w"}
     run["arguments"] |= {"model": "us/tiny"}
     write_json(out / "run.json", run)
     for module in (same_study, run_module):
-        commit = lambda name, revision=None: revision or "b" * 40  # noqa: E731
-        monkeypatch.setattr(module, "commit_of", commit)
+        monkeypatch.setattr(module, "commit_of", lambda name, revision=None: revision or NOW)
         monkeypatch.setattr(module, "weights_of", lambda name, revision=None: "w")
-    assert Run.for_step(out).pinned.revision == used
-    # The run itself asks for what its argument stands for now.
+    return out
+
+
+def test_a_step_asks_for_the_commit_that_the_run_used(of_a_commit):
+    assert Run.for_step(of_a_commit).pinned.revision == USED
+
+
+def test_the_run_itself_asks_for_what_its_argument_stands_for_now(of_a_commit):
+    run = read_json(of_a_commit / "run.json")
     study = dataclasses.replace(STUDY, model="us/tiny")
-    words = (
-        f"with revision {used}, now it has {'b' * 40}: ask for the same commit .--revision {used}"
-    )
+    words = f"with revision {USED}, now it has {NOW}: ask for the same commit .--revision {USED}"
     with pytest.raises(CulnigError, match=words):
-        check_same_study(out, run, study, datasets=run["datasets"])
-    check_same_study(out, run, dataclasses.replace(study, revision=used), datasets=run["datasets"])
+        check_same_study(of_a_commit, run, study, datasets=run["datasets"])
+    pinned = dataclasses.replace(study, revision=USED)
+    check_same_study(of_a_commit, run, pinned, datasets=run["datasets"])
 
 
 SPECIFIC = dataclasses.replace(STUDY, specific=True, limit=32, test_limit=32, rc_limit=16)
@@ -439,10 +506,6 @@ IMPOSSIBLE = {
         dataclasses.replace(SPECIFIC, countries=("Iran",)),
         "need instances of two or more countries, and these are of Iran",
     ),
-    "an empty test": (
-        dataclasses.replace(STUDY, countries=("China",), focus_limit=4, task="everyday"),
-        None,
-    ),
 }
 
 
@@ -454,14 +517,17 @@ def data_of(**tests):
 @pytest.mark.parametrize("case", IMPOSSIBLE)
 def test_what_can_only_fail_is_refused_first(monkeypatch, tmp_path, case):
     study, words = IMPOSSIBLE[case]
-    if words is None:  # no limit of ours leaves a test empty: data of one's own might
-        with pytest.raises(CulnigError, match="no instance for 'everyday test': raise its limit"):
-            feasible.check_data(study, study_maskings(study), data_of(everyday=[]))
-        return
     monkeypatch.setattr(runs, "load_study_model", None)
     with pytest.raises(CulnigError, match=words):
         run_study(study, tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_an_empty_test():
+    """No limit of ours leaves one: data of one's own might."""
+    study = dataclasses.replace(STUDY, countries=("China",), focus_limit=4, task="everyday")
+    with pytest.raises(CulnigError, match="no instance for 'everyday test': raise its limit"):
+        feasible.check_data(study, study_maskings(study), data_of(everyday=[]))
 
 
 def test_an_instance_twice_among_the_tests():
@@ -483,7 +549,6 @@ LATE = {
         lambda out: precision_run(out, dtypes=["bfloat16", "int8"]),
         "unknown dtype 'int8'",
     ),
-    "short answers": (lambda out: short_answers_run(out, data=out / "blend"), "install .*saq"),
     "finetune steps": (
         lambda out: finetune_run(
             out, "paraphrase", test_limit=4, training=Training(steps=3, evaluate_every=2)
@@ -506,23 +571,33 @@ LATE = {
 }
 
 
+@pytest.fixture
+def no_model(monkeypatch):
+    """Whatever loads one fails in another way than the test expects."""
+    for name in ("load_model", "load_hf_model"):
+        monkeypatch.setattr(loading, name, None)
+
+
+@pytest.mark.usefixtures("no_model")
 @pytest.mark.parametrize("case", LATE)
 def test_a_step_that_can_only_fail_is_refused_first(made, monkeypatch, case):
     """Before a model is loaded."""
-    out = made[0] / "finished"
     ask, words = LATE[case]
-    for name in ("load_model", "load_hf_model"):
-        monkeypatch.setattr(loading, name, None)
     monkeypatch.setitem(__import__("sys").modules, "peft", None)
-    if case == "short answers":
-        folder = out / "blend" / "annotations"
-        folder.mkdir(parents=True, exist_ok=True)
-        asked = {"question": "¿Qué?", "annotations": [{"answers": ["vino"], "count": 1}]}
-        monkeypatch.setattr("culnig_tl.tasks.short_questions.LANGUAGES", {"Spain": "es"})
-        (folder / "Spain_data.json").write_text(json.dumps({"A-1": asked}))
-        monkeypatch.setattr("culnig_tl.measure.answering.basic_words", lambda *a, **k: missing())
     with pytest.raises(CulnigError, match=words):
-        ask(out)
+        ask(made[0] / "finished")
+
+
+@pytest.mark.usefixtures("no_model")
+def test_short_answers_that_cannot_be_judged_are_refused_first(made, monkeypatch, tmp_path):
+    folder = tmp_path / "blend" / "annotations"
+    folder.mkdir(parents=True)
+    asked = {"question": "¿Qué?", "annotations": [{"answers": ["vino"], "count": 1}]}
+    (folder / "Spain_data.json").write_text(json.dumps({"A-1": asked}))
+    monkeypatch.setattr("culnig_tl.tasks.short_questions.LANGUAGES", {"Spain": "es"})
+    monkeypatch.setattr("culnig_tl.measure.answering.basic_words", lambda *a, **k: missing())
+    with pytest.raises(CulnigError, match="install .*saq"):
+        short_answers_run(made[0] / "finished", data=tmp_path / "blend")
 
 
 def missing():
@@ -557,27 +632,41 @@ def test_what_killed_processes_left_is_cleared_on_resuming(made, monkeypatch, tm
         assert left == {mine, ".culnig-notes", ".pre-commit-config.yaml"}
 
 
-def test_links_that_lead_out_of_a_run(made, tmp_path):
-    home, study = made
-    out = tmp_path / "run"
-    shutil.copytree(home / "finished", out)
-    (tmp_path / "linked").symlink_to(out)  # the folder itself may be one
+def test_a_run_may_be_a_link(made, tmp_path):
+    out = shutil.copytree(made[0] / "finished", tmp_path / "run")
+    (tmp_path / "linked").symlink_to(out)
     assert len(Run.open(tmp_path / "linked").table)
     Run.open(tmp_path / "linked").write_report()
-    elsewhere = tmp_path / "elsewhere"
+
+
+@pytest.fixture
+def led_out(made, tmp_path):
+    """A run whose sets are elsewhere, and where."""
+    out, elsewhere = shutil.copytree(made[0] / "finished", tmp_path / "run"), tmp_path / "elsewhere"
     shutil.move(out / "sets", elsewhere)
     (out / "sets").symlink_to(elsewhere)
+    return out, elsewhere
+
+
+@pytest.mark.parametrize(
+    "ask",
+    [
+        lambda out, study: Run.open(out).write_report(),
+        lambda out, study: run_study(study, out),
+        lambda out, study: verify_run(out),
+    ],
+    ids=["report", "run", "verify"],
+)
+def test_links_that_lead_out_of_a_run(made, led_out, ask):
+    out, elsewhere = led_out
     before = files_of(elsewhere)
-    for step in (
-        lambda: Run.open(out).write_report(),
-        lambda: run_study(study, out),
-        lambda: verify_run(out),
-    ):
-        with pytest.raises(
-            CulnigError, match="sets is a link to .*elsewhere, out of the run's fold"
-        ):
-            step()
+    with pytest.raises(CulnigError, match="sets is a link to .*elsewhere, out of the run's fold"):
+        ask(out, made[1])
     assert files_of(elsewhere) == before
+
+
+def test_a_link_to_itself_beside_one_that_leads_out(led_out):
+    out, _ = led_out
     (out / "loop").symlink_to(out / "loop")
     with pytest.raises(CulnigError, match=r"(sets|loop) is a link to "):
         Run.open(out).write_report()

@@ -1,18 +1,38 @@
 """A run's neurons in other dtypes."""
 
+import io
+from contextlib import redirect_stdout
+
 import pandas as pd
-from command import byte_run, culnig
+import pytest
+from command import Captured, byte_run, culnig
 
 from culnig_tl import Scores
 from culnig_tl.measure import attribution
 from culnig_tl.study.run import Run
 
 
-def test_precision_of_a_run(monkeypatch, capsys, tmp_path):
-    out = byte_run(monkeypatch, capsys, tmp_path)
-    command = ["precision", "--run", out, "--dtypes", "bfloat16,float16"]
-    code, printed, error = culnig(monkeypatch, capsys, *command)
-    assert code == 0, error
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    with pytest.MonkeyPatch.context() as patch:
+        return byte_run(patch, Captured(), tmp_path_factory.mktemp("run"))
+
+
+@pytest.fixture(scope="module")
+def measured(run):
+    """The run with its neurons in two more dtypes, and what was printed."""
+    with pytest.MonkeyPatch.context() as patch, redirect_stdout(io.StringIO()) as said:
+        code, _, _ = culnig(patch, Captured(), *precision(run))
+    assert code == 0
+    return run, said.getvalue()
+
+
+def precision(out, dtypes="bfloat16,float16"):
+    return ["precision", "--run", out, "--dtypes", dtypes]
+
+
+def test_neurons_in_other_dtypes_are_nearly_those_of_the_run(measured):
+    out, printed = measured
     assert "culture-general" in printed
     table = pd.read_csv(out / "precision" / "table.csv", index_col=["dtype", "set"])
     neurons = len(Run.open(out).neurons)
@@ -22,22 +42,34 @@ def test_precision_of_a_run(monkeypatch, capsys, tmp_path):
         assert least < row["spearman_mlp"] < 1
         assert least < row["spearman_attention"] < 1
     assert (table["spearman_mlp"].diff()[1:] > 0).all()  # float16 is nearer
-    scores = Scores.load(out / "precision" / "bfloat16" / "scores" / "neuron.safetensors")
-    assert scores.provenance["model"]["dtype"] == "bfloat16"
-    # What is there is not done again, not even the model is loaded.
+
+
+def test_scores_say_their_dtype(measured):
+    file = measured[0] / "precision" / "bfloat16" / "scores" / "neuron.safetensors"
+    assert Scores.load(file).provenance["model"]["dtype"] == "bfloat16"
+
+
+def test_what_is_there_is_not_measured_again(monkeypatch, capsys, measured):
+    """Not even the model is loaded."""
+    out, printed = measured
     monkeypatch.setattr(attribution, "score_batch", None)
     monkeypatch.setattr("culnig_tl.study.precision.load_study_model", None)
-    code, again, error = culnig(monkeypatch, capsys, *command)
+    code, again, error = culnig(monkeypatch, capsys, *precision(out))
     assert code == 0, error
     assert again == printed
-    for dtypes, words in (
-        ("float32", "is a run in float32 already: give other dtypes"),
-        ("", "no dtype: give some, as --dtypes bfloat16,float16"),
-    ):
-        code, _, error = culnig(monkeypatch, capsys, *command[:-1], dtypes)
-        assert code == 1
-        assert words in " ".join(error.split())
-    monkeypatch.undo()
-    code, _, error = culnig(monkeypatch, capsys, *command[:-1], "int8")
+
+
+@pytest.mark.parametrize(
+    ("dtypes", "words"),
+    [
+        pytest.param("float32", "is a run in float32 already: give other dtypes", id="the run's"),
+        pytest.param("", "no dtype: give some, as --dtypes bfloat16,float16", id="none"),
+        pytest.param("int8", "unknown dtype 'int8'", id="unknown"),
+    ],
+)
+def test_dtypes_that_are_refused(monkeypatch, capsys, run, dtypes, words):
+    """Before a model is loaded."""
+    monkeypatch.setattr("culnig_tl.study.precision.load_study_model", None)
+    code, _, error = culnig(monkeypatch, capsys, *precision(run, dtypes))
     assert code == 1
-    assert "unknown dtype 'int8'" in error
+    assert words in " ".join(error.split())

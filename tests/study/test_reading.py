@@ -272,40 +272,59 @@ def test_the_command_says_it_in_one_line(out, monkeypatch, capsys):
     assert "column 'correct' has 'maybe', expected True or False" in " ".join(error.split())
 
 
-def test_names_that_would_be_files_elsewhere(out):
-    with pytest.raises(CulnigError, match="unknown dtype '../../evil': choose from float32"):
-        precision_run(out, dtypes=["../../evil"])
-    with pytest.raises(CulnigError, match="unknown task '../../evil': choose from everyday"):
-        finetune_run(out, "../../evil")
+@pytest.mark.parametrize(
+    ("ask", "line"),
+    [
+        pytest.param(
+            lambda out: precision_run(out, dtypes=["../../evil"]),
+            "unknown dtype '../../evil': choose from float32",
+            id="a dtype",
+        ),
+        pytest.param(
+            lambda out: finetune_run(out, "../../evil"),
+            "unknown task '../../evil': choose from everyday",
+            id="a task",
+        ),
+    ],
+)
+def test_names_that_would_be_files_elsewhere(finished, ask, line):
+    with pytest.raises(CulnigError, match=line):
+        ask(finished)
+
+
+LEFT = {"results": {"t": {"acc,none": 0.5}}, "n-samples": {"t": {"effective": 4}}}
+
+
+def harness_table(folder, **changed):
+    """Of the files that lm-eval left of three sets, some of them changed."""
+    contents = dict.fromkeys(("original", "culture-general", "random-0"), LEFT) | changed
+    for name, content in contents.items():
+        (folder / f"{name}.json").write_text(json.dumps(content))
+    return _table({name: read_object(folder / f"{name}.json", _SCHEMA) for name in contents})
 
 
 def test_what_the_harness_left(tmp_path):
-    good = {"results": {"t": {"acc,none": 0.5}}, "n-samples": {"t": {"effective": 4}}}
-    files = {
-        name: tmp_path / f"{name}.json" for name in ("original", "culture-general", "random-0")
-    }
-    for file in files.values():
-        file.write_text(json.dumps(good))
+    assert harness_table(tmp_path).loc[("t", "acc"), "items"] == 4
 
-    def table():
-        return _table({name: read_object(file, _SCHEMA) for name, file in files.items()})
 
-    assert table().loc[("t", "acc"), "items"] == 4
-    for name, content, line in (
+@pytest.mark.parametrize(
+    ("name", "content", "line"),
+    [
         ("original", {}, "'results' is missing"),
-        ("original", good | {"results": {}}, "lm-eval gave no metric: delete that task's folder"),
-        ("random-0", good | {"results": {"t": []}}, "'results.t' is [], expected an object"),
+        ("original", LEFT | {"results": {}}, "lm-eval gave no metric: delete that task's folder"),
+        ("random-0", LEFT | {"results": {"t": []}}, "'results.t' is [], expected an object"),
         (
             "random-0",
-            good | {"results": {"t": {}}},
+            LEFT | {"results": {"t": {}}},
             "lm-eval gave no 'acc,none' of 't' with 'random-0'",
         ),
-        ("original", good | {"n-samples": {"t": 4}}, "'n-samples.t' is 4, expected an object"),
-    ):
-        files[name].write_text(json.dumps(content))
-        with pytest.raises(CulnigError, match=re.escape(line)):
-            table()
-        files[name].write_text(json.dumps(good))
+        ("original", LEFT | {"n-samples": {"t": 4}}, "'n-samples.t' is 4, expected an object"),
+    ],
+    ids=["nothing", "no metric", "no object", "a metric less", "no count"],
+)
+def test_what_the_harness_left_is_damaged(tmp_path, name, content, line):
+    with pytest.raises(CulnigError, match=re.escape(line)):
+        harness_table(tmp_path, **{name: content})
 
 
 def test_nothing_of_a_file_is_markup_in_the_report(out):
@@ -348,24 +367,41 @@ def test_a_token_does_not_end_the_script():
 TEXTS = ("$\\frac$", "$x$ $", "_private", "a_b^c", "a\nb", "\\", 1000 * "long ", "\x00", "日本 🎌")
 
 
-def test_any_text_can_be_drawn(tmp_path):
-    index = pd.MultiIndex.from_product([["t_1$"], TEXTS], names=["task", "country"])
-    columns = ("items", "original", "masked", "random")
-    table = pd.DataFrame(dict.fromkeys(columns, 1.0), index=index)
-    sets = [NeuronSet(LAYOUT, np.array([1]), text) for text in TEXTS]
-    figures = {
-        "countries": plot_countries(table, "t_1$"),
-        "layers": plot_layers(sets),
-        "matrix": plot_matrix(pd.DataFrame(np.eye(9), TEXTS, TEXTS), "x", "y"),
-        "set": plot_distribution(sets[0]),
-    }
+TEXTS_BY_COUNTRY = pd.DataFrame(
+    dict.fromkeys(("items", "original", "masked", "random"), 1.0),
+    index=pd.MultiIndex.from_product([["t_1$"], TEXTS], names=["task", "country"]),
+)
+SETS_OF_TEXTS = [NeuronSet(LAYOUT, np.array([1]), text) for text in TEXTS]
+
+
+@pytest.mark.parametrize(
+    "plot",
+    [
+        lambda: plot_countries(TEXTS_BY_COUNTRY, "t_1$"),
+        lambda: plot_layers(SETS_OF_TEXTS),
+        lambda: plot_matrix(pd.DataFrame(np.eye(9), TEXTS, TEXTS), "x", "y"),
+        lambda: plot_distribution(SETS_OF_TEXTS[0]),
+    ],
+    ids=["countries", "layers", "matrix", "set"],
+)
+def test_any_text_can_be_drawn(tmp_path, plot):
+    figures = {"figure": plot()}
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         report._saved(figures, tmp_path)
     assert not plt.get_fignums()
-    labels = [text.get_text() for text in figures["layers"].get_legend().get_texts()]
+
+
+def test_each_set_has_its_place_in_the_legend():
+    labels = plot_layers(SETS_OF_TEXTS).get_legend().get_texts()
     assert len(labels) == len(TEXTS)
-    assert figures["countries"].get_yticklabels()[0].get_text() == r"\$\frac\$ (1)"
+    plt.close("all")
+
+
+def test_a_country_is_no_formula():
+    figure = plot_countries(TEXTS_BY_COUNTRY, "t_1$")
+    assert figure.get_yticklabels()[0].get_text() == r"\$\frac\$ (1)"
+    plt.close("all")
 
 
 @pytest.mark.parametrize(

@@ -49,31 +49,56 @@ def test_what_is_masked():
     assert [name for kind, name in names if kind == "matched"] == ["random-matched-0"]
     assert sum(kind == "sweep" for kind, _ in names) == 12
     assert len({name for _, name in names}) == len(names)
+
+
+def test_what_a_small_study_masks():
     assert [m.kind for m in study_maskings(SMALL)] == ["original", "general", "random", "random"]
 
 
-def test_each_set_is_selected_as_its_name_says():
-    culture = dataclasses.replace(CULTURE, variants=("max",))
-    scores = {"neuron": culture, "control": culture, "countryrc": culture}
-    study = dataclasses.replace(
-        WHOLE, control=False, countryrc=False, top_mlp=0.1, top_attention=0.13, top=5 / 36
-    )
+BY_HAND = dict.fromkeys(
+    ("neuron", "control", "countryrc"), dataclasses.replace(CULTURE, variants=("max",))
+)
+UNCONTROLLED = dataclasses.replace(
+    WHOLE, control=False, countryrc=False, top_mlp=0.1, top_attention=0.13, top=5 / 36
+)
+
+
+def selected(name, study=UNCONTROLLED):
+    """A study's set of this name, from the scores by hand."""
     made = {m.name: m for m in study_maskings(study)}
-    general = made[GENERAL].select(scores, None)
-    assert general.ids.tolist() == [10, 16, 20, 27]
-    assert made["MLP only"].select(scores, None).ids.tolist() == [20, 27]
-    assert made["attention only"].select(scores, None).ids.tolist() == [10, 16]
-    assert made["Iran"].select(scores, general).ids.tolist() == [0, 10, 16]
-    assert len(made["random-0"].select(scores, general)) == 4
-    matched = made["random-matched-0"].select(scores, general)
-    assert matched.counts().equals(general.counts())
-    # The control is the same scores, so nothing is left of the rank.
+    general = None if name == GENERAL else selected(GENERAL)
+    return made[name].select(BY_HAND, general)
+
+
+@pytest.mark.parametrize(
+    ("name", "ids"),
+    [
+        (GENERAL, [10, 16, 20, 27]),
+        ("MLP only", [20, 27]),
+        ("attention only", [10, 16]),
+        ("Iran", [0, 10, 16]),
+    ],
+)
+def test_each_set_is_selected_as_its_name_says(name, ids):
+    assert selected(name).ids.tolist() == ids
+
+
+def test_a_random_set_is_as_large_as_the_general_one():
+    assert len(selected("random-0")) == 4
+
+
+def test_a_matched_set_has_the_counts_of_the_general_one():
+    assert selected("random-matched-0").counts().equals(selected(GENERAL).counts())
+
+
+def test_nothing_is_left_of_the_rank_where_the_control_is_the_same_scores():
     with pytest.raises(FlatRanking, match="the scores of the MLP neurons are all 0"):
-        study_maskings(dataclasses.replace(study, control=True))[1].select(scores, None)
+        selected(GENERAL, dataclasses.replace(UNCONTROLLED, control=True))
+
+
+def test_a_share_of_none_is_an_empty_selection():
     with pytest.raises(EmptySelection, match="of one country: top"):
-        next(
-            m for m in study_maskings(dataclasses.replace(study, top=0.0)) if m.name == "Iran"
-        ).select(scores, general)
+        selected("Iran", dataclasses.replace(UNCONTROLLED, top=0.0))
 
 
 def test_what_is_asked():
@@ -86,6 +111,10 @@ def test_what_is_asked():
         "paraphrase test",
     ]
     assert {i.country for i in data.countryrc} == {"Iran", "Spain"}
+
+
+def test_what_each_kind_of_set_is_asked():
+    data = study_data(WHOLE)
     kinds = {m.kind: instances_of(m, data) for m in study_maskings(WHOLE)}
     assert kinds["original"] == kinds["random"] == kinds["ablation"] == data.asked
     assert {i.task for i in kinds["specific"]} == {"everyday", "countryrc"}
@@ -105,6 +134,9 @@ def test_more_of_the_focus_countries():
     counts = pd.Series([i.country for i in data.tests["everyday"]]).value_counts()
     assert set(counts[list(FOCUS_COUNTRIES)]) == {5}
     assert set(counts.drop(list(FOCUS_COUNTRIES))) == {2}
+
+
+def test_focus_countries_are_of_those_that_are_asked_about():
     only = study_data(dataclasses.replace(SMALL, focus_limit=10)).tests["everyday"]
     assert len(only) == 10
     assert {i.country for i in only} == {"Iran", "Spain"}
@@ -119,13 +151,22 @@ def test_the_paper_preset_is_the_papers():
     assert (paper.seeds, paper.variant, paper.template_count) == (10, "max", 4)
 
 
-def test_study_errors():
+def test_a_test_that_is_named_twice():
     with pytest.raises(CulnigError, match="task 'qnli' is named twice: name each test once"):
         study_data(Study(tests=("qnli", "qnli")))
+
+
+def test_data_of_a_task_that_is_not_asked():
     with pytest.raises(CulnigError, match="data is given for 'mrpc', which this run does not as"):
         study_data(Study(data={"mrpc": "x.csv"}))
+
+
+def test_a_study_without_a_random_set():
     with pytest.raises(CulnigError, match="seeds is 0: give 1 or more random sets"):
         study_maskings(Study(seeds=0))
+
+
+def test_matched_sets_are_random_ones_too():
     assert study_maskings(Study(seeds=0, matched_seeds=1))
 
 
@@ -170,15 +211,19 @@ def test_a_study_refuses_what_could_only_fail_later(changes, line):
         Study(**changes)
 
 
-def test_what_a_study_may_have():
-    for changes in (
+@pytest.mark.parametrize(
+    "changes",
+    [
         {"least_z": -INF},
         {"factor": -1.0},
         {"top_mlp": 0.0},
         {"remove": 1.0, "countryrc": False},
         {"data": {"countryrc": "x.json"}},
-    ):
-        assert dataclasses.replace(Study(), **changes)
+    ],
+    ids=str,
+)
+def test_what_a_study_may_have(changes):
+    assert Study(**changes)
 
 
 def answers(data, right) -> pd.DataFrame:
@@ -194,8 +239,12 @@ def answers(data, right) -> pd.DataFrame:
     )
 
 
-def test_tables_of_a_whole_study():
-    """Masking a set takes its own country's answers, the culture-general one all with a country."""
+@pytest.fixture(scope="module")
+def whole():
+    """The tables of a whole study, and what they are made from.
+
+    Masking a set takes its own country's answers, the culture-general one all with a country.
+    """
     data, made = study_data(WHOLE), study_maskings(WHOLE)
     sets = {
         m.name: NeuronSet(LAYOUT, np.arange(number + 1), m.name)
@@ -209,72 +258,128 @@ def test_tables_of_a_whole_study():
         return lambda i: i.country != masking.name
 
     frames = {m.name: answers(instances_of(m, data), right(m)) for m in made}
-    tables = study_tables(made, sets, frames)
+    return study_tables(made, sets, frames), made, sets, frames
+
+
+def test_the_general_set_takes_cultural_answers_alone(whole):
+    tables, *_ = whole
     assert list(tables["table"]["masked"]) == [0.0, 0.0, 100.0, 100.0]
     assert list(tables["matched"]["random"]) == [100.0] * 4
+
+
+def test_each_specific_set_takes_its_own_countrys_answers(whole):
+    tables, *_ = whole
     assert tables["reductions"].to_numpy().tolist() == [[100.0, 0.0], [0.0, 100.0]]
     assert list(tables["own"]["rank"]) == [1.0, 1.0]
+
+
+def test_neurons_of_sets_are_counted_in_the_tables(whole):
+    tables, *_ = whole
     assert tables["overlap"].loc[GENERAL].tolist() == [2, 2, 2]
-    ablations = tables["ablations"]
+    assert tables["sets"].loc["random-0", "gate"] == 3
+
+
+def test_ablations_stand_beside_the_general_set(whole):
+    ablations = whole[0]["ablations"]
     assert list(ablations.index[:2]) == ["original", GENERAL]
     assert ablations.loc[GENERAL, "neurons"] == 2
     assert ablations.loc[GENERAL, "commonsense"] == 100.0
     assert ablations.loc[GENERAL, "everyday"] == 0.0
-    assert len(tables["sweep"]) == 12
-    assert set(tables["sweep"]["reduction"]) == {100.0}
-    assert tables["sets"].loc["random-0", "gate"] == 3
-    # Without the optional parts there are no such tables.
+
+
+def test_the_sweep_has_a_row_a_set(whole):
+    sweep = whole[0]["sweep"]
+    assert len(sweep) == 12
+    assert set(sweep["reduction"]) == {100.0}
+
+
+def test_a_study_without_the_optional_parts_has_no_such_tables(whole):
+    _, made, sets, frames = whole
     few = [m for m in made if m.kind in ("original", "general", "random")]
     assert set(study_tables(few, sets, frames)) == {"table", "probability", "countries", "sets"}
 
 
-def test_published():
+def test_published_accuracies():
     table = published("table", "google/gemma-3-12b-it")
     assert table.loc["blend", ["original", "masked", "random"]].tolist() == [64.22, 37.93, 63.57]
     assert len(table) == 7
+
+
+def test_nothing_is_published_of_a_small_models_accuracies():
     assert published("table", "gemma-3-270m") is None
-    assert published("ranks", "gemma-3-270m").loc["China", "China"] == 1
-    assert published("ranks", "gemma-3-270m").shape == (8, 16)
+
+
+def test_published_ranks():
+    ranks = published("ranks", "gemma-3-270m")
+    assert ranks.loc["China", "China"] == 1
+    assert ranks.shape == (8, 16)
+
+
+def test_published_neurons_of_countries():
     assert published("specific", "microsoft/phi-4").loc["Iran", "neurons"] == 1373
+
+
+def test_published_ablations():
     ablations = published("ablations", "google/gemma-3-12b-it")
     assert ablations.loc["without control", "commonsenseqa"] == 70.13
     assert ablations.loc["score mean", "neurons"] == 8151
     assert published("ablations", "phi-4").loc["without CountryRC", "countryrc"] == 0.13
 
 
-def test_the_plan_of_the_papers_models(monkeypatch):
-    monkeypatch.setattr(plan, "MEASURED_SECONDS", 0.0)
-    monkeypatch.setattr(plan, "MEASURED_PARAMETERS", 1e6)  # of gemma-3-270m, one layer, few words
-    planned = plan.plan_study(dataclasses.replace(WHOLE, token_budget=100))
-    groups = planned.by_name()
-    assert {name: len(steps) for name, steps in groups.items()} == {
+@pytest.fixture(scope="module")
+def planned():
+    """A whole study's plan, from a short measurement of one layer and a few words."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(plan, "MEASURED_SECONDS", 0.0)
+        patch.setattr(plan, "MEASURED_PARAMETERS", 1e6)  # of gemma-3-270m, one layer, few words
+        return plan.plan_study(dataclasses.replace(WHOLE, token_budget=100))
+
+
+def test_the_steps_of_a_plan(planned):
+    assert {name: len(steps) for name, steps in planned.by_name().items()} == {
         **dict.fromkeys(("score neuron", "score control", "score countryrc"), 1),
         **{"evaluate original": 1, "evaluate general": 1, "evaluate random": 2},
         **{"evaluate specific": 2, "evaluate ablation": 6, "evaluate matched": 1},
         "evaluate sweep": 12,
     }
-    steps = {name: same[0] for name, same in groups.items()}
+
+
+def test_what_a_step_of_a_plan_takes(planned):
+    steps = {name: same[0] for name, same in planned.by_name().items()}
     assert steps["score neuron"].instances == 16
     assert steps["score neuron"].backward
     assert steps["evaluate original"].instances == 32 + 4 * 3
     assert steps["evaluate specific"].instances == 32 + 4
     assert steps["evaluate original"].tokens > 10 * steps["evaluate original"].instances
-    costs = {cost.model: cost for cost in planned.costs}
-    assert len(costs) == 7
-    # Published sizes: 0.27, 11.8 (text part), 8.0 and 14.7 billion.
-    for name, billions in (
+
+
+# Published sizes: 0.27, 11.8 (text part), 8.0 and 14.7 billion.
+@pytest.mark.parametrize(
+    ("name", "billions"),
+    [
         ("gemma-3-270m", 0.268),
         ("google/gemma-3-12b-it", 11.8),
         ("meta-llama/Llama-3.1-8B-Instruct", 8.03),
         ("microsoft/phi-4", 14.66),
         ("tiiuae/Falcon3-10B-Instruct", 10.3),
-    ):
-        assert costs[name].parameters / 1e9 == pytest.approx(billions, rel=0.02)
+    ],
+)
+def test_the_plan_knows_the_sizes_of_the_papers_models(planned, name, billions):
+    costs = {cost.model: cost for cost in planned.costs}
+    assert len(costs) == 7
+    assert costs[name].parameters / 1e9 == pytest.approx(billions, rel=0.02)
+
+
+def test_a_large_model_costs_more(planned):
+    costs = {cost.model: cost for cost in planned.costs}
     small, large = costs["gemma-3-270m"], costs["google/gemma-3-27b-it"]
     assert large.seconds_here > 50 * small.seconds_here
     assert large.memory > 27e9 * 4
     sizes = plan.model_sizes(PAPER_MODELS["google/gemma-3-27b-it"].config())
     assert large.flops == sum(plan.step_flops(sizes, step) for step in planned.steps)
+
+
+def test_the_plan_says_what_was_measured(planned):
     assert "measured just now in float32 on 1 of 18 layers of gemma-3-270m" in planned.note
 
 

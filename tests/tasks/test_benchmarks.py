@@ -110,27 +110,41 @@ def test_a_run_from_before_the_template_count_goes_on():
 # One task after another
 
 
-def test_culturalbench(tmp_path):
-    rows = [
-        culturalbench_row(7),
-        culturalbench_row(8, answer="d", country="United States"),
-        culturalbench_row(9, country="Germany"),
-    ]
-    path = table_file(tmp_path / "c.jsonl", rows)
-    found = load_task("culturalbench", "test", data=path, templates=1)
+CULTURAL_ROWS = [
+    culturalbench_row(7),
+    culturalbench_row(8, answer="d", country="United States"),
+    culturalbench_row(9, country="Germany"),
+]
+
+
+@pytest.fixture(scope="module")
+def culturalbench(tmp_path_factory):
+    return table_file(tmp_path_factory.mktemp("cultural") / "c.jsonl", CULTURAL_ROWS)
+
+
+def test_culturalbench(culturalbench):
+    found = load_task("culturalbench", "test", data=culturalbench, templates=1)
     assert [i.id for i in found] == ["7", "8", "9"]
     assert [i.country for i in found] == ["South Korea", "USA", "Germany"]
     assert [i.answer_text for i in found] == ["Bread", "Nothing", "Bread"]
     assert set(found[0].options) == {"Flowers", "Bread", "Old boats", "Nothing"}
-    assert found[0].cloze == f"Question: {rows[0]['prompt_question']}\nAnswer:"
-    assert {"".join(i.labels) for i in load_task("culturalbench", "test", data=path)} == {
-        "ABCD",
-        "1234",
-    }
-    (american,) = load_task("culturalbench", "test", countries=["us"], data=path, templates=1)
-    assert american == found[1]
+    assert found[0].cloze == f"Question: {CULTURAL_ROWS[0]['prompt_question']}\nAnswer:"
+
+
+def test_options_of_culturalbench_have_letters_or_numbers(culturalbench):
+    found = load_task("culturalbench", "test", data=culturalbench)
+    assert {"".join(i.labels) for i in found} == {"ABCD", "1234"}
+
+
+def test_culturalbench_of_one_country(culturalbench):
+    found = load_task("culturalbench", "test", data=culturalbench, templates=1)
+    only = load_task("culturalbench", "test", countries=["us"], data=culturalbench, templates=1)
+    assert only == found[1:2]
+
+
+def test_culturalbench_of_a_country_that_no_study_knows(culturalbench):
     with pytest.raises(CulnigError, match="unknown country 'Germany': choose from Algeria, Assam"):
-        load_task("culturalbench", "test", countries=["Germany"], data=path)
+        load_task("culturalbench", "test", countries=["Germany"], data=culturalbench)
 
 
 def test_normad(tmp_path):

@@ -67,18 +67,35 @@ def evaluation(task: str, correct: list) -> pd.DataFrame:
     )
 
 
-def test_credits_in_a_file_and_in_the_table(tmp_path):
-    before = evaluation("worldvaluesbench", [1.0, 0.5, 1.0, 2 / 3])
-    after = evaluation("worldvaluesbench", [0.5, 0.5, 0.0, 1 / 3])
-    for number, frame in enumerate((before, after)):
-        write_evaluation(frame, tmp_path / f"{number}.csv")
-    read = [read_evaluation(tmp_path / f"{number}.csv") for number in range(2)]
-    pd.testing.assert_frame_equal(read[0], before, check_dtype=False)
+GRADED = evaluation("worldvaluesbench", [1.0, 0.5, 1.0, 2 / 3])
+MASKED = evaluation("worldvaluesbench", [0.5, 0.5, 0.0, 1 / 3])
+
+
+@pytest.fixture(scope="module")
+def read(tmp_path_factory):
+    """Two evaluations with credits, from their files."""
+    folder = tmp_path_factory.mktemp("credits")
+    for name, frame in (("before", GRADED), ("after", MASKED)):
+        write_evaluation(frame, folder / f"{name}.csv")
+    return [read_evaluation(folder / f"{name}.csv") for name in ("before", "after")]
+
+
+def test_credits_in_a_file(read):
+    pd.testing.assert_frame_equal(read[0], GRADED, check_dtype=False)
+
+
+def test_credits_in_the_table(read):
     row = compare(read[0], read[1], [read[0]]).loc["worldvaluesbench"]
     assert row["original"] == pytest.approx(100 * (1 + 0.5 + 1 + 2 / 3) / 4)
     assert row["masked"] == pytest.approx(100 * (0.5 + 0.5 + 0 + 1 / 3) / 4)
+
+
+def test_credits_that_tie_though_thirds_are_rounded(read):
     same = compare(read[0], read[1], [read[1]] * 3).loc["worldvaluesbench"]
-    assert (same["p_mean"], same["p_one"]) == (1.0, 1.0)  # ties, though thirds are rounded
+    assert (same["p_mean"], same["p_one"]) == (1.0, 1.0)
+
+
+def test_credits_of_a_country(read):
     countries = by_country(read[0], read[1], [read[0]])
     assert countries.loc[("worldvaluesbench", "Iran"), "masked"] == pytest.approx(25.0)
 
@@ -94,16 +111,11 @@ def test_tables_join_tasks_with_and_without_credits():
     assert list(by_country(both, both, [both])["random"]) == [100.0, 50.0, 100.0, 0.0]
 
 
+OF_THREE = {"id": "a", "country": None, "fields": {}, "options": ("x", "y", "z"), "answer": 0}
+
+
 def test_an_items_labels_and_credits_go_with_its_options():
-    item = Item(
-        id="a",
-        country=None,
-        fields={},
-        options=("x", "y", "z"),
-        answer=0,
-        labels=("7", "8", "9"),
-        credits=(1.0, 0.5, 0.0),
-    )
+    item = Item(**OF_THREE, labels=("7", "8", "9"), credits=(1.0, 0.5, 0.0))
     (found,) = render([item], [Template("{options}", "Pick:")], "mine", split="test")
     assert found.labels == ("7", "8", "9")
     assert dict(zip(found.options, found.credits or (), strict=True)) == {
@@ -112,7 +124,16 @@ def test_an_items_labels_and_credits_go_with_its_options():
         "z": 0.0,
     }
     assert found.user == "\n".join(f"{x}. {o}" for x, o in zip("789", found.options, strict=True))
-    with pytest.raises(CulnigError, match="item a: 2 labels for 3 options; give one an option"):
-        Item(id="a", country=None, fields={}, options=("x", "y", "z"), answer=0, labels=("1", "2"))
-    with pytest.raises(CulnigError, match="item a: 1 credits for 3 options"):
-        Item(id="a", country=None, fields={}, options=("x", "y", "z"), answer=0, credits=(1.0,))
+
+
+@pytest.mark.parametrize(
+    ("parts", "message"),
+    [
+        ({"labels": ("1", "2")}, "item a: 2 labels for 3 options; give one an option"),
+        ({"credits": (1.0,)}, "item a: 1 credits for 3 options"),
+    ],
+    ids=["labels", "credits"],
+)
+def test_an_item_has_one_an_option(parts, message):
+    with pytest.raises(CulnigError, match=message):
+        Item(**OF_THREE, **parts)

@@ -49,15 +49,24 @@ def test_judge(language):
     assert not judge_answer(reply, ["", "?"], language)
 
 
-def test_words_in_sequence():
-    assert judge_answer("A plate of fried chicken, please", ["fried chicken"], "en")
-    assert not judge_answer("chicken fried rice", ["fried chicken"], "en")
-    assert not judge_answer("fried rice with chicken", ["fried chicken"], "en")
-    # A mark at school is no article, and a letter in bold no mark.
-    assert judge_answer("They got an A* in history.", ["A*"], "en")
-    assert not judge_answer("A plate of chicken", ["A*", "a+"], "en")
-    assert judge_answer("It is **A** or *b*", ["a or b"], "en")
-    # Vowel signs belong to their word: without them these two would be one.
+@pytest.mark.parametrize(
+    ("reply", "answers", "right"),
+    [
+        pytest.param("A plate of fried chicken, please", ["fried chicken"], True, id="in sequence"),
+        pytest.param("chicken fried rice", ["fried chicken"], False, id="in another sequence"),
+        pytest.param("fried rice with chicken", ["fried chicken"], False, id="with one between"),
+        # A mark at school is no article, and a letter in bold no mark.
+        pytest.param("They got an A* in history.", ["A*"], True, id="a mark"),
+        pytest.param("A plate of chicken", ["A*", "a+"], False, id="an article"),
+        pytest.param("It is **A** or *b*", ["a or b"], True, id="letters in bold"),
+    ],
+)
+def test_words_in_sequence(reply, answers, right):
+    assert judge_answer(reply, answers, "en") == right
+
+
+def test_vowel_signs_belong_to_their_word():
+    """Without them these two would be one."""
     assert basic_words("ভাত ভাতি", "as") == ["ভাত", "ভাতি"]
 
 
@@ -79,20 +88,27 @@ EXPECTED = ShortQuestion(
 )
 
 
-def test_short_questions(tmp_path, monkeypatch):
-    data = folder(tmp_path / "a")
-    # Nobody answered the second, and the third is not written down.
-    assert load_short_questions(countries=["spain"], data=data) == [EXPECTED]
+def test_short_questions(tmp_path):
+    """Nobody answered the second, and the third is not written down."""
+    assert load_short_questions(countries=["spain"], data=folder(tmp_path)) == [EXPECTED]
+
+
+def test_short_questions_in_english(tmp_path):
     rows = {key: row for key, row in ROWS.items() if key != "A-3"}
-    (english,) = load_short_questions(
-        countries=["Spain"], data=folder(tmp_path / "b", rows), english=True
-    )
+    data = folder(tmp_path, rows)
+    (english,) = load_short_questions(countries=["Spain"], data=data, english=True)
     assert (english.language, english.answers) == ("en", ("wine", "water"))
     assert english.prompt == "Question: What is drunk?\nAnswer:"
-    # Without prompts the question stands alone; the Hub's files are rows with an ID.
-    plain = folder(tmp_path / "c", prompts=False)
-    (alone,) = load_short_questions(countries=["Spain"], data=plain)
+
+
+def test_a_short_question_without_prompts_stands_alone(tmp_path):
+    data = folder(tmp_path, prompts=False)
+    (alone,) = load_short_questions(countries=["Spain"], data=data)
     assert alone.prompt == alone.question
+
+
+def test_short_questions_from_the_hub_are_rows_with_an_id(tmp_path, monkeypatch):
+    plain = folder(tmp_path / "plain", prompts=False)
     hub = tmp_path / "hub.json"
     hub.write_text("\n".join(json.dumps({"ID": key, **row}) for key, row in ROWS.items()))
     asked = []
@@ -102,7 +118,9 @@ def test_short_questions(tmp_path, monkeypatch):
         return str(hub)
 
     monkeypatch.setattr("huggingface_hub.hf_hub_download", hf_hub_download)
-    assert load_short_questions(countries=["Spain"]) == [alone]
+    found = load_short_questions(countries=["Spain"])
+    assert found == load_short_questions(countries=["Spain"], data=plain)
+    assert len(found) == 1
     assert asked == [("nayeon212/BLEnD", "data/annotations_hf/Spain_data.json", "dataset")]
 
 
@@ -115,17 +133,25 @@ def test_limit_draws_the_same_again(tmp_path):
     assert [q.id for q in found] != [f"A-{n}/Spain" for n in range(7)]
 
 
-def test_question_errors(tmp_path):
+def test_no_file_of_short_questions(tmp_path):
     with pytest.raises(CulnigError, match="no file .*Spain_data.json: check the path given as da"):
         load_short_questions(countries=["Spain"], data=tmp_path)
+
+
+def test_a_short_question_without_annotations(tmp_path):
+    data = folder(tmp_path, {"A-1": {"question": "?"}})
     with pytest.raises(CulnigError, match="A-1: KeyError.'annotations'. is not there; use BLEnD's"):
-        load_short_questions(
-            countries=["Spain"], data=folder(tmp_path / "a", {"A-1": {"question": "?"}})
-        )
-    broken = folder(tmp_path / "b")
-    (broken / "annotations" / "Spain_data.json").write_text("{")
+        load_short_questions(countries=["Spain"], data=data)
+
+
+def test_a_broken_file_of_short_questions(tmp_path):
+    data = folder(tmp_path)
+    (data / "annotations" / "Spain_data.json").write_text("{")
     with pytest.raises(CulnigError, match="cannot parse .*Spain_data.json.*is it BLEnD's file"):
-        load_short_questions(countries=["Spain"], data=broken)
+        load_short_questions(countries=["Spain"], data=data)
+
+
+def test_short_questions_of_the_hub_without_a_network():
     with pytest.raises(CulnigError, match="cannot load data/annotations_hf/Iran_data.json of nay"):
         load_short_questions(countries=["Iran"])
 
@@ -146,31 +172,37 @@ def test_real_answers(shared):
         assert wrong <= 4, country
 
 
+QUESTIONS = [
+    ShortQuestion(
+        id=f"q{n}",
+        country="UK",
+        language="en",
+        question=text,
+        prompt=text,
+        answers=("tea", "coffee"),
+    )
+    for n, text in enumerate(("what do people drink in iran ?", "what is on the a :"))
+]
+
+
 @pytest.mark.model
 @pytest.mark.parametrize(("kind", "model_class"), tiny.FEWER_MODELS)
 def test_answers_of_a_tiny_model(kind, model_class):
     model = tiny.model(kind, model_class)
-    questions = [
-        ShortQuestion(
-            id=f"q{n}",
-            country="UK",
-            language="en",
-            question=text,
-            prompt=text,
-            answers=("tea", "coffee"),
-        )
-        for n, text in enumerate(("what do people drink in iran ?", "what is on the a :"))
-    ]
-    frame = answer_questions(model, questions, max_new_tokens=5)
+    frame = answer_questions(model, QUESTIONS, max_new_tokens=5)
     assert list(frame["id"]) == ["q0", "q1"]
     assert frame["reply"].str.split().str.len().le(5).all()
     for _, row in frame.iterrows():
         assert row["correct"] == bool({"tea", "coffee"} & set(row["reply"].split()))
     everything = select_random(NeuronSet(layout_of(model), range_of(model)), 0)
-    masked = answer_questions(model, questions, everything, max_new_tokens=5)
+    masked = answer_questions(model, QUESTIONS, everything, max_new_tokens=5)
     assert not masked["reply"].equals(frame["reply"])
+
+
+@pytest.mark.model
+def test_no_questions_to_answer():
     with pytest.raises(CulnigError, match="no questions: load some first"):
-        answer_questions(model, [])
+        answer_questions(tiny.model(*tiny.FEWER_MODELS[0]), [])
 
 
 def range_of(model):

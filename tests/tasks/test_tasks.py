@@ -557,27 +557,44 @@ def test_passages_that_are_no_list(tmp_path, content):
 # BLEnD, in the Hub's schema
 
 
-def test_blend_folder(tmp_path):
-    rows = [blend_row(i, "Al-2", "South_Korea") for i in (8, 3)]
-    rows += [blend_row(i) for i in range(7)] + [blend_row(0, "Al-3")]
-    folder = blend_folder(tmp_path, rows)
-    found = load_task("blend", "neuron", data=folder)
-    assert [i.id for i in found] == [
+BLEND_ROWS = [
+    *(blend_row(i, "Al-2", "South_Korea") for i in (8, 3)),
+    *(blend_row(i) for i in range(7)),
+    blend_row(0, "Al-3"),
+]
+
+
+@pytest.fixture(scope="module")
+def blend(tmp_path_factory):
+    return blend_folder(tmp_path_factory.mktemp("blend"), BLEND_ROWS)
+
+
+def test_five_rows_a_question_and_country_are_taken_from_blend(blend):
+    assert [i.id for i in load_task("blend", "neuron", data=blend)] == [
         "Al-2_8/South Korea",
         "Al-2_3/South Korea",
         *(f"Al-1_{i}/USA" for i in range(5)),
     ]
-    first = found[0]
+
+
+def test_an_instance_of_blend(blend):
+    first = load_task("blend", "neuron", data=blend)[0]
     assert first.options == ("rice 8", "soup", "fish", "nuts")
     assert (first.answer, first.answer_text, first.country) == (2, "fish", "South Korea")
-    assert first.user == rows[0]["prompt"]
+    assert first.user == BLEND_ROWS[0]["prompt"]
     assert first.cloze == "Question: What of Al-2?\nAnswer:"
     assert first.prefill == '{"answer_choice":"'
-    control = load_task("blend", "control", data=folder)
+
+
+def test_the_control_of_blend_is_the_same_without_the_question(blend):
+    found, control = (load_task("blend", split, data=blend) for split in ("neuron", "control"))
     assert [i.id for i in control] == [i.id for i in found]
-    assert control[0].user == rows[0]["prompt"].removeprefix("What of Al-2? ")
+    assert control[0].user == BLEND_ROWS[0]["prompt"].removeprefix("What of Al-2? ")
     assert control[0].cloze == "Answer:"
-    assert [i.id for i in load_task("blend", "test", data=folder)] == ["Al-3_0/USA"]
+
+
+def test_the_other_questions_of_blend_are_the_test(blend):
+    assert [i.id for i in load_task("blend", "test", data=blend)] == ["Al-3_0/USA"]
 
 
 @pytest.mark.parametrize(

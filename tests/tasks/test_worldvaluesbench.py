@@ -13,37 +13,62 @@ from culnig_tl.errors import CulnigError
 from culnig_tl.tasks import load_task
 from culnig_tl.tasks.worldvaluesbench import majority_answers
 
+# Of two answers given five times each, the lower; nine of Japan are too few.
+PEOPLE = [
+    *[("Germany", 4, 0)] * 5, *[("Germany", 2, 1)] * 5, *[("great_britain", 3, -2)] * 10,
+    *[("Great Britain", 1, "")] * 2, *[("Nigeria", 1, 2)] * 10, *[("Japan", 1, 1)] * 9,
+]  # fmt: skip
 
-def test_worldvaluesbench(tmp_path):
-    people = [("Germany", 4, 0)] * 5 + [("Germany", 2, 1)] * 5 + [("great_britain", 3, -2)] * 10
-    people += [("Great Britain", 1, "")] * 2 + [("Nigeria", 1, 2)] * 10 + [("Japan", 1, 1)] * 9
-    found = load_task("worldvaluesbench", "test", data=survey(tmp_path, people), templates=1)
-    assert {i.id: i.answer_text for i in found} == {
-        "Q1/Germany": "2",  # of 2 and 4, five times each
-        "Q1/UK": "3",
-        "Q1/Northern Nigeria": "1",
-        "Q2/Germany": "0",
-        "Q2/Northern Nigeria": "2",
-    }
-    german, british, nigerian = found[0], found[2], found[1]
-    assert (german.country, german.labels, german.options) == (
-        "Germany",
-        ("1", "2", "3", "4"),
-        ("1", "2", "3", "4"),
-    )
-    assert german.credits == (0.5, 1.0, 0.5, 0.0)  # 1 - |reply - 2| / 2
-    assert (british.country, british.credits) == ("UK", (0.0, 0.5, 1.0, 0.5))
-    assert (nigerian.country, nigerian.credits) == (
-        "Northern Nigeria",
-        pytest.approx((1.0, 2 / 3, 1 / 3, 0.0)),
-    )
-    assert found[3].options == found[3].labels == ("0", "1", "2")
+
+@pytest.fixture(scope="module")
+def surveyed(tmp_path_factory):
+    """The survey's folder, and its instances by id."""
+    data = survey(tmp_path_factory.mktemp("survey"), PEOPLE)
+    found = load_task("worldvaluesbench", "test", data=data, templates=1)
+    return data, {i.id: i for i in found}
+
+
+def test_the_answer_is_the_majoritys(surveyed):
+    assert [(name, i.answer_text) for name, i in surveyed[1].items()] == [
+        ("Q1/Germany", "2"),  # of 2 and 4, five times each
+        ("Q1/Northern Nigeria", "1"),
+        ("Q1/UK", "3"),
+        ("Q2/Germany", "0"),
+        ("Q2/Northern Nigeria", "2"),
+    ]
+
+
+def test_the_options_are_the_scale(surveyed):
+    german, other = surveyed[1]["Q1/Germany"], surveyed[1]["Q2/Germany"]
+    assert german.options == german.labels == ("1", "2", "3", "4")
+    assert other.options == other.labels == ("0", "1", "2")
+    assert "1 at the lowest and 4 at the highest" in german.user
+
+
+@pytest.mark.parametrize(
+    ("country", "credits"),
+    [
+        ("Germany", (0.5, 1.0, 0.5, 0.0)),  # 1 - |reply - 2| / 2
+        ("UK", (0.0, 0.5, 1.0, 0.5)),
+        ("Northern Nigeria", pytest.approx((1.0, 2 / 3, 1 / 3, 0.0))),
+    ],
+)
+def test_credits_fall_with_the_distance_from_the_majority(surveyed, country, credits):
+    instance = surveyed[1][f"Q1/{country}"]
+    assert (instance.country, instance.credits) == (country, credits)
+
+
+def test_a_country_is_named_as_the_survey_names_it(surveyed):
+    british, nigerian = (surveyed[1][f"Q1/{name}"] for name in ("UK", "Northern Nigeria"))
     assert "the UK" in british.system
     assert "Nigeria" in nigerian.system
     assert "Northern" not in nigerian.system
-    assert "1 at the lowest and 4 at the highest" in german.user
-    only = load_task("worldvaluesbench", "test", countries=["UK"], data=tmp_path, templates=1)
-    assert only == [british]
+
+
+def test_the_survey_of_one_country(surveyed):
+    data, found = surveyed
+    only = load_task("worldvaluesbench", "test", countries=["UK"], data=data, templates=1)
+    assert only == [found["Q1/UK"]]
 
 
 def test_majorities_are_those_of_a_loop():
@@ -158,26 +183,39 @@ def test_malformed_worldvaluesbench(people, metadata, message, tmp_path):
     assert "\n" not in str(caught.value)
 
 
-def test_worldvaluesbench_files_that_do_not_go_together(tmp_path):
-    survey(tmp_path, GOOD)
-    demographic = tmp_path / "full_demographic_qa.tsv"
+def test_a_participant_without_a_country(tmp_path):
+    demographic = survey(tmp_path, GOOD) / "full_demographic_qa.tsv"
     lines = demographic.read_text().splitlines()
     demographic.write_text("\n".join(lines[:-3]) + "\n")
     with pytest.raises(
         CulnigError, match=r"value_qa\.tsv, row 1: participant 1000 is not in full_d"
     ):
         load_task("worldvaluesbench", "test", data=tmp_path)
+
+
+def test_a_participant_with_two_countries(tmp_path):
+    demographic = survey(tmp_path, GOOD) / "full_demographic_qa.tsv"
+    lines = demographic.read_text().splitlines()
     demographic.write_text("\n".join([*lines, lines[-1]]) + "\n")
     with pytest.raises(
         CulnigError, match=r"graphic_qa\.tsv, row 13: D_INTERVIEW '1000' is that of row 12"
     ):
         load_task("worldvaluesbench", "test", data=tmp_path)
-    demographic.write_text("\n".join(line.replace("B_COUNTRY", "where") for line in lines) + "\n")
+
+
+def test_a_file_without_the_countries(tmp_path):
+    demographic = survey(tmp_path, GOOD) / "full_demographic_qa.tsv"
+    demographic.write_text(demographic.read_text().replace("B_COUNTRY", "where"))
     with pytest.raises(CulnigError, match=r"full_demographic_qa\.tsv has no column 'B_COUNTRY'"):
         load_task("worldvaluesbench", "test", data=tmp_path)
-    survey(tmp_path, GOOD)
-    (tmp_path / "full_value_qa.tsv").unlink()
+
+
+def test_a_survey_without_its_answers(tmp_path):
+    (survey(tmp_path, GOOD) / "full_value_qa.tsv").unlink()
     with pytest.raises(CulnigError, match=r"no file .*full_value_qa\.tsv: check the path"):
         load_task("worldvaluesbench", "test", data=tmp_path)
+
+
+def test_a_folder_without_the_survey(tmp_path):
     with pytest.raises(CulnigError, match=r"no file .*question_metadata\.json"):
         load_task("worldvaluesbench", "test", data=tmp_path / "elsewhere")

@@ -1,7 +1,10 @@
 """Training chosen modules: the loss, what changes and what does not, what comes out."""
 
 import dataclasses
+import io
 import json
+import shutil
+from contextlib import redirect_stdout
 
 import datasets
 import numpy as np
@@ -9,7 +12,7 @@ import pandas as pd
 import pytest
 import tiny
 import torch
-from command import byte_run, culnig
+from command import Captured, byte_run, culnig
 from transformers import AutoModelForCausalLM
 
 from culnig_tl import CulnigError, NeuronSet, evaluate, finetune, load_model, neuron_layout
@@ -243,133 +246,243 @@ def test_items_are_divided_whole():
     items = [{i.item_id for i in part} for part in (to_train, to_test)]
     assert not items[0] & items[1]
     assert split_instances(twice, 4) == (to_train, to_test)
-    assert {i.id for i in split_instances(train, 3)[1]} < {
-        i.id for i in split_instances(train, 4)[1]
-    }
+
+
+def test_more_tests_hold_those_of_fewer():
+    train, _ = questions()
+    three, four = ({i.id for i in split_instances(train, count)[1]} for count in (3, 4))
+    assert three < four
+
+
+def test_items_that_would_all_be_tests():
+    train, _ = questions()
     with pytest.raises(CulnigError, match="16 of 16 items of 'tiny' are to be tests: give 1 to 15"):
         split_instances(train, 16)
 
 
-def test_errors(tmp_path):
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        pytest.param(
+            lambda train, tests: ([], tests), "no instances to train on", id="nothing to train on"
+        ),
+        pytest.param(
+            lambda train, tests: (train, [*tests, train[3]]),
+            "instance tiny-3 of 'tiny' is to be trained on and test",
+            id="a trained instance among the tests",
+        ),
+        pytest.param(
+            lambda train, tests: (
+                train, [*tests, dataclasses.replace(train[3], id="new", task="other")],
+            ),
+            "instance tiny-3 of 'tiny' is to be trained on and test",
+            id="the same question of another task among the tests",
+        ),
+        pytest.param(
+            lambda train, tests: (train, [dataclasses.replace(i, task="other") for i in tests]),
+            "no test is of the trained task 'tiny': add some",
+            id="tests of other tasks alone",
+        ),
+    ],
+)  # fmt: skip
+def test_instances_that_cannot_be_trained_on(tmp_path, given, message):
+    train, tests = given(*questions())
+    with pytest.raises(CulnigError, match=message):
+        finetune(tiny.hf_model("llama"), tiny.tokenizer(), train, tests=tests, out=tmp_path)
+
+
+def test_another_split_may_number_its_items_from_0_too():
     train, tests = questions()
-    hf, tokenizer = tiny.hf_model("llama"), tiny.tokenizer()
-    with pytest.raises(CulnigError, match="no instances to train on"):
-        finetune(hf, tokenizer, [], tests=tests, out=tmp_path)
-    with pytest.raises(CulnigError, match="instance tiny-3 of 'tiny' is to be trained on and test"):
-        finetune(hf, tokenizer, train, tests=[*tests, train[3]], out=tmp_path)
-    other = dataclasses.replace(train[3], id="new", task="other")
-    with pytest.raises(CulnigError, match="instance tiny-3 of 'tiny' is to be trained on and test"):
-        finetune(hf, tokenizer, train, tests=[*tests, other], out=tmp_path)
-    # Another split may number its items from 0 too.
-    module.check_finetuning(
-        train,
-        [dataclasses.replace(tests[0], id="tiny-3", split="test")],
-        Training(),
-    )
-    foreign = [dataclasses.replace(i, task="other") for i in tests]
-    with pytest.raises(CulnigError, match="no test is of the trained task 'tiny': add some"):
-        finetune(hf, tokenizer, train, tests=foreign, out=tmp_path)
-    with pytest.raises(CulnigError, match="steps is 0: give 1 or more"):
-        trained(tmp_path, steps=0)
-    with pytest.raises(CulnigError, match="batch 4 is no multiple of accumulation 3"):
-        trained(tmp_path, accumulation=3)
-    with pytest.raises(CulnigError, match="steps 8 is no multiple of evaluate_every 3"):
-        trained(tmp_path, evaluate_every=3)
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in (("RANK", "0"), ("WORLD_SIZE", "2"), ("MASTER_ADDR", "127.0.0.1")):
-            patch.setenv(name, value)
-        with pytest.raises(CulnigError, match="in one process: start it without torchrun"):
-            trained(tmp_path)
+    numbered = dataclasses.replace(tests[0], id="tiny-3", split="test")
+    module.check_finetuning(train, [numbered], Training())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        pytest.param({"steps": 0}, "steps is 0: give 1 or more", id="no steps"),
+        pytest.param(
+            {"accumulation": 3},
+            "batch 4 is no multiple of accumulation 3",
+            id="unequal parts of a batch",
+        ),
+        pytest.param(
+            {"evaluate_every": 3},
+            "steps 8 is no multiple of evaluate_every 3",
+            id="a last step that is not evaluated",
+        ),
+    ],
+)
+def test_settings_that_do_not_go_together(tmp_path, arguments, message):
+    with pytest.raises(CulnigError, match=message):
+        trained(tmp_path, **arguments)
+
+
+def test_several_processes_do_not_train(tmp_path, monkeypatch):
+    for name, value in (("RANK", "0"), ("WORLD_SIZE", "2"), ("MASTER_ADDR", "127.0.0.1")):
+        monkeypatch.setenv(name, value)
+    with pytest.raises(CulnigError, match="in one process: start it without torchrun"):
+        trained(tmp_path)
+
+
+def test_other_settings_in_the_same_folder(tmp_path):
     trained(tmp_path, steps=1, evaluate_every=1)
     with pytest.raises(CulnigError, match="was made with steps = 1, this asks for 2"):
         trained(tmp_path, steps=2, evaluate_every=1)
 
 
-def test_modules_and_finetune_of_a_run(monkeypatch, capsys, tmp_path):
-    out = byte_run(monkeypatch, capsys, tmp_path)
-    code, printed, error = culnig(monkeypatch, capsys, "modules", "--run", out, "--share", 0.2)
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """A small finished run."""
+    with pytest.MonkeyPatch.context() as patch:
+        return byte_run(patch, Captured(), tmp_path_factory.mktemp("run"))
+
+
+def asked(out):
+    """The command that trains on paraphrases, but for which modules and how fast."""
+    return [
+        *("finetune", "--run", out, "--task", "paraphrase", "--steps", 2, "--batch", 2),
+        *("--evaluate-every", 1, "--test-limit", 6, "--culture-limit", 4, "--share", 0.2),
+    ]
+
+
+@pytest.fixture(scope="module")
+def finetuned(run):
+    """What was said while the run's top modules and all were trained, at two rates."""
+    command = [*asked(run), "--which", "top,all", "--learning-rates", "3e-5,1e-2"]
+    with pytest.MonkeyPatch.context() as patch, redirect_stdout(io.StringIO()) as said:
+        code, _, error = culnig(patch, Captured(), *command)
+    assert code == 0, error
+    return run / "finetune" / "paraphrase", said.getvalue()
+
+
+def test_modules_of_a_run(monkeypatch, capsys, run):
+    code, printed, error = culnig(monkeypatch, capsys, "modules", "--run", run, "--share", 0.2)
     assert code == 0, error
     assert "google/gemma-3-27b-it" in printed
     assert "layer0 attention" in printed
-    train = ["finetune", "--run", out, "--task", "paraphrase", "--steps", 2, "--batch", 2]
-    train += ["--evaluate-every", 1, "--test-limit", 6, "--culture-limit", 4, "--share", 0.2]
-    code, printed, error = culnig(
-        monkeypatch, capsys, *train, "--which", "top,all", "--learning-rates", "3e-5,1e-2"
-    )
-    assert code == 0, error
-    assert "culture" in printed
-    curves = pd.read_csv(out / "finetune" / "paraphrase" / "curves.csv")
-    assert len(curves) == 2 * 2 * 3 * 2  # choices, rates, steps, tasks
-    assert set(curves["which"]) == {"top", "all"}
-    start = curves[curves["step"] == 0].groupby("task")["probability"]
-    assert start.nunique().tolist() == [1, 1]
-    report = (out / "report.html").read_text()
-    assert "Which modules to train" in report
-    assert "<td>3e-05</td>" in report  # not rounded to 0
-    assert (out / "finetune" / "paraphrase" / "top-0.01-0" / "model" / "config.json").exists()
-    # More is added to what is there, in another order too; models need not stay.
-    before = (out / "finetune" / "paraphrase" / "top-0.01-0" / "scores.csv").stat().st_mtime_ns
-    code, _, error = culnig(
-        monkeypatch, capsys, *train, "--which", "bottom,top", "--learning-rates", "1e-2",
-        "--seeds", "0,1", "--no-keep-models",
-    )  # fmt: skip
-    assert code == 0, error
-    again = (out / "finetune" / "paraphrase" / "top-0.01-0" / "scores.csv").stat().st_mtime_ns
-    assert again == before
-    assert not (out / "finetune" / "paraphrase" / "bottom-0.01-1" / "model").exists()
-    table = pd.read_csv(out / "finetune" / "paraphrase" / "table.csv")
-    rows = table.set_index(["which", "learning_rate"])
-    assert rows.loc[("bottom", 0.01), "seeds"] == 2
-    assert rows.loc[("all", 0.01), "seeds"] == 1
-    for given, message in (
-        (["--which", "best"], "unknown choice 'best': choose from top, bottom, random, all"),
-        (["--seeds", "a"], "--seeds has 'a', which is no number: give some, as 1,2"),
-        (["--steps", 4], "was made with steps = 2, this asks for 4"),
-        (["--test-limit", 80], "80 of 80 items of 'paraphrase' are to be tests: give 1 to 79"),
-    ):
-        code, _, error = culnig(monkeypatch, capsys, *train, *given)
-        assert code == 1
-        assert message in " ".join(error.split())
+
+
+def test_modules_of_no_run(monkeypatch, capsys, tmp_path):
     code, _, error = culnig(monkeypatch, capsys, "modules", "--run", tmp_path)
     assert code == 1
     assert "holds no finished run" in error
 
 
-def test_what_is_trained_and_tested(monkeypatch, tmp_path):
-    def load_dataset(name, config=None, *, split):
-        return datasets.Dataset.from_list(
-            [
-                {"idx": i, "question": f"{split} {i}?", "sentence": f"{i}.", "label": i % 2}
-                for i in range(9)
-            ]
-        )
+def test_finetune_says_what_it_did_to_culture(finetuned):
+    assert "culture" in finetuned[1]
 
-    monkeypatch.setattr(datasets, "load_dataset", load_dataset)
-    study = Study(tests=("countryrc", "paraphrase"))
+
+def test_curves_of_every_choice_and_rate(finetuned):
+    curves = pd.read_csv(finetuned[0] / "curves.csv")
+    assert len(curves) == 2 * 2 * 3 * 2  # choices, rates, steps, tasks
+    assert set(curves["which"]) == {"top", "all"}
+    start = curves[curves["step"] == 0].groupby("task")["probability"]
+    assert start.nunique().tolist() == [1, 1]
+
+
+def test_the_report_says_which_modules_were_trained(run, finetuned):
+    report = (run / "report.html").read_text()
+    assert "Which modules to train" in report
+    assert "<td>3e-05</td>" in report  # not rounded to 0
+
+
+def test_a_trained_model_is_kept(finetuned):
+    assert (finetuned[0] / "top-0.01-0" / "model" / "config.json").exists()
+
+
+@pytest.mark.usefixtures("finetuned")
+def test_more_is_added_to_what_is_there(monkeypatch, capsys, tmp_path, run):
+    """In another order too; models need not stay."""
+    out = shutil.copytree(run, tmp_path / "run")
+    place = out / "finetune" / "paraphrase"
+    before = (place / "top-0.01-0" / "scores.csv").stat().st_mtime_ns
+    code, _, error = culnig(
+        monkeypatch, capsys, *asked(out), "--which", "bottom,top", "--learning-rates", "1e-2",
+        "--seeds", "0,1", "--no-keep-models",
+    )  # fmt: skip
+    assert code == 0, error
+    assert (place / "top-0.01-0" / "scores.csv").stat().st_mtime_ns == before
+    assert not (place / "bottom-0.01-1" / "model").exists()
+    rows = pd.read_csv(place / "table.csv").set_index(["which", "learning_rate"])
+    assert rows.loc[("bottom", 0.01), "seeds"] == 2
+    assert rows.loc[("all", 0.01), "seeds"] == 1
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        pytest.param(
+            ["--which", "best"],
+            "unknown choice 'best': choose from top, bottom, random, all",
+            id="an unknown choice",
+        ),
+        pytest.param(
+            ["--seeds", "a"],
+            "--seeds has 'a', which is no number: give some, as 1,2",
+            id="a seed that is no number",
+        ),
+        pytest.param(
+            ["--steps", 4], "was made with steps = 2, this asks for 4", id="other steps than before"
+        ),
+        pytest.param(
+            ["--test-limit", 80],
+            "80 of 80 items of 'paraphrase' are to be tests: give 1 to 79",
+            id="nothing left to train on",
+        ),
+    ],
+)
+@pytest.mark.usefixtures("finetuned")
+def test_finetune_refuses_in_one_line(monkeypatch, capsys, run, given, message):
+    code, _, error = culnig(monkeypatch, capsys, *asked(run), *given)
+    assert code == 1
+    assert message in " ".join(error.split())
+
+
+def qnli_rows(name="", config=None, *, split):
+    """As `datasets.load_dataset` gives them."""
+    return datasets.Dataset.from_list(
+        [
+            {"idx": i, "question": f"{split} {i}?", "sentence": f"{i}.", "label": i % 2}
+            for i in range(9)
+        ]
+    )
+
+
+WITH_CULTURE = Study(tests=("countryrc", "paraphrase"))
+
+
+def test_what_is_trained_and_tested(monkeypatch):
+    monkeypatch.setattr(datasets, "load_dataset", qnli_rows)
     train, tests = finetune_data(
-        study, "qnli", data=None, train_limit=6, test_limit=4, culture_limit=8
+        WITH_CULTURE, "qnli", data=None, train_limit=6, test_limit=4, culture_limit=8
     )
     assert [i.split for i in train] == ["train"] * 6
     assert pd.Series([(i.task, i.split) for i in tests]).value_counts().to_dict() == {
         ("qnli", "test"): 4,
         ("everyday", "test"): 8,
     }
-    # A file of one's own is divided, also the one that the run has.
-    file = tmp_path / "qnli.jsonl"
-    load_dataset("", split="validation").to_json(file)
-    for own, given in (
-        (study, file),
-        (dataclasses.replace(study, tests=(*study.tests, "qnli"), data={"qnli": str(file)}), None),
-    ):
-        train, tests = finetune_data(
-            own, "qnli", data=given, train_limit=0, test_limit=4, culture_limit=0
-        )
-        ids = [{i.id for i in part if i.task == "qnli"} for part in (train, tests)]
-        assert [len(part) for part in ids] == [5, 4]
-        assert not ids[0] & ids[1]
-    # What is trained is not also the culture that is watched.
+
+
+@pytest.mark.parametrize("whose", ["given", "the run's"])
+def test_a_file_of_ones_own_is_divided(monkeypatch, tmp_path, whose):
+    monkeypatch.setattr(datasets, "load_dataset", qnli_rows)
+    study, given = WITH_CULTURE, tmp_path / "qnli.jsonl"
+    qnli_rows(split="validation").to_json(given)
+    if whose == "the run's":
+        tests = (*study.tests, "qnli")
+        study, given = dataclasses.replace(study, tests=tests, data={"qnli": str(given)}), None
+    train, tests = finetune_data(
+        study, "qnli", data=given, train_limit=0, test_limit=4, culture_limit=0
+    )
+    ids = [{i.id for i in part if i.task == "qnli"} for part in (train, tests)]
+    assert [len(part) for part in ids] == [5, 4]
+    assert not ids[0] & ids[1]
+
+
+def test_what_is_trained_is_not_also_the_culture_that_is_watched():
     _, tests = finetune_data(
-        study, "everyday", data=None, train_limit=0, test_limit=4, culture_limit=8
+        WITH_CULTURE, "everyday", data=None, train_limit=0, test_limit=4, culture_limit=8
     )
     assert {i.task for i in tests} == {"everyday"}
 

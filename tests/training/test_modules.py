@@ -33,25 +33,36 @@ def test_the_published_top_modules():
     assert 0.10 <= modules.parameters / modules.total < 0.12
 
 
+def nearly_everywhere():
+    """A set with neurons in most MLPs, and in the attention of two layers in three."""
+    counts = {(layer, "gate"): 5 for layer in range(48) if layer not in (34, 41, 43)}
+    counts |= {(layer, "v"): 1 for layer in range(48) if layer % 3}
+    return with_counts(GEMMA, counts)
+
+
 def test_bottom_modules_hold_none_and_are_as_many_parameters():
-    everywhere = {(layer, "gate"): 5 for layer in range(48) if layer not in (34, 41, 43)}
-    everywhere |= {(layer, "v"): 1 for layer in range(48) if layer % 3}
-    neurons = with_counts(GEMMA, everywhere)
-    modules = select_modules(neurons, GEMMA, which="bottom")
+    modules = select_modules(nearly_everywhere(), GEMMA, which="bottom")
     assert sum(m.neurons for m in modules.modules) == 0
     assert 0.10 <= modules.parameters / modules.total < 0.12
     attention = modules.frame().query("kind == 'attention'")
     assert set(attention["parameters"]) == {2 * 3840 * 4096 + 2 * 3840 * 2048}
-    again = select_modules(neurons, GEMMA, which="bottom")
-    other = select_modules(neurons, GEMMA, which="bottom", seed=1)
+
+
+def test_the_seed_draws_the_bottom_modules():
+    neurons = nearly_everywhere()
+    modules, again, other = (
+        select_modules(neurons, GEMMA, which="bottom", seed=seed) for seed in (0, 0, 1)
+    )
+    assert select_modules(neurons, GEMMA, which="bottom") == modules
     assert again == modules
     assert other != modules
-    # Where there are not enough without a neuron, those with the fewest follow.
+
+
+def test_bottom_modules_are_those_with_the_fewest_where_all_have_some():
     few = {(layer, "gate"): 1 + (layer != 7) for layer in range(48)}
     few |= {(layer, "q"): 3 for layer in range(48)}
-    assert str(select_modules(with_counts(GEMMA, few), GEMMA, which="bottom").modules[0]) == (
-        "layer7 MLP"
-    )
+    modules = select_modules(with_counts(GEMMA, few), GEMMA, which="bottom")
+    assert str(modules.modules[0]) == "layer7 MLP"
 
 
 def test_random_modules_do_not_look_at_neurons():
@@ -98,34 +109,64 @@ def test_a_multimodal_model_has_the_modules_of_its_language_model():
     assert not [name for names in weights.values() for name in names if "vision" in name]
 
 
-def test_a_set_is_saved_and_says_what_it_is(tmp_path):
+def small_choice():
     config = tiny.config("qwen3")
-    neurons = with_counts(config, {(1, "gate"): 2, (2, "k"): 1})
-    modules = select_modules(neurons, config)
-    assert repr(modules).startswith("top: 1 modules with 2 neurons, 4,608 of ")
-    assert "layer1 MLP" in modules._repr_html_()
-    modules.save(tmp_path / "top.json")
-    assert ModuleSet.load(tmp_path / "top.json") == modules
+    return select_modules(with_counts(config, {(1, "gate"): 2, (2, "k"): 1}), config)
+
+
+def test_a_set_says_what_it_is():
+    assert repr(small_choice()).startswith("top: 1 modules with 2 neurons, 4,608 of ")
+    assert "layer1 MLP" in small_choice()._repr_html_()
+
+
+def test_a_saved_set_is_loaded(tmp_path):
+    small_choice().save(tmp_path / "top.json")
+    assert ModuleSet.load(tmp_path / "top.json") == small_choice()
+
+
+def test_a_file_that_is_no_set_of_modules(tmp_path):
     (tmp_path / "bad.json").write_text("{}")
     with pytest.raises(CulnigError, match="bad.json is not a module set saved by this package"):
         ModuleSet.load(tmp_path / "bad.json")
-    text = (tmp_path / "top.json").read_text().replace('"layer"', '"place"')
+
+
+def test_a_damaged_set_of_modules(tmp_path):
+    small_choice().save(tmp_path / "bad.json")
+    text = (tmp_path / "bad.json").read_text().replace('"layer"', '"place"')
     (tmp_path / "bad.json").write_text(text)
     with pytest.raises(CulnigError, match="bad.json is damaged .*choose the modules again"):
         ModuleSet.load(tmp_path / "bad.json")
 
 
-def test_errors():
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        pytest.param(
+            {"which": "best"},
+            "unknown choice 'best': choose from top, bottom, random",
+            id="an unknown choice",
+        ),
+        pytest.param({"share": 1.2}, "share is 1.2: give a share between 0 and 1", id="no share"),
+        pytest.param(
+            {"share": 1.0},
+            "share is 1.0, and the attention .*hold 88%.*give less",
+            id="more than the modules hold",
+        ),
+        pytest.param(
+            {"config": GEMMA},
+            "'culture-general' is of a model with .*the same model",
+            id="neurons of another model",
+        ),
+    ],
+)
+def test_modules_that_cannot_be_chosen(arguments, message):
     config = tiny.config("llama")
     neurons = with_counts(config, {(1, "gate"): 2})
-    with pytest.raises(CulnigError, match="unknown choice 'best': choose from top, bottom, random"):
-        select_modules(neurons, config, which="best")
-    with pytest.raises(CulnigError, match="share is 1.2: give a share between 0 and 1"):
-        select_modules(neurons, config, share=1.2)
-    with pytest.raises(CulnigError, match="share is 1.0, and the attention .*hold 88%.*give less"):
-        select_modules(neurons, config, share=1.0)
-    with pytest.raises(CulnigError, match="'culture-general' is of a model with .*the same model"):
-        select_modules(neurons, GEMMA)
+    with pytest.raises(CulnigError, match=message):
+        select_modules(neurons, **{"config": config} | arguments)
+
+
+def test_a_model_without_such_weights():
     with pytest.raises(
         CulnigError, match="GPT2LMHeadModel has no weights layers.0..{1,2}proj for its"
     ):
