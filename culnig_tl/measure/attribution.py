@@ -15,7 +15,7 @@ from torch import Tensor
 
 from culnig_tl.checks import check_choice
 from culnig_tl.errors import CulnigError
-from culnig_tl.models.batches import fitting_budget, pad_batch
+from culnig_tl.models.batches import alike, fitting_budget, pad_batch, told
 from culnig_tl.models.choices import AnswerFormat, HookedModel
 from culnig_tl.models.description import (
     describe_model,
@@ -36,8 +36,8 @@ from culnig_tl.provenance import package_versions
 from culnig_tl.tasks.instances import Instance, content_hash
 
 WEIGHTLESS = "weightless"
-# Sums of another meaning are not added to: `norm` without a projection's bias.
-_MEANING = "sums, version 2"
+# Sums of another meaning are not added to: of rows that are instances, say.
+_MEANING = "sums, version 3"
 _log = logging.getLogger(__name__)
 
 
@@ -61,6 +61,8 @@ def attribute(
     sums T * s_i per country (for the target `log`: s_i alone). All targets come from one backward
     pass, as their gradients are those of log P(y|x) times a number. Products and sums are float32
     or better whatever the model's dtype. Scores do not depend on batch size, order or padding.
+    Instances that the model cannot tell apart (the same tokens and the same answer, as BLEnD's in
+    the cloze format) run once, and weigh as many times as there are.
     Instances whose answers are so unlikely that T * s_i is 0 in floating point are counted in the
     provenance (`weightless`, by target), and a warning tells of those of the default target.
 
@@ -115,7 +117,18 @@ def attribute(
         },
     }
     countries = tuple(dict.fromkeys(country_in_scores(i.country) for i in instances))
-    lengths = [len(prompt.sequence) for prompt in prompts]
+    # What the model reads and is asked, and whether its scores are clamped.
+    groups = alike(
+        (prompt.sequence, prompt.label, clamp_control and prompt.instance.split == "control")
+        for prompt in prompts
+    )
+    different = [prompts[places[0]] for places in groups]
+    shares = torch.zeros(len(countries), len(groups))
+    for row, places in enumerate(groups):
+        for place in places:
+            country = country_in_scores(prompts[place].instance.country)
+            shares[countries.index(country), row] += 1
+    lengths = [len(prompt.sequence) for prompt in different]
     if token_budget is None:
         token_budget = fitting_budget(model, max(lengths))
     sums = _zeros(model, layout, (len(targets), len(VARIANTS), len(countries)))
@@ -125,7 +138,7 @@ def attribute(
     def work(rows: list[int]) -> Found:
         return score_batch(
             model,
-            [prompts[row] for row in rows],
+            [different[row] for row in rows],
             targets,
             clamp_control=clamp_control,
             biases=biases,
@@ -138,20 +151,20 @@ def attribute(
             work=work,
             sums=sums,
             made_from={"meaning": _MEANING, **provenance, "model": identity_of(model)},
-            what="Attribution",
+            what=told("Attribution", groups),
             checkpoint=checkpoint,
             seconds=checkpoint_seconds,
+            counts=[len(places) for places in groups],
         ):
-            sums[WEIGHTLESS] += (found.weights == 0).sum(dim=1).to(sums[WEIGHTLESS])
-            share = torch.zeros(len(countries), len(rows))
-            for i, row in enumerate(rows):
-                share[countries.index(country_in_scores(prompts[row].instance.country)), i] = 1
-            shares = found.weights.cpu()[:, None] * share
+            share = shares[:, rows]
+            weightless = (found.weights == 0).cpu().float() @ share.sum(dim=0)
+            sums[WEIGHTLESS] += weightless.to(sums[WEIGHTLESS])
+            weighted = found.weights.cpu()[:, None] * share
             for (layer, site), variants in found.variants.items():
                 start = layout.span(layer, SITES[0]).start
                 span = layout.span(layer, site)
                 part = sums[f"layer {layer}"][..., span.start - start : span.stop - start]
-                part += torch.einsum("tcb,vbn->tvcn", shares.to(variants), variants)
+                part += torch.einsum("tcb,vbn->tvcn", weighted.to(variants), variants)
     provenance["arguments"]["token_budget"] = token_budget  # it moves the last digits only
     weightless = dict(zip(targets, map(int, sums.pop(WEIGHTLESS)), strict=True))
     if any(weightless.values()):

@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pandas as pd
 import torch
@@ -9,7 +10,14 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from culnig_tl.measure.ablation import ablate
-from culnig_tl.models.batches import fitting_budget, flat_positions, in_batches, pad_batch
+from culnig_tl.models.batches import (
+    alike,
+    fitting_budget,
+    flat_positions,
+    in_batches,
+    pad_batch,
+    told,
+)
 from culnig_tl.models.caches import PrefixCache
 from culnig_tl.models.choices import AnswerFormat, HookedModel
 from culnig_tl.models.description import tokenizer_of
@@ -23,6 +31,8 @@ from culnig_tl.tasks.instances import Instance
 
 # Rows of [d_vocab] in memory at a time: 512 with a vocabulary of 262,144 are 0.5 GiB, twice.
 UNEMBEDDED_AT_ONCE = 512
+# Of a prompt that several instances share: their keys and values are copied for each.
+MOST_OPTIONS = 32
 COLUMNS = (
     "id",
     "task",
@@ -49,7 +59,8 @@ def evaluate(
 
     The predicted option is the one with the highest mean log-probability of its tokens (for a
     letter: of its one token). The options share their prompt, so its keys and values are computed
-    once, and only the logits that are needed. Under torchrun the processes share the instances.
+    once, and only the logits that are needed; instances with the same prompt share it, and what
+    options they have in common. Under torchrun the processes share the instances.
 
     Returns:
         One row an instance, in their order: id, task, country, template, answer and predicted
@@ -71,26 +82,59 @@ def evaluate(
         (8, dtype('bool'))
     """
     prompts = model_prompts(model, instances, answer_format=answer_format)
-    lengths = [len(prompt.tokens) for prompt in prompts]
+    groups = _same_prompts(prompts)
+    different = [_with_options_of(prompts, places) for places in groups]
+    lengths = [len(prompt.tokens) for prompt in different]
     if token_budget is None:
         token_budget = fitting_budget(model, max(lengths), gradients=False)
     rows: dict[int, dict] = {}
 
     def work(batch: list[int]) -> list[tuple[list[Tensor], list[bool]]]:
-        return answer_log_probabilities(model, [prompts[row] for row in batch])
+        return answer_log_probabilities(model, [different[row] for row in batch])
 
     with frozen(model), torch.no_grad(), ablate(model, neurons, factor=factor):
         for batch, answers in in_batches(
-            my_share(lengths), lengths, token_budget, work=work, what="Evaluation"
+            my_share(lengths),
+            lengths,
+            token_budget,
+            work=work,
+            what=told("Evaluation", groups),
+            counts=[len(places) for places in groups],
         ):
             for row, (options, greedy) in zip(batch, answers, strict=True):
-                rows[row] = _row(prompts[row], options, greedy)
+                found = dict(
+                    zip(different[row].options, zip(options, greedy, strict=True), strict=True)
+                )
+                for place in groups[row]:
+                    own = [found[option] for option in prompts[place].options]
+                    rows[place] = _row(prompts[place], [o for o, _ in own], [g for _, g in own])
     rows = {row: values for part in gathered(rows) for row, values in part.items()}
     frame = pd.DataFrame([rows[row] for row in range(len(prompts))], columns=list(COLUMNS))
     if any(instance.credits is not None for instance in instances):
         # One type a column, or a CSV would mix True with 0.5.
         frame = frame.astype({"correct": float, "correct_vocabulary": float})
     return frame
+
+
+def _same_prompts(prompts: Sequence[Prompt]) -> list[list[int]]:
+    """The places of prompts that can be run as one: the same tokens, and not too many options."""
+    groups: list[list[int]] = []
+    for places in alike(prompt.tokens for prompt in prompts):
+        options: set[tuple[int, ...]] = set()
+        groups.append([])
+        for place in places:
+            options |= set(prompts[place].options)
+            if groups[-1] and len(options) > MOST_OPTIONS:
+                groups.append([])
+                options = set(prompts[place].options)
+            groups[-1].append(place)
+    return groups
+
+
+def _with_options_of(prompts: Sequence[Prompt], places: Sequence[int]) -> Prompt:
+    """The first of these prompts, with the options of all, each once."""
+    options = dict.fromkeys(option for place in places for option in prompts[place].options)
+    return replace(prompts[places[0]], options=tuple(options))
 
 
 def answer_log_probabilities(

@@ -2,7 +2,7 @@
 
 import logging
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -72,6 +72,7 @@ def in_batches(
     work: Callable[[list[int]], T],
     what: str,
     grouping: Callable[[Sequence[int], Sequence[int], int], list[list[int]]] = group_rows,
+    counts: Sequence[int] | None = None,
 ) -> Iterator[tuple[list[int], T]]:
     """Call `work` with the rows of each batch in turn; yields them and what it returned.
 
@@ -81,6 +82,7 @@ def in_batches(
     Args:
         what: the name of the work, for the progress bar; empty for no bar.
         grouping: makes the batches.
+        counts: for how many of what was asked for each row stands, for the bar; None: one each.
 
     Raises:
         CulnigError: a budget below 1, or memory that runs out a second time.
@@ -88,7 +90,8 @@ def in_batches(
     check_count("token budget", token_budget, least=1, unit="(1024 is usual)")
     halved = False
     groups = grouping(rows, lengths, token_budget)
-    with progress_bar(what, len(rows)) as advance:
+    asked = counts or [1] * len(lengths)
+    with progress_bar(what, sum(asked[row] for row in rows)) as advance:
         while groups:
             group, tokens = groups[0], len(groups[0]) * max(lengths[row] for row in groups[0])
             try:
@@ -105,7 +108,7 @@ def in_batches(
             else:
                 groups = groups[1:]
                 yield group, found
-                advance(len(group))
+                advance(sum(asked[row] for row in group))
                 continue
             # Not within `except`, which would keep the tensors of the failed call.
             _log.warning("out of memory on %d tokens: going on with half of them", tokens)
@@ -189,3 +192,23 @@ def flat_positions(ends: Sequence[tuple[int, int]], width: int, device: Any) -> 
     """
     flat = [i * width + p for i, (end, n) in enumerate(ends) for p in range(end - n, end)]
     return torch.tensor(flat, dtype=torch.long, device=device)
+
+
+def alike(keys: Iterable[Hashable]) -> list[list[int]]:
+    """The places of each different key, in the order in which they first come: rows that are the
+    same are run once.
+
+    Example:
+        >>> alike(["a", "b", "a"])
+        [[0, 2], [1]]
+    """
+    places: dict[Hashable, list[int]] = {}
+    for place, key in enumerate(keys):
+        places.setdefault(key, []).append(place)
+    return list(places.values())
+
+
+def told(what: str, groups: Sequence[Sequence[int]]) -> str:
+    """The name of a work for its progress bar, and how much of it is different."""
+    every = sum(map(len, groups))
+    return what if len(groups) == every else f"{what} ({len(groups):,} of {every:,} different)"
