@@ -43,12 +43,12 @@ def slow(*args, **kwargs):
 a.score_batch = slow
 (out / ("pid" + os.environ["RANK"])).write_text(str(os.getpid()))
 model = tiny.bridge("llama")
-scores = attribute(model, tiny.instances(41), token_budget=40, checkpoint=out / "c",
+scores = attribute(model, tiny.different(41), token_budget=40, checkpoint=out / "c",
                    checkpoint_seconds=0)
 scores.save(out / "scores.safetensors")
 activation_shares(model, TEXTS, context=4, token_budget=8).save(out / "shares.safetensors")
 write_json(out / "perplexity.json", perplexity(model, TEXTS, context=4, token_budget=8)["nats"].to_dict())
-write_evaluation(evaluate(model, tiny.instances(41), token_budget=40), out / "evaluation.csv")
+write_evaluation(evaluate(model, tiny.different(41), token_budget=40), out / "evaluation.csv")
 """
 
 
@@ -74,7 +74,7 @@ def close(found, expected):
 
 @pytest.fixture(scope="module")
 def alone():
-    return attribute(tiny.bridge("llama"), tiny.instances(41), token_budget=40)
+    return attribute(tiny.bridge("llama"), tiny.different(41), token_budget=40)
 
 
 @pytest.mark.model
@@ -82,7 +82,7 @@ def test_two_processes_find_what_one_finds(tmp_path, alone):
     out = tmp_path / "two"
     done = subprocess.run(script(out), capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
-    model, instances = tiny.bridge("llama"), tiny.instances(41)
+    model, instances = tiny.bridge("llama"), tiny.different(41)
     scores = Scores.load(out / "scores.safetensors")
     assert close(scores.sums, alone.sums)
     assert scores.instances == alone.instances
@@ -142,7 +142,7 @@ def test_a_process_that_dies_ends_the_run_and_loses_nothing(tmp_path, alone):
             lambda m, p, *a, **k: scored.extend(p) or real(m, p, *a, **k),
         )
         resumed = attribute(
-            tiny.bridge("llama"), tiny.instances(41), token_budget=40, checkpoint=out / "c"
+            tiny.bridge("llama"), tiny.different(41), token_budget=40, checkpoint=out / "c"
         )
     assert len(scored) + kept == 41
     assert close(resumed.sums, alone.sums)

@@ -2,6 +2,7 @@
 
 import importlib.util
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from unittest import mock
 
@@ -179,4 +180,12 @@ def instances(count: int = 12) -> list[Instance]:
             user=f"{questions[i % 4]} A B C D",
         )
         for i in range(count)
+    ]
+
+
+def different(count: int) -> list[Instance]:
+    """The same, each with a first word of its own: no two are one row to the model."""
+    return [
+        replace(instance, cloze=f"{word} {instance.cloze}")
+        for word, instance in zip(WORDS[2:], instances(count), strict=False)
     ]

@@ -255,7 +255,7 @@ def test_not_finite_names_the_instance():
 
 
 def test_out_of_memory_in_a_backward_pass_counts_nothing_twice(monkeypatch):
-    model, instances = tiny.bridge("llama"), tiny.instances()
+    model, instances = tiny.bridge("llama"), tiny.different(12)
     whole = attribute(model, instances)
     real, sizes = attribution.reduce_positions, []
 
