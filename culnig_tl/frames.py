@@ -8,7 +8,7 @@
 import csv
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -86,12 +86,14 @@ class Frame:
     Attributes:
         columns: that must be there, by name.
         key: columns that together are different in every row.
-        rest: what further columns hold; None allows them as they are.
+        optional: further columns that may be there, as of files of earlier versions.
+        rest: what all other columns hold; None allows them as they are.
         index: columns that become the frame's index.
     """
 
     columns: Mapping[str, Kind]
     key: tuple[str, ...] = ()
+    optional: Mapping[str, Kind] = field(default_factory=dict)
     rest: Kind | None = None
     index: tuple[str, ...] = ()
 
@@ -129,7 +131,7 @@ def read_frame(path: str | Path, frame: Frame, *, remedy: str = AGAIN) -> pd.Dat
     columns = dict(zip(header, zip(*rows, strict=True), strict=True))
     read = {}
     for name, cells in columns.items():
-        kind = frame.columns.get(name, frame.rest) or TEXT
+        kind = {**frame.columns, **frame.optional}.get(name, frame.rest) or TEXT
         read[name] = _column(path, name, cells, kind=kind, remedy=remedy)
     table = pd.DataFrame(read)
     if frame.key:

@@ -18,8 +18,8 @@ def write_tensors(path: Path, tensors: dict[str, np.ndarray], about: dict[str, A
     save_file(tensors, path, metadata={"about": json.dumps(about)})
 
 
-def read_tensors(path: Path, file_format: str) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-    """What `write_tensors` wrote, if its `format` is the given one.
+def read_tensors(path: Path, *formats: str) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """What `write_tensors` wrote, if its `format` is one of these, of which the last is today's.
 
     Raises:
         CulnigError: no such file, damaged, or another format.
@@ -33,9 +33,9 @@ def read_tensors(path: Path, file_format: str) -> tuple[dict[str, np.ndarray], d
     except (SafetensorError, OSError, ValueError, TypeError, RecursionError) as error:
         raise damaged(path, " ".join(str(error).split())) from error
     check_object(path, about, {})
-    if about.get("format") != file_format:
+    if about.get("format") not in formats:
         raise CulnigError(
-            f"{path} holds {about.get('format', 'other tensors')!r}, expected {file_format!r}: "
+            f"{path} holds {about.get('format', 'other tensors')!r}, expected {formats[-1]!r}: "
             "check the path"
         )
     return tensors, about

@@ -128,6 +128,7 @@ EVALUATION = Frame(
         "probability": SHARE,
     },
     key=("task", "id"),
+    optional={"question": NAME, "chance": SHARE},
 )
 
 # Of `compare`.

@@ -2,6 +2,7 @@
 
 import contextlib
 import logging
+import math
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -30,14 +31,23 @@ from culnig_tl.models.forward import at_least_float32, frozen, label_log_probabi
 from culnig_tl.models.prompts import Prompt, model_prompts, resolve_format
 from culnig_tl.models.sums import add_batches
 from culnig_tl.neurons.layout import ATTENTION_SITES, SITES, NeuronLayout, Site, hook_name
-from culnig_tl.neurons.scores import DEFAULT_TARGETS, TARGETS, VARIANTS, Scores, Target
+from culnig_tl.neurons.scores import (
+    DEFAULT_TARGETS,
+    TARGETS,
+    VARIANTS,
+    Part,
+    Scores,
+    Target,
+)
 from culnig_tl.no_country import country_in_scores
 from culnig_tl.provenance import package_versions
-from culnig_tl.tasks.instances import Instance, content_hash
+from culnig_tl.tasks.instances import Instance, content_hash, stable_random
 
 WEIGHTLESS = "weightless"
 # Sums of another meaning are not added to: of rows that are instances, say.
-_MEANING = "sums, version 3"
+_MEANING = "sums, version 4"
+# Bootstrap resamples of the questions whose sums are kept, all countries together.
+RESAMPLES = 10
 _log = logging.getLogger(__name__)
 
 
@@ -62,7 +72,9 @@ def attribute(
     pass, as their gradients are those of log P(y|x) times a number. Products and sums are float32
     or better whatever the model's dtype. Scores do not depend on batch size, order or padding.
     Instances that the model cannot tell apart (the same tokens and the same answer, as BLEnD's in
-    the cloze format) run once, and weigh as many times as there are.
+    the cloze format) run once, and weigh as many times as there are. Of each half of the questions
+    the sums are kept too, and of ten bootstrap resamples of them (`Scores.half`, `resample`), to
+    show what other questions would have found.
     Instances whose answers are so unlikely that T * s_i is 0 in floating point are counted in the
     provenance (`weightless`, by target), and a warning tells of those of the default target.
 
@@ -78,7 +90,7 @@ def attribute(
             from it and ends with the same scores, bit for bit. Under torchrun the processes
             share the instances, and the sums differ in the last digits, as with another budget.
         targets: some of `TARGETS`, the scores' default first; None takes all, first that of the
-            answer format (`DEFAULT_TARGETS`). The sums take targets x 3 x countries x neurons x 8
+            answer format (`DEFAULT_TARGETS`). The sums take targets x 6 x countries x neurons x 8
             bytes while scoring: name one where that is too much.
 
     Returns:
@@ -109,6 +121,7 @@ def attribute(
             "task": ", ".join(dict.fromkeys(i.task for i in instances)),
             "split": ", ".join(dict.fromkeys(i.split for i in instances)),
             "hash": content_hash(list(instances)),
+            "questions": len({(i.task, i.question_key) for i in instances}),
         },
         "arguments": {
             "answer_format": answer_format,
@@ -123,15 +136,21 @@ def attribute(
         for prompt in prompts
     )
     different = [prompts[places[0]] for places in groups]
-    shares = torch.zeros(len(countries), len(groups))
+    # How many instances of each country a row stands for, in either half of the questions; and
+    # how many in each resample.
+    shares = torch.zeros(2, len(countries), len(groups))
+    resampled = torch.zeros(RESAMPLES, len(groups))
     for row, places in enumerate(groups):
         for place in places:
-            country = country_in_scores(prompts[place].instance.country)
-            shares[countries.index(country), row] += 1
+            instance = prompts[place].instance
+            country = countries.index(country_in_scores(instance.country))
+            shares[instance.half, country, row] += 1
+            resampled[:, row] += torch.tensor(_draws(instance.question_key))
     lengths = [len(prompt.sequence) for prompt in different]
     if token_budget is None:
         token_budget = fitting_budget(model, max(lengths))
-    sums = _zeros(model, layout, (len(targets), len(VARIANTS), len(countries)))
+    sums = _zeros(model, layout, "layer", (len(targets), len(VARIANTS), 2 * len(countries)))
+    sums |= _zeros(model, layout, "resamples of layer", (len(VARIANTS), RESAMPLES))
     sums[WEIGHTLESS] = torch.zeros(len(targets), device=model.cfg.device)
     biases = projection_biases(model)
 
@@ -156,15 +175,20 @@ def attribute(
             seconds=checkpoint_seconds,
             counts=[len(places) for places in groups],
         ):
-            share = shares[:, rows]
-            weightless = (found.weights == 0).cpu().float() @ share.sum(dim=0)
+            weights, share = found.weights.cpu(), shares[:, :, rows].flatten(0, 1)
+            weightless = (weights == 0).float() @ share.sum(dim=0)
             sums[WEIGHTLESS] += weightless.to(sums[WEIGHTLESS])
-            weighted = found.weights.cpu()[:, None] * share
+            weighted, drawn = weights[:, None] * share, weights[0] * resampled[:, rows]
             for (layer, site), variants in found.variants.items():
                 start = layout.span(layer, SITES[0]).start
                 span = layout.span(layer, site)
-                part = sums[f"layer {layer}"][..., span.start - start : span.stop - start]
-                part += torch.einsum("tcb,vbn->tvcn", weighted.to(variants), variants)
+                here = slice(span.start - start, span.stop - start)
+                sums[f"layer {layer}"][..., here] += torch.einsum(
+                    "tcb,vbn->tvcn", weighted.to(variants), variants
+                )
+                sums[f"resamples of layer {layer}"][..., here] += torch.einsum(
+                    "rb,vbn->vrn", drawn.to(variants), variants
+                )
     provenance["arguments"]["token_budget"] = token_budget  # it moves the last digits only
     weightless = dict(zip(targets, map(int, sums.pop(WEIGHTLESS)), strict=True))
     if any(weightless.values()):
@@ -175,16 +199,29 @@ def attribute(
             "product of probabilities; take the target 'log'",
             weightless[targets[0]], len(instances), targets[0],
         )  # fmt: skip
-    counts = [sum(country_in_scores(i.country) == c for i in instances) for c in countries]
-    layers = [part.to(torch.float32).cpu().numpy() for part in sums.values()]
+    halves = _together(sums, "layer", layout).reshape(
+        len(targets), len(VARIANTS), 2, len(countries), layout.total
+    )
+    drawn = _together(sums, "resamples of layer", layout)
+    counts = shares.sum(dim=2).to(torch.int64)
+    parts = {
+        f"half {number}": Part(
+            halves[:, :, number].astype(np.float32), tuple(counts[number].tolist())
+        )
+        for number in range(2)
+    }
+    for number, count in enumerate(resampled.sum(dim=1).tolist()):
+        one = drawn[None, :, number, None].astype(np.float32)
+        parts[f"resample {number}"] = Part(one, (int(count),))
     return Scores(
         layout=layout,
         targets=targets,
         variants=VARIANTS,
         countries=countries,
-        instances=tuple(counts),
-        sums=np.concatenate(layers, axis=-1),
+        instances=tuple(counts.sum(dim=0).tolist()),
+        sums=halves.sum(axis=2).astype(np.float32),
         provenance=provenance,
+        parts=parts,
     )
 
 
@@ -201,11 +238,35 @@ class Found:
     weights: Tensor
 
 
-def _zeros(model: HookedModel, layout: NeuronLayout, axes: tuple[int, ...]) -> dict[str, Tensor]:
+def _draws(question: str) -> list[int]:
+    """How often a question is in each bootstrap resample: Poisson numbers of mean 1.
+
+    They depend on nothing but the question, so that it has the same in scores and control.
+    """
+    numbers = stable_random("resample", question)
+    draws = []
+    for _ in range(RESAMPLES):
+        left, count, chance = numbers.random(), 0, math.exp(-1)
+        while left >= chance and count < 12:
+            left, count = left - chance, count + 1
+            chance /= count
+        draws.append(count)
+    return draws
+
+
+def _together(sums: Mapping[str, Tensor], name: str, layout: NeuronLayout) -> np.ndarray:
+    """The sums of all layers of this name."""
+    layers = [sums[f"{name} {layer}"].cpu().numpy() for layer in range(layout.n_layers)]
+    return np.concatenate(layers, axis=-1)
+
+
+def _zeros(
+    model: HookedModel, layout: NeuronLayout, name: str, axes: tuple[int, ...]
+) -> dict[str, Tensor]:
     """The running sums of each layer, on the device where the layer is: [*axes, neurons]."""
     devices = layer_devices(model)
     return {
-        f"layer {layer}": torch.zeros(
+        f"{name} {layer}": torch.zeros(
             *axes,
             layout.per_layer,
             dtype=torch.float32 if device.type == "mps" else torch.float64,

@@ -37,12 +37,14 @@ COLUMNS = (
     "id",
     "task",
     "country",
+    "question",
     "template",
     "answer",
     "predicted",
     "correct",
     "correct_vocabulary",
     "probability",
+    "chance",
 )
 
 
@@ -63,12 +65,13 @@ def evaluate(
     options they have in common. Under torchrun the processes share the instances.
 
     Returns:
-        One row an instance, in their order: id, task, country, template, answer and predicted
-        (option texts), correct (predicted is answer), correct_vocabulary (every token of the
-        answer is the arg-max of the whole vocabulary: the paper's metric), probability (P(y|x)
-        of the answer). Where an instance has credits, both are numbers from 0 to 1: the credit
-        of the predicted option, and that of the option that greedy decoding over the whole
-        vocabulary writes, or 0 if it writes none.
+        One row an instance, in their order: id, task, country, question (its key: rows of one
+        question are one piece of evidence), template, answer and predicted (option texts),
+        correct (predicted is answer), correct_vocabulary (every token of the answer is the
+        arg-max of the whole vocabulary: the paper's metric), probability (P(y|x) of the answer),
+        chance (what a guess would score). Where an instance has credits, both metrics are numbers
+        from 0 to 1: the credit of the predicted option, and that of the option that greedy
+        decoding over the whole vocabulary writes, or 0 if it writes none.
 
     Raises:
         CulnigError: bad instances, a neuron set of another model, not enough memory, or a
@@ -229,10 +232,12 @@ def _row(prompt: Prompt, options: list[Tensor], greedy: list[bool]) -> dict:
         "id": instance.id,
         "task": instance.task,
         "country": country_in_frames(instance.country),
+        "question": instance.question_key,
         "template": instance.template,
         "answer": instance.answer_text,
         "predicted": instance.options[predicted],
         "correct": correct,
         "correct_vocabulary": written,
         "probability": float(options[instance.answer].sum().exp()),
+        "chance": instance.chance,
     }

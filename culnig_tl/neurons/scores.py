@@ -2,8 +2,8 @@
 
 import html
 import logging
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -25,7 +25,7 @@ TARGETS: tuple[Target, ...] = get_args(Target)
 # By answer format: the paper's for letters; for cloze what benchmarks/targets.py found best.
 DEFAULT_TARGETS: dict[str, Target] = {"letter": "product", "cloze": "log"}
 _log = logging.getLogger(__name__)
-_FORMAT = "culnig_tl scores, version 2"
+_FORMATS = ("culnig_tl scores, version 2", "culnig_tl scores, version 3")
 MADE_FROM = {
     "model": {"name": str},
     "dataset": {"hash": str, "task": str, "split": str},
@@ -37,8 +37,23 @@ _SCHEMA = {
     "countries": [str],
     "instances": [int],
     "provenance": MADE_FROM,
+    "parts?": {...: [int]},
 }
 _AGAIN = "score again"
+
+
+@dataclass(frozen=True)
+class Part:
+    """Sums over a part of the questions.
+
+    Attributes:
+        sums: [target, variant, country, neuron], as those of `Scores`; of a resample the default
+            target alone, and one country for all.
+        instances: how many of each country are in it; 0 where there is none.
+    """
+
+    sums: np.ndarray
+    instances: tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -60,6 +75,8 @@ class Scores:
         instances: number of instances of each country.
         sums: [target, variant, country, neuron], float32.
         provenance: model, versions, dataset name and hash, arguments.
+        parts: the same sums over parts of the questions (`half`, `resample`); empty for scores
+            that were made before there were any.
 
     Example:
         `scores` are what `attribute` found on eight questions about four countries.
@@ -79,6 +96,41 @@ class Scores:
     instances: tuple[int, ...]
     sums: np.ndarray
     provenance: Provenance
+    parts: Mapping[str, Part] = field(default_factory=dict)
+
+    def half(self, number: int) -> "Scores":
+        """The scores of one half of the questions, 0 or 1, as a stable hash divides them.
+
+        Raises:
+            CulnigError: these scores keep no halves, or there is no question in this half.
+        """
+        return self._part(f"half {number}")
+
+    def resample(self, number: int) -> "Scores":
+        """The scores of a bootstrap resample of the questions: of all countries together, and of
+        the default target.
+
+        Raises:
+            CulnigError: these scores keep no such resample.
+        """
+        return self._part(f"resample {number}")
+
+    def _part(self, name: str) -> "Scores":
+        if name not in self.parts:
+            raise CulnigError(f"these scores hold no {name} of their questions: score again")
+        part = self.parts[name]
+        there = [row for row, count in enumerate(part.instances) if count]
+        if not there:
+            raise CulnigError(f"no question is in {name}: score more of them")
+        countries = self.countries if len(part.instances) == len(self.countries) else ("all",)
+        return replace(
+            self,
+            targets=self.targets[: len(part.sums)],
+            countries=tuple(countries[row] for row in there),
+            instances=tuple(part.instances[row] for row in there),
+            sums=part.sums[:, :, there],
+            parts={},
+        )
 
     def mean(
         self,
@@ -158,6 +210,14 @@ class Scores:
             raise CulnigError(
                 f"sums {self.sums.shape} of {self.sums.dtype}, expected {shape} of float32"
             )
+        for name, part in self.parts.items():
+            countries = len(part.instances)
+            expected = (len(part.sums), len(self.variants), countries, self.layout.total)
+            known = part.sums.ndim == 4 and 1 <= len(part.sums) <= len(self.targets)
+            if not known or part.sums.shape != expected or countries not in (1, shape[2]):
+                raise CulnigError(f"{name} has sums {part.sums.shape}, expected {shape} or less")
+            if not np.isfinite(part.sums).all():
+                raise CulnigError(f"{name} has scores that are no numbers")
         for target, sums in zip(self.targets, self.sums, strict=True):
             wrong = sums.size - int(np.isfinite(sums).sum())
             if wrong:
@@ -168,7 +228,7 @@ class Scores:
     def save(self, path: str | Path) -> None:
         """Write as safetensors with everything else in its metadata, atomically."""
         about = {
-            "format": _FORMAT,
+            "format": _FORMATS[-1],
             "layout": asdict(self.layout),
             "targets": self.targets,
             "variants": self.variants,
@@ -176,9 +236,9 @@ class Scores:
             "instances": self.instances,
             "provenance": self.provenance,
         }
-        write_atomically(
-            Path(path), lambda temporary: write_tensors(temporary, {"sums": self.sums}, about)
-        )
+        about["parts"] = {name: part.instances for name, part in self.parts.items()}
+        tensors = {name: part.sums for name, part in self.parts.items()} | {"sums": self.sums}
+        write_atomically(Path(path), lambda temporary: write_tensors(temporary, tensors, about))
 
     @classmethod
     def load(
@@ -200,10 +260,12 @@ class Scores:
             CulnigError: no such file, not scores, damaged, or made from something else; the
                 message has both values.
         """
-        tensors, about = read_tensors(Path(path), _FORMAT)
+        tensors, about = read_tensors(Path(path), *_FORMATS)
         check_object(path, about, _SCHEMA, remedy=_AGAIN)
-        if "sums" not in tensors:
-            raise damaged(path, "it holds no sums", remedy=_AGAIN)
+        parts = about.get("parts", {})
+        for name in ("sums", *parts):
+            if name not in tensors:
+                raise damaged(path, f"it holds no {name}", remedy=_AGAIN)
         try:
             scores = cls(
                 layout=NeuronLayout.read(path, about["layout"]),
@@ -213,6 +275,7 @@ class Scores:
                 instances=tuple(about["instances"]),
                 sums=tensors["sums"],
                 provenance=about["provenance"],
+                parts={name: Part(tensors[name], tuple(n)) for name, n in parts.items()},
             )
             scores.check_sums()
         except CulnigError as error:

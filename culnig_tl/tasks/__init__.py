@@ -26,7 +26,14 @@ from culnig_tl.tasks import (
 )
 from culnig_tl.tasks.countries import country_name
 from culnig_tl.tasks.instances import Instance, Split
-from culnig_tl.tasks.templates import Item, Template, balanced_limit, read_templates, render
+from culnig_tl.tasks.templates import (
+    Item,
+    Template,
+    balanced_limit,
+    question_of,
+    read_templates,
+    render,
+)
 
 ItemLoader = Callable[[Split, tuple[str, ...] | None, Path | None], list[Item]]
 
@@ -78,7 +85,8 @@ def load_task(
         countries: only these of `COUNTRIES`; None takes all that the task has, for a benchmark
             others too (`countryrc`: the eight focus countries). Any usual spelling is understood.
         limit: at most so many items, evenly over countries, the same ones for `neuron` and
-            `control`; with several templates each item comes once per template.
+            `control`; different questions first, further items of one only when there are no more.
+            With several templates each item comes once per template.
         data: a local file or folder in the Hub's schema; without it the Hub, or the bundled file.
         templates: a JSON file of prompt templates, in place of the task's own; or a number: the
             first so many of the task's own. None takes all of its own for the split `test`, and
@@ -102,12 +110,9 @@ def load_task(
     twice = [key for key, count in Counter(item.id for item in items).items() if count > 1]
     if twice:
         raise CulnigError(f"task {name!r}: two items have the id {twice[0]!r}; give each its own")
-    return render(
-        balanced_limit(items, limit),
-        _wording(task, name, split, templates=templates),
-        name,
-        split=split,
-    )
+    wording = _wording(task, name, split, templates=templates)
+    questions = [question_of(item, task.templates[0], name) for item in items]
+    return render(balanced_limit(items, limit, questions), wording, name, split=split)
 
 
 def task_of(name: Any, split: Split) -> Task:

@@ -144,8 +144,7 @@ def _item(row: dict, country: str, where: str) -> Item:
         options=tuple(text_of(option, "an option in 'choices'", where) for option in options),
         answer=letters.index(row["answer_idx"]),
         shuffle=False,
-        # No question_id: the question is told by its text, as when the published pairs were made.
-        # So most of the UK and the USA, without "the" in it, have no pair: `ID` gives them one.
+        question_id=text_of(row["ID"], "'ID'", where),
     )
 
 

@@ -43,6 +43,8 @@ class Instance:
         item: the id of the item, the same for all templates; the empty string takes `id`.
         question_id: which question is asked, the same for all countries; the empty string: known
             only by its text (`same_question`).
+        asks: which question is asked, whatever the template and the options: `question_id`, or the
+            cloze prompt of the first one; the empty string takes the item (`question_key`).
 
     Raises:
         CulnigError: fewer than two options, duplicate options, the answer is not among them, or
@@ -81,6 +83,7 @@ class Instance:
     question: str = ""
     item: str = ""
     question_id: str = ""
+    asks: str = ""
 
     def __post_init__(self) -> None:
         folded = [option.strip().lower() for option in self.options]
@@ -114,6 +117,31 @@ class Instance:
         return self.item or self.id
 
     @property
+    def question_key(self) -> str:
+        """Which question about which country this is: all its templates and instances have one.
+        A text, which has spaces, is known by its hash.
+
+        Evidence is counted in these: instances of one question say the same again. A control has
+        the key of the question that it leaves out.
+        """
+        asked = self.asks or self.question_id or self.item_id
+        if any(character.isspace() for character in asked):
+            asked = hashlib.sha256(asked.encode("utf-8")).hexdigest()[:12]
+        return asked if self.country is None else f"{asked}/{self.country}"
+
+    @property
+    def half(self) -> int:
+        """0 or 1: the half of the questions to which this one belongs, by a stable hash."""
+        return stable_random("half", self.question_key).randrange(2)
+
+    @property
+    def chance(self) -> float:
+        """What a guess scores: 1 of the number of options, or the mean of the credits."""
+        if self.credits is not None:
+            return sum(self.credits) / len(self.credits)
+        return 1 / len(self.options)
+
+    @property
     def same_question(self) -> tuple[str, str, int]:
         """What instances that ask the same of different countries share: task, question, template.
 
@@ -133,12 +161,12 @@ class Instance:
 def content_hash(instances: list[Instance]) -> str:
     """SHA-256 of everything the model is told and asked, in the instances' order.
 
-    Credits of None are left out, and so are `question`, `item` and `question_id`, which say in
-    other words what the rest does: what was saved before there were any keeps its hash.
+    Credits of None are left out, and so are `question`, `item`, `question_id` and `asks`, which say
+    in other words what the rest does: what was saved before there were any keeps its hash.
     """
     contents = [asdict(instance) for instance in instances]
     for content in contents:
-        for field in ("question", "item", "question_id"):
+        for field in ("question", "item", "question_id", "asks"):
             del content[field]
         if content["credits"] is None:
             del content["credits"]

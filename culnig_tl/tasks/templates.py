@@ -4,7 +4,8 @@ import json
 import logging
 import re
 import string
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -114,31 +115,53 @@ def render(
     Raises:
         CulnigError: a template asks for a field that the task does not have.
     """
+    asked = [question_of(item, templates[0], task) for item in items]
     return [
-        _instance(item, template, number, task=task, split=split)
+        _instance(item, template, number, task=task, split=split, asks=asks)
         for number, template in enumerate(templates)
-        for item in items
+        for item, asks in zip(items, asked, strict=True)
     ]
 
 
-def balanced_limit(items: Sequence[Item], limit: int | None) -> list[Item]:
+def question_of(item: Item, template: Template, task: str) -> str:
+    """Which question an item asks: its `question_id`, or its cloze prompt.
+
+    Raises:
+        CulnigError: the template asks for a field that the task does not have.
+    """
+    if item.question_id:
+        return item.question_id
+    fields = _fields(item, item.options) | {"options": "\n".join(item.options)}
+    return _fill(template.cloze, fields, task, number=0)
+
+
+def balanced_limit(
+    items: Sequence[Item], limit: int | None, questions: Sequence[Hashable]
+) -> list[Item]:
     """At most `limit` items: a random sample by stable hash, as even over countries as it can be.
 
-    A smaller limit gives a subset of a larger one's items; the order stays that of `items`.
+    Different questions come first: a further item of one only when there are no more. A smaller
+    limit gives a subset of a larger one's items; the order stays that of `items`.
+
+    Args:
+        questions: which question each item asks.
     """
     if limit is None or limit >= len(items):
         return list(items)
     if limit < 1:
         raise CulnigError(f"limit {limit} leaves no instance: give 1 or more")
-    ranks: dict[str | None, list[tuple[float, int]]] = {}
-    for row, item in enumerate(items):
-        ranks.setdefault(item.country, []).append((stable_random("limit", item.id).random(), row))
-    order = sorted(
-        (rank, draw, row)
-        for draws in ranks.values()
-        for rank, (draw, row) in enumerate(sorted(draws))
-    )
-    keep = {row for _, _, row in order[:limit]}
+    draws = [stable_random("limit", item.id).random() for item in items]
+    # The turn of an item: 0 for the first of its question, 1 for the second, ...
+    turns = Counter[Hashable]()
+    ranks = Counter[Hashable]()
+    order = []
+    for row in sorted(range(len(items)), key=lambda row: (draws[row], row)):
+        country = items[row].country
+        turn = turns[country, questions[row]]
+        turns[country, questions[row]] += 1
+        order.append((turn, ranks[turn, country], draws[row], row))
+        ranks[turn, country] += 1
+    keep = {row for *_, row in sorted(order)[:limit]}
     return [item for row, item in enumerate(items) if row in keep]
 
 
@@ -159,14 +182,21 @@ def without_twins(items: Sequence[Item], task: str) -> list[Item]:
     return kept
 
 
-def _instance(item: Item, template: Template, number: int, *, task: str, split: Split) -> Instance:
+def _fields(item: Item, options: Sequence[str]) -> dict[str, str]:
+    """What fills a template's placeholders, but for the list of options with their labels."""
+    letters = string.ascii_lowercase[: len(options)]
+    return dict(item.fields) | {f"option_{x}": o for x, o in zip(letters, options, strict=True)}
+
+
+def _instance(
+    item: Item, template: Template, number: int, *, task: str, split: Split, asks: str
+) -> Instance:
     order = list(range(len(item.options)))
     if item.shuffle:
         stable_random(task, item.id, number).shuffle(order)
     options = tuple(item.options[i] for i in order)
     labels = item.labels or _labels(template.user, len(options))
-    letters = string.ascii_lowercase[: len(options)]
-    fields = dict(item.fields) | {f"option_{x}": o for x, o in zip(letters, options, strict=True)}
+    fields = _fields(item, options)
     fields["options"] = "\n".join(f"{x}. {o}" for x, o in zip(labels, options, strict=True))
     control = split == "control"
     user = template.user
@@ -191,6 +221,7 @@ def _instance(item: Item, template: Template, number: int, *, task: str, split: 
         question="" if control else item.question or item.fields.get("question") or cloze,
         item=item.id,
         question_id="" if control else item.question_id,
+        asks=asks,
     )
 
 

@@ -256,7 +256,7 @@ def test_more_tests_hold_those_of_fewer():
 
 def test_items_that_would_all_be_tests():
     train, _ = questions()
-    with pytest.raises(CulnigError, match="16 of 16 items of 'tiny' are to be tests: give 1 to 15"):
+    with pytest.raises(CulnigError, match="16 of 16 questions of 'tiny' are to be tests: give 1 to 15"):
         split_instances(train, 16)
 
 
@@ -427,7 +427,7 @@ def test_more_is_added_to_what_is_there(monkeypatch, capsys, tmp_path, run):
         ),
         pytest.param(
             ["--test-limit", 80],
-            "80 of 80 items of 'paraphrase' are to be tests: give 1 to 79",
+            "80 of 80 questions of 'paraphrase' are to be tests: give 1 to 79",
             id="nothing left to train on",
         ),
     ],
