@@ -101,9 +101,9 @@ def places(kind):
         prompts = make_prompts(tokenizer, tiny.instances(4), answer_format="cloze")
         with attribution.frozen(model):
             found = attribution.score_batch(model, prompts, ("product", "log"), clamp_control=True)
-        sums = attribution._zeros(model, layout_of(model), (2, 3, 4))
+        sums = attribution._zeros(model, layout_of(model), "layer", (2, 3, 4))
         with torch.no_grad():
-            answer_log_probabilities(model, prompts)
+            answer_log_probabilities(model, prompts, token_budget=64)
     return {
         "layers": [str(device) for device in layer_devices(model)],
         "found": {f"{l} {s}": str(v.device) for (l, s), v in found.variants.items()},

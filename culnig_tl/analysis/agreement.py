@@ -15,6 +15,7 @@ import pandas as pd
 from culnig_tl.checks import check_choice
 from culnig_tl.errors import CulnigError
 from culnig_tl.frames import check_columns, numbers
+from culnig_tl.resampling import interval, resampled_means
 
 # Of `taylor_check`, and of `patching_effects`.
 Estimate = Literal["first_order", "integrated", "estimated"]
@@ -40,7 +41,8 @@ def agreement(
     """How well `estimate` agrees with `truth`, for each group, averaged over instances.
 
     P(y|x) differs by orders of magnitude between prompts, so every statistic is taken within a
-    prompt and then averaged; the interval is the 95% percentile bootstrap over prompts.
+    prompt and then averaged; the interval is the 95% percentile bootstrap over questions, the
+    prompts of one question (column `question`, where there is one) together.
 
     Args:
         effects: the frame of `taylor_check`, or one with the columns that are named here and
@@ -52,12 +54,12 @@ def agreement(
         resamples: of the bootstrap.
 
     Returns:
-        One row a group: instances, effects (rows), and for each of `pearson`, `spearman`, `sign`
-        (share of effects whose sign is right; effects below 1e-6 of P(n) left out), `top` (overlap
-        of the `largest` by estimate with those by truth, as a share; NaN where a prompt has
-        fewer than twice as many) and `slope` (of truth on estimate; 1 is unbiased): the mean, and
-        `_low`, `_high` (NaN for fewer than 3 prompts). Prompts in which all estimates or all
-        effects are the same tell nothing and are left out, with a warning.
+        One row a group: instances, questions, effects (rows), and for each of `pearson`,
+        `spearman`, `sign` (share of effects whose sign is right; effects below 1e-6 of P(n) left
+        out), `top` (overlap of the `largest` by estimate with those by truth, as a share; NaN
+        where a prompt has fewer than twice as many) and `slope` (of truth on estimate; 1 is
+        unbiased): the mean, and `_low`, `_high` (NaN for fewer than 3 questions). Prompts in which
+        all estimates or all effects are the same tell nothing and are left out, with a warning.
 
     Raises:
         CulnigError: a column that is not there, an estimate that was not made, a value that is
@@ -88,16 +90,19 @@ def agreement(
                     "whose answers are likelier"
                 )
             _log.warning("%s (%d of %d such): left out", told, len(none), len(spread))
+    known = "question" in effects
     rows = []
     for group, part in effects.groupby(groups, observed=True, sort=True):
         each = [
             _statistics(one[estimate], one[truth], one["probability"], largest=largest)
             for _, one in part.groupby("instance", sort=False)
         ]
+        asked = part.groupby("instance", sort=False)["question" if known else "instance"].first()
+        questions = pd.factorize(asked)[0]
         row = dict(zip(groups, group, strict=True))
-        row |= {"instances": len(each), "effects": len(part)}
+        row |= {"instances": len(each), "questions": asked.nunique(), "effects": len(part)}
         for name, values in zip(STATISTICS, np.array(each).T, strict=True):
-            low, high = _interval(values, resamples, seed)
+            low, high = _interval(values, questions, resamples, seed=seed)
             mean = np.nan if np.isnan(values).all() else float(np.nanmean(values))
             row |= {name: mean, f"{name}_low": low, f"{name}_high": high}
         rows.append(row)
@@ -155,15 +160,11 @@ def _statistics(
     )
 
 
-def _interval(values: np.ndarray, resamples: int, seed: int) -> tuple[float, float]:
-    from scipy import stats
-
-    values = values[~np.isnan(values)]
-    if len(values) < FEWEST:
+def _interval(
+    values: np.ndarray, questions: np.ndarray, resamples: int, *, seed: int
+) -> tuple[float, float]:
+    there = ~np.isnan(values)
+    if len(np.unique(questions[there])) < FEWEST:
         return np.nan, np.nan
-    if np.ptp(values) == 0:
-        return float(values[0]), float(values[0])
-    found = stats.bootstrap(
-        (values,), np.mean, n_resamples=resamples, method="percentile", rng=seed
-    ).confidence_interval
-    return float(found.low), float(found.high)
+    rng = np.random.default_rng(seed)
+    return interval(resampled_means(values[there], questions[there], resamples=resamples, rng=rng))

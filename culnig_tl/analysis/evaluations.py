@@ -17,6 +17,7 @@ from culnig_tl.frames import (
     CREDIT,
     FLAG,
     KEY,
+    MAYBE_NUMBER,
     NAME,
     NUMBER,
     SHARE,
@@ -114,6 +115,14 @@ def metric_values(frame: pd.DataFrame, metric: str) -> np.ndarray:
     return 100 * numbers(frame, metric, "these evaluations")
 
 
+def chance_of(frame: pd.DataFrame) -> float:
+    """What guesses would score on these instances, in percent.
+
+    NaN where the frame does not say, as those of free answers and of earlier versions.
+    """
+    return 100 * float(frame["chance"].mean()) if "chance" in frame else np.nan
+
+
 # Of `evaluate`; and of `answer_questions`.
 EVALUATION = Frame(
     {
@@ -139,12 +148,20 @@ COMPARISON = Frame(
         "original": NUMBER,
         "masked": NUMBER,
         "random": NUMBER,
-        "random_sd": NUMBER,
+        "random_sd": MAYBE_NUMBER,
         "p_mean": SHARE,
         "p_one": SHARE,
         "significant": FLAG,
     },
     key=("task",),
+    optional={
+        "questions": COUNT,
+        "chance": MAYBE_NUMBER,
+        "difference": NUMBER,
+        "difference_low": NUMBER,
+        "difference_high": NUMBER,
+        "p_holm": SHARE,
+    },
 )
 
 

@@ -28,6 +28,7 @@ _SITE_LABELS = {"gate": "MLP gate", "q": "query", "k": "key", "v": "value"}
 CHOICE_COLOURS = {"top": "#c44e52", "bottom": "#4c72b0", "random": "#8c8c8c", "all": "#222222"}
 HIGH_Z = 2.5
 LONGEST_TEXT = 40
+_CHANCE: dict[str, Any] = {"color": "#222222", "linestyle": "--", "linewidth": 0.9}
 _BAR_COLOURS = {"original": "#555555", "masked": "#c44e52", "random": "#9ab6d6"}
 
 
@@ -66,21 +67,38 @@ def plot_comparison(
     title: str = "",
     published: pd.DataFrame | None = None,
 ) -> Axes:
-    """Original, masked and random per row of `compare`'s table, random with its deviation.
+    """Original, masked and random per row of `compare`'s table.
 
-    With `published` (`published_table`) the paper's own figures are drawn over the bars.
+    The whisker on the masked bar is the 95% interval of its difference from random; that on the
+    random bar the standard deviation over the sets. A dashed line shows chance. With `published`
+    (`published_table`) the paper's own figures are drawn over the bars.
+
+    Example:
+        `original`, `masked` and those in the list `random` are frames of `evaluate`.
+
+        >>> axes = plot_comparison(compare(original, masked, random, resamples=100))
+        >>> axes.get_ylabel()
+        'accuracy (%)'
     """
     axes = axes if axes is not None else _new_axes(8.0, 3.2)
     names = [f"{plain(task)}{' *' if row['significant'] else ''}" for task, row in table.iterrows()]
+    errors = {"original": None, "random": table["random_sd"].fillna(0), "masked": None}
+    if "difference_low" in table:
+        errors["masked"] = _whiskers(table, "difference")
+    labels = {
+        "original": "original",
+        "masked": "culture-general masked (95% interval of the difference from random)",
+        "random": "random (sd over the sets)",
+    }
     for offset, column in enumerate(("original", "masked", "random")):
-        errors = table["random_sd"] if column == "random" else None
         axes.bar(
             [i + 0.27 * (offset - 1) for i in range(len(table))],
             table[column],
             width=0.25,
             color=_BAR_COLOURS[column],
-            label="culture-general masked" if column == "masked" else column,
-            yerr=errors,
+            label=labels[column],
+            yerr=errors[column],
+            ecolor="#333333",
             capsize=3,
         )
         if published is not None:
@@ -93,15 +111,32 @@ def plot_comparison(
                 color="black",
                 label="as published" if column == "random" else None,
             )
+    _chance_lines(axes, table.get("chance"), [(i - 0.42, i + 0.42) for i in range(len(table))])
     axes.set_xticks(range(len(table)), names)
-    if len(table) > 5:
+    if len(table) > 5 or max(map(len, names)) > 12:
         axes.tick_params(axis="x", rotation=30)
+    axes.set_ylim(bottom=0)
     axes.set(ylabel="accuracy (%)", title=title or "What masking does (* significant)")
-    return _finish(axes)
+    _finish(axes)
+    figure = axes.get_figure()
+    axes.get_legend().remove()
+    figure.legend(*axes.get_legend_handles_labels(), frameon=False, fontsize=8, ncols=3,
+        loc="outside lower center")  # fmt: skip
+    return axes
 
 
 def plot_countries(table: pd.DataFrame, task: str, *, axes: Axes | None = None) -> Axes:
-    """Accuracy per country before and after masking, from `by_country`'s table."""
+    """Accuracy per country before and after masking, from `by_country`'s table.
+
+    The whisker is the 95% interval of masked minus random, around masked; the dashed line chance.
+
+    Example:
+        `original`, `masked` and those in the list `random` are frames of `evaluate`.
+
+        >>> axes = plot_countries(by_country(original, masked, random, resamples=100), "tiny")
+        >>> axes.get_xlabel()
+        'accuracy (%)'
+    """
     rows = table.loc[task].sort_values("original")
     axes = axes if axes is not None else _new_axes(8.0, 0.9 + 0.3 * len(rows))
     for row, (_, values) in enumerate(rows.iterrows()):
@@ -116,10 +151,36 @@ def plot_countries(table: pd.DataFrame, task: str, *, axes: Axes | None = None) 
             label=label,
             zorder=2,
         )
-    names = [f"{plain(country)} ({int(count)})" for country, count in rows["items"].items()]
+    if "difference_low" in rows:
+        axes.errorbar(
+            rows["masked"], range(len(rows)), xerr=_whiskers(rows, "difference"), fmt="none",
+            ecolor=_BAR_COLOURS["masked"], alpha=0.5, capsize=2, zorder=1,
+            label="95% interval of masked - random",
+        )  # fmt: skip
+    if "chance" in rows and rows["chance"].notna().any():
+        axes.axvline(rows["chance"].mean(), label="chance", **_CHANCE)
+    counts = rows["questions" if "questions" in rows else "items"]
+    names = [f"{plain(country)} ({int(count)})" for country, count in counts.items()]
     axes.set_yticks(range(len(rows)), names)
-    axes.set(xlabel="accuracy (%)", title=f"{plain(task)}: by country (items)")
+    axes.set(xlabel="accuracy (%)", title=f"{plain(task)}: by country (questions)")
     return _finish(axes)
+
+
+def _whiskers(table: pd.DataFrame, value: str) -> np.ndarray:
+    """How far the 95% interval of a column reaches below and above it."""
+    low, high = table[value] - table[f"{value}_low"], table[f"{value}_high"] - table[value]
+    return np.stack([low.clip(lower=0), high.clip(lower=0)])
+
+
+def _chance_lines(
+    axes: Axes, chance: pd.Series | None, spans: Sequence[tuple[float, float]]
+) -> None:
+    """A dashed line at chance over each span, where it is known."""
+    label: str | None = "chance"
+    for value, span in zip([] if chance is None else chance, spans, strict=False):
+        if np.isfinite(value):
+            axes.plot(span, [value, value], label=label, **_CHANCE)
+            label = None
 
 
 def plot_agreement(
@@ -202,6 +263,8 @@ def plot_agreement_by_layer(
 def plot_dose_response(doses: pd.DataFrame, *, axes: Axes | None = None) -> Axes:
     """Accuracy against the factor, one line a set, from the frames of `dose_response`.
 
+    The band is the 95% interval of its difference from factor 1, around it; dashed: chance.
+
     Example:
         `model` is a tiny random one, and `few` a set of four of its neurons.
 
@@ -212,7 +275,19 @@ def plot_dose_response(doses: pd.DataFrame, *, axes: Axes | None = None) -> Axes
     axes = axes if axes is not None else _new_axes(6.0, 3.2)
     for name, rows in doses.groupby("set", sort=False):
         label = plain(name)
-        axes.plot(rows["factor"], 100 * rows["accuracy"], marker="o", markersize=4, label=label)
+        (line,) = axes.plot(
+            rows["factor"], 100 * rows["accuracy"], marker="o", markersize=4, label=label
+        )
+        if "change_low" in rows and rows["change_low"].notna().all():
+            ends = (
+                100 * (rows["accuracy"] + rows[end] - rows["change"])
+                for end in ("change_low", "change_high")
+            )
+            axes.fill_between(
+                rows["factor"], *ends, color=line.get_color(), alpha=0.15, linewidth=0
+            )
+    if "chance" in doses:
+        axes.axhline(100 * doses["chance"].mean(), label="chance", **_CHANCE)
     axes.axvline(1, color="#bbbbbb", linewidth=0.8, zorder=0)
     axes.set(xlabel="factor on the set's activations", ylabel="accuracy (%)", title="Dose response")
     return _finish(axes)
@@ -249,11 +324,13 @@ def plot_matrix(
     axes: Axes | None = None,
     digits: int = 2,
     colours: str | None = None,
+    interval: tuple[pd.DataFrame, pd.DataFrame] | None = None,
 ) -> Axes:
     """A heat map of a table, rows by columns, its values written in.
 
     `colours` is matplotlib's name of a colour map; None takes one with its middle at 0 where
-    there are negative values, else one that begins at 0.
+    there are negative values, else one that begins at 0. `interval` are tables of the lower and
+    the upper ends: written below the values.
 
     Example:
         `patching` is a frame of `patching_effects` for Iran and Spain.
@@ -273,7 +350,10 @@ def plot_matrix(
         if np.isfinite(values[row, column]):
             red, green, blue, _ = image.to_rgba(values[row, column])
             shade = "white" if 0.3 * red + 0.6 * green + 0.1 * blue < 0.5 else "black"
-            text = f"{round(values[row, column], digits) + 0.0:.{digits}f}"  # no -0.0
+            text = _number(values[row, column], digits)
+            if interval is not None:
+                ends = (_number(end.iloc[row, column], digits) for end in interval)
+                text += "\n" + "$_{[" + ", ".join(ends) + "]}$"
             axes.text(column, row, text, ha="center", va="center", fontsize=7, color=shade)
     axes.set_xticks(
         range(columns), [plain(name) for name in matrix.columns], rotation=45, ha="right"
@@ -282,6 +362,10 @@ def plot_matrix(
     axes.set(xlabel=matrix.columns.name or "", ylabel=matrix.index.name or "", title=title)
     plt.colorbar(image, ax=axes, label=label, shrink=0.8)
     return axes
+
+
+def _number(value: float, digits: int) -> str:
+    return f"{round(value, digits) + 0.0:.{digits}f}"  # no -0.0
 
 
 def plot_layers(sets: Sequence[NeuronSet], *, axes: Axes | None = None) -> Axes:
@@ -305,7 +389,8 @@ def plot_layers(sets: Sequence[NeuronSet], *, axes: Axes | None = None) -> Axes:
 
 
 def plot_sweep(sweep: pd.DataFrame, *, axes: Axes | None = None) -> Axes:
-    """Reduction of accuracy against the share t of gate neurons, a line for each r (figure 2).
+    """Reduction of accuracy against the share t of gate neurons, a line for each r (figure 2),
+    with 95% intervals.
 
     Example:
         `sweep` is the table of a study's sweep: reduction and neurons by t and r.
@@ -316,7 +401,11 @@ def plot_sweep(sweep: pd.DataFrame, *, axes: Axes | None = None) -> Axes:
     """
     axes = axes if axes is not None else _new_axes(6.5, 3.2)
     for r, rows in sweep.reset_index().groupby("r"):
-        axes.plot(100 * rows["t"], rows["reduction"], marker="o", label=f"r = {100 * r:g}%")
+        errors = _whiskers(rows, "reduction") if "reduction_low" in rows else None
+        axes.errorbar(
+            100 * rows["t"], rows["reduction"], yerr=errors, marker="o", capsize=2, elinewidth=0.7,
+            label=f"r = {100 * r:g}%",
+        )  # fmt: skip
         for _, row in rows.iterrows():
             axes.annotate(
                 f"{row['neurons']:,.0f}",

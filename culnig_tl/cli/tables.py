@@ -5,12 +5,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
+from rich import box
 from rich.console import Console
 from rich.table import Column, Table
 from rich.text import Text
 
 from culnig_tl.processes import process_rank
+from culnig_tl.resampling import FEWEST_QUESTIONS, SIGNIFICANT, p_text
 from culnig_tl.study.maskings import GENERAL
+from culnig_tl.study.section import interval_text, number_text, spread_text
 
 console = Console(quiet=process_rank() > 0)
 
@@ -24,7 +27,12 @@ def print_table(columns: Mapping[str, str], rows: Iterable[Sequence[object]]) ->
     """
     first, *others = columns
     names = Column(first, no_wrap=True, min_width=max(12, len(first)))
-    table = Table(names, *(Column(head, overflow="fold") for head in others))
+    table = Table(
+        names,
+        *(Column(head, overflow="fold") for head in others),
+        box=box.SIMPLE_HEAD,
+        padding=(0, 1, 0, 0),
+    )
     for row in rows:
         cells = zip(row, columns.values(), strict=True)
         # Nothing in a cell is rich's markup.
@@ -44,12 +52,36 @@ def print_place(what: str, path: Path) -> None:
 
 def print_comparison(frame: pd.DataFrame, *, name: str = GENERAL) -> None:
     """`compare`'s table; `name` is that of the masked neurons."""
-    columns = {"accuracy %": "", "items": "", "original": ".1f", "masked": ".1f", "random": ""}
+    columns = dict.fromkeys(
+        ("accuracy %", "asked", "chance", "original", "masked", "random", "difference", "p"), ""
+    )
     rows = []
     for of in frame.reset_index().to_dict("records"):
-        random = f"{of['random']:.1f} ± {of['random_sd']:.1f}"
-        tested = (of["p_mean"], of["p_one"], "*" if of["significant"] else "")
-        rows.append((of["task"], of["items"], of["original"], of["masked"], random, *tested))
-    print_table(columns | {"p": ".3f", "p one": ".3f", "": ""}, rows)
-    print_text(f"masked: {name} neurons; random: as many random ones (mean ± sd)")
-    print_text("p, p one: bootstrap against the random sets' mean, against one; *: both < 0.05")
+        rows.append(
+            (
+                of["task"],
+                f"{of['questions']:,}",
+                number_text(of["chance"]),
+                number_text(of["original"]),
+                number_text(of["masked"]),
+                spread_text(of["random"], of["random_sd"]),
+                interval_text(of, "difference").replace(" [", "\n["),
+                p_text(of["p_holm"]) + (" *" if of["significant"] else ""),
+            )
+        )
+    print_table(columns, rows)
+    print_text(f"masked: {name} neurons; random: as many random ones (mean ± sd over the sets)")
+    print_text("asked: different questions" + _items(frame))
+    print_text(
+        "difference: masked minus random, with its 95% interval by a bootstrap over questions; p: "
+        f"corrected for the {len(frame)} tests (Holm); *: p < {SIGNIFICANT}, on "
+        f"{FEWEST_QUESTIONS} questions or more"
+    )
+
+
+def _items(frame: pd.DataFrame) -> str:
+    """In how many items they are asked, where that is another number."""
+    more = frame[frame["items"] != frame["questions"]]
+    if more.empty:
+        return ""
+    return ", in " + ", ".join(f"{row['items']:,} items of {task}" for task, row in more.iterrows())

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from culnig_tl.errors import CulnigError
 from culnig_tl.measure.windows import Window, cut_windows
-from culnig_tl.models.batches import fitting_budget, pad_batch
+from culnig_tl.models.batches import alike, fitting_budget, pad_batch, told
 from culnig_tl.models.choices import HookedModel
 from culnig_tl.models.description import (
     describe_model,
@@ -75,12 +75,14 @@ def activation_shares(
     active = torch.zeros(
         len(texts), layout.n_layers, width, dtype=torch.int64, device=model.cfg.device
     )
-    lengths = [len(w.tokens) for w in windows]
+    groups = alike((tuple(w.begin), tuple(w.text)) for w in windows)
+    different = [windows[places[0]] for places in groups]
+    lengths = [len(w.tokens) for w in different]
     if token_budget is None:
         token_budget = fitting_budget(model, max(lengths), gradients=False)
 
     def work(rows: list[int]) -> Tensor:
-        return _count(model, [windows[row] for row in rows], layout)
+        return _count(model, [different[row] for row in rows], layout)
 
     with frozen(model), torch.no_grad():
         for rows, found in add_batches(
@@ -88,13 +90,15 @@ def activation_shares(
             token_budget,
             work=work,
             sums={"active": active},
-            made_from=provenance | {"model": identity_of(model)},
-            what="Activation shares",
+            made_from=provenance | {"model": identity_of(model), "rows": "different windows"},
+            what=told("Activation shares", groups),
             checkpoint=checkpoint,
             seconds=checkpoint_seconds,
+            counts=[len(places) for places in groups],
         ):
-            groups = torch.tensor([windows[row].group for row in rows], device=active.device)
-            active.index_add_(0, groups, found.to(active.device))
+            for number, row in enumerate(rows):
+                for place in groups[row]:
+                    active[windows[place].group] += found[number].to(active.device)
     return ActivationShares(
         layout=layout,
         groups=tuple(texts),

@@ -130,11 +130,7 @@ def attribute(
         },
     }
     countries = tuple(dict.fromkeys(country_in_scores(i.country) for i in instances))
-    # What the model reads and is asked, and whether its scores are clamped.
-    groups = alike(
-        (prompt.sequence, prompt.label, clamp_control and prompt.instance.split == "control")
-        for prompt in prompts
-    )
+    groups = scored_once(prompts, clamp_control=clamp_control)
     different = [prompts[places[0]] for places in groups]
     # How many instances of each country a row stands for, in either half of the questions; and
     # how many in each resample.
@@ -204,12 +200,7 @@ def attribute(
     )
     drawn = _together(sums, "resamples of layer", layout)
     counts = shares.sum(dim=2).to(torch.int64)
-    parts = {
-        f"half {number}": Part(
-            halves[:, :, number].astype(np.float32), tuple(counts[number].tolist())
-        )
-        for number in range(2)
-    }
+    parts = {"half 0": Part(halves[:, :, 0].astype(np.float32), tuple(counts[0].tolist()))}
     for number, count in enumerate(resampled.sum(dim=1).tolist()):
         one = drawn[None, :, number, None].astype(np.float32)
         parts[f"resample {number}"] = Part(one, (int(count),))
@@ -222,6 +213,15 @@ def attribute(
         sums=halves.sum(axis=2).astype(np.float32),
         provenance=provenance,
         parts=parts,
+    )
+
+
+def scored_once(prompts: Sequence[Prompt], *, clamp_control: bool = True) -> list[list[int]]:
+    """The places of prompts that are one row: what the model reads and is asked is the same, and
+    whether its scores are clamped."""
+    return alike(
+        (prompt.sequence, prompt.label, clamp_control and prompt.instance.split == "control")
+        for prompt in prompts
     )
 
 

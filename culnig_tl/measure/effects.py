@@ -15,7 +15,7 @@ from culnig_tl.checks import check_choice, check_count
 from culnig_tl.errors import CulnigError
 from culnig_tl.files import write_atomically
 from culnig_tl.measure.attribution import gradient_hooks
-from culnig_tl.models.batches import fitting_budget, in_batches
+from culnig_tl.models.batches import alike, fitting_budget, in_batches, told
 from culnig_tl.models.choices import AnswerFormat, HookedModel
 from culnig_tl.models.description import identity_of, layout_of, tokenizer_of
 from culnig_tl.models.finite import check_finite
@@ -143,7 +143,8 @@ def taylor_check(
         model, instances, neurons, positions, answer_format, token_budget: as `exact_effects`.
 
     Returns:
-        The columns of `exact_effects`, and instance, country, first_order, integrated.
+        The columns of `exact_effects`, and instance, country, first_order, integrated, question.
+        Instances that are the same to the model are computed once.
 
     Raises:
         CulnigError: as `exact_effects`; no instances, or two of one id; negative steps.
@@ -163,7 +164,14 @@ def taylor_check(
     check_ids(instances)
     about = [identity_of(model), package_versions(), answer_format, positions, steps]
     frames = []
-    for instance in progress(instances, "Taylor check", len(instances)):
+    prompts = model_prompts(model, instances, answer_format=answer_format)
+    groups = alike((prompt.sequence, prompt.label) for prompt in prompts)
+    first = {place: places[0] for places in groups for place in places}
+    what = told("Taylor check", groups)
+    for place, instance in enumerate(progress(instances, what, len(instances))):
+        if first[place] != place:  # the same to the model: its numbers are there
+            frames.append(frames[first[place]])
+            continue
         run = sha256_of([*about, content_hash([instance]), neurons.ids.tolist()])
         file = None if checkpoint is None else Path(checkpoint) / f"{run}.parquet"
         if file is not None and file.exists():
@@ -184,7 +192,17 @@ def taylor_check(
         if file is not None:
             write_atomically(file, lambda name, frame=frame: frame.to_parquet(name))
         frames.append(frame)
-    return pd.concat(frames, ignore_index=True)
+    return pd.concat(
+        [
+            frame.assign(
+                instance=instance.id,
+                country=country_in_frames(instance.country),
+                question=instance.question_key,
+            )
+            for instance, frame in zip(instances, frames, strict=True)
+        ],
+        ignore_index=True,
+    )
 
 
 def check_ids(instances: Sequence[Instance]) -> None:

@@ -12,6 +12,7 @@ from torch import Tensor
 from culnig_tl.measure.ablation import ablate
 from culnig_tl.models.batches import (
     alike,
+    covers,
     fitting_budget,
     flat_positions,
     in_batches,
@@ -31,8 +32,8 @@ from culnig_tl.tasks.instances import Instance
 
 # Rows of [d_vocab] in memory at a time: 512 with a vocabulary of 262,144 are 0.5 GiB, twice.
 UNEMBEDDED_AT_ONCE = 512
-# Of a prompt that several instances share: their keys and values are copied for each.
-MOST_OPTIONS = 32
+# Options of a prompt for which its keys and values are copied at a time: as many as most have.
+COPIES = 4
 COLUMNS = (
     "id",
     "task",
@@ -85,15 +86,15 @@ def evaluate(
         (8, dtype('bool'))
     """
     prompts = model_prompts(model, instances, answer_format=answer_format)
-    groups = _same_prompts(prompts)
-    different = [_with_options_of(prompts, places) for places in groups]
+    groups, different = asked_once(prompts)
     lengths = [len(prompt.tokens) for prompt in different]
     if token_budget is None:
-        token_budget = fitting_budget(model, max(lengths), gradients=False)
+        token_budget = fitting_budget(model, max(lengths), gradients=False, cached=1 + COPIES)
     rows: dict[int, dict] = {}
 
     def work(batch: list[int]) -> list[tuple[list[Tensor], list[bool]]]:
-        return answer_log_probabilities(model, [different[row] for row in batch])
+        asked = [different[row] for row in batch]
+        return answer_log_probabilities(model, asked, token_budget=token_budget)
 
     with frozen(model), torch.no_grad(), ablate(model, neurons, factor=factor):
         for batch, answers in in_batches(
@@ -119,32 +120,35 @@ def evaluate(
     return frame
 
 
-def _same_prompts(prompts: Sequence[Prompt]) -> list[list[int]]:
-    """The places of prompts that can be run as one: the same tokens, and not too many options."""
-    groups: list[list[int]] = []
-    for places in alike(prompt.tokens for prompt in prompts):
-        options: set[tuple[int, ...]] = set()
-        groups.append([])
-        for place in places:
-            options |= set(prompts[place].options)
-            if groups[-1] and len(options) > MOST_OPTIONS:
-                groups.append([])
-                options = set(prompts[place].options)
-            groups[-1].append(place)
-    return groups
+def asked_once(prompts: Sequence[Prompt]) -> tuple[list[list[int]], list[Prompt]]:
+    """The places of prompts with the same tokens; and the first of each, with the options of all,
+    each once."""
+    groups = alike(prompt.tokens for prompt in prompts)
+    different = []
+    for places in groups:
+        options = dict.fromkeys(option for place in places for option in prompts[place].options)
+        different.append(replace(prompts[places[0]], options=tuple(options)))
+    return groups, different
 
 
-def _with_options_of(prompts: Sequence[Prompt], places: Sequence[int]) -> Prompt:
-    """The first of these prompts, with the options of all, each once."""
-    options = dict.fromkeys(option for place in places for option in prompts[place].options)
-    return replace(prompts[places[0]], options=tuple(options))
+def behind_prompt(prompt: Prompt) -> dict[tuple[int, ...], tuple[int, ...]]:
+    """What runs behind a prompt: for each option without its last token, the longest of all that
+    begin with it."""
+    return covers(option[:-1] for option in prompt.options if len(option) > 1)
 
 
 def answer_log_probabilities(
-    model: HookedModel, prompts: Sequence[Prompt]
+    model: HookedModel, prompts: Sequence[Prompt], *, token_budget: int
 ) -> list[tuple[list[Tensor], list[bool]]]:
     """For each prompt: the log-probability of each option's tokens, and whether that option is
     what greedy decoding over the whole vocabulary would write.
+
+    1. The prompts run once, and give the first token of every option.
+    2. What an option says before its last token runs behind the keys and values of its prompt; an
+       option that begins as another one does uses the longer one's.
+
+    Args:
+        token_budget: tokens in a pass of options; `COPIES` times as many keys and values.
 
     Raises:
         CulnigError: a log-probability that is NaN or infinite.
@@ -154,28 +158,33 @@ def answer_log_probabilities(
         [p.tokens for p in prompts], range(len(prompts)), tokenizer_of(model), device=device
     )
     width = batch.tokens.shape[1]
-    # The row of `residuals` from which each token of each option is predicted; and the options
-    # that go on behind their first token, by how far.
-    rows = {(i, o): [i] for i, prompt in enumerate(prompts) for o in range(len(prompt.options))}
-    further: dict[int, list[tuple[int, int]]] = defaultdict(list)
-    for i, o in rows:
-        if len(prompts[i].options[o]) > 1:
-            further[len(prompts[i].options[o]) - 1].append((i, o))
+    # By length, as a pass has no padding.
+    behind = list(map(behind_prompt, prompts))
+    further: dict[int, list[tuple[int, tuple[int, ...]]]] = defaultdict(list)
+    for i, found in enumerate(behind):
+        for sequence in dict.fromkeys(found.values()):
+            further[len(sequence)].append((i, sequence))
     cache = PrefixCache(model, len(prompts)) if further else None
     last = flat_positions([(width, 1)] * len(prompts), width, device)
     residuals = [kept_residuals(model, batch.tokens, batch.mask, keep=last, cache=cache)]
+    # The row of `residuals` from which the first token behind a sequence is predicted.
+    starts: dict[tuple[int, tuple[int, ...]], int] = {}
     n_rows = len(prompts)
-    for steps, pairs in further.items():
-        assert cache is not None
-        tokens = torch.tensor([prompts[i].options[o][:-1] for i, o in pairs], device=device)
-        shared = cache.take(torch.tensor([i for i, _ in pairs], device=device))
-        every = torch.arange(tokens.numel(), device=device)
-        residuals.append(
-            kept_residuals(model, tokens, torch.ones_like(tokens), keep=every, cache=shared)
-        )
-        for pair in pairs:
-            rows[pair] += range(n_rows, n_rows + steps)
-            n_rows += steps
+    for steps, every in further.items():
+        most = max(1, min(token_budget // steps, COPIES * token_budget // (width + steps)))
+        for chunk in range(0, len(every), most):
+            pairs = every[chunk : chunk + most]
+            residuals.append(_run_behind(model, cache, pairs))
+            for pair in pairs:
+                starts[pair] = n_rows
+                n_rows += steps
+    rows: dict[tuple[int, int], list[int]] = {}
+    for i, prompt in enumerate(prompts):
+        for o, option in enumerate(prompt.options):
+            rows[i, o] = [i]
+            if len(option) > 1:
+                start = starts[i, behind[i][option[:-1]]]
+                rows[i, o] += range(start, start + len(option) - 1)
     flat_rows = torch.tensor([row for chain in rows.values() for row in chain])
     flat_tokens = torch.tensor([token for p in prompts for o in p.options for token in o])
     together = torch.cat(residuals)
@@ -194,6 +203,18 @@ def answer_log_probabilities(
         "log-probabilities",
     )
     return answers
+
+
+def _run_behind(
+    model: HookedModel, cache: PrefixCache | None, pairs: Sequence[tuple[int, tuple[int, ...]]]
+) -> Float[Tensor, "kept d_model"]:
+    """Residuals of sequences of one length, each behind the prompt of its number in the cache."""
+    assert cache is not None
+    device = model.cfg.device
+    tokens = torch.tensor([sequence for _, sequence in pairs], device=device)
+    shared = cache.take(torch.tensor([i for i, _ in pairs], device=device))
+    every = torch.arange(tokens.numel(), device=device)
+    return kept_residuals(model, tokens, torch.ones_like(tokens), keep=every, cache=shared)
 
 
 def token_log_probabilities(

@@ -8,7 +8,7 @@ import torch
 from culnig_tl.checks import check_count
 from culnig_tl.errors import CulnigError
 from culnig_tl.measure.ablation import ablate
-from culnig_tl.models.batches import fitting_budget, in_batches, pad_batch
+from culnig_tl.models.batches import alike, fitting_budget, in_batches, pad_batch, told
 from culnig_tl.models.caches import PrefixCache
 from culnig_tl.models.choices import HookedModel
 from culnig_tl.models.description import model_end_tokens, position_limit, tokenizer_of
@@ -73,19 +73,30 @@ def generate(
             for name, sequence in zip(names, sequences, strict=True)
         ),
     )
-    lengths = [len(sequence) + max_new_tokens for sequence in sequences]
+    groups = alike(map(tuple, sequences))
+    different = [sequences[places[0]] for places in groups]
+    lengths = [len(sequence) + max_new_tokens for sequence in different]
+    named = [names[places[0]] for places in groups]
     if token_budget is None:
-        token_budget = fitting_budget(model, max(lengths, default=1), gradients=False)
+        # The cache is copied when a sequence ends and is dropped from the batch.
+        token_budget = fitting_budget(model, max(lengths, default=1), gradients=False, cached=2)
 
     def work(rows: list[int]) -> dict[int, list[int]]:
-        return _write(model, sequences, rows, max_new_tokens=max_new_tokens, stop=stop, names=names)
+        return _write(model, different, rows, max_new_tokens=max_new_tokens, stop=stop, names=named)
 
     written: dict[int, list[int]] = {}
-    every = range(len(sequences))
     with frozen(model), torch.no_grad(), ablate(model, neurons, factor=factor):
-        for _, found in in_batches(every, lengths, token_budget, work=work, what="Generation"):
+        for _, found in in_batches(
+            range(len(different)),
+            lengths,
+            token_budget,
+            work=work,
+            what=told("Generation", groups),
+            counts=[len(places) for places in groups],
+        ):
             written |= found
-    return [written[row] for row in every]
+    row_of = {place: row for row, places in enumerate(groups) for place in places}
+    return [list(written[row_of[place]]) for place in range(len(sequences))]
 
 
 def end_tokens(model: HookedModel) -> set[int]:

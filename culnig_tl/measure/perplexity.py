@@ -11,7 +11,14 @@ from culnig_tl.errors import CulnigError
 from culnig_tl.measure.ablation import ablate
 from culnig_tl.measure.evaluation import token_log_probabilities
 from culnig_tl.measure.windows import cut_windows
-from culnig_tl.models.batches import fitting_budget, flat_positions, in_batches, pad_batch
+from culnig_tl.models.batches import (
+    alike,
+    fitting_budget,
+    flat_positions,
+    in_batches,
+    pad_batch,
+    told,
+)
 from culnig_tl.models.choices import HookedModel
 from culnig_tl.models.description import (
     tokenizer_of,
@@ -55,23 +62,31 @@ def perplexity(
                 f"group {name!r} has no token that another one comes before: give longer texts, or "
                 "a larger context"
             )
-    lengths = [len(w.tokens) for w in windows]
+    groups = alike(tuple(w.tokens) for w in windows)
+    different = [windows[places[0]] for places in groups]
+    lengths = [len(w.tokens) for w in different]
     found = torch.zeros(2, len(texts), dtype=torch.float64)  # nats, tokens
     if token_budget is None:
         token_budget = fitting_budget(model, max(lengths), gradients=False)
 
     def work(rows: list[int]) -> list[Tensor]:
-        found = _next_log_probabilities(model, [windows[row].tokens for row in rows])
-        check_finite(found, [windows[row].name for row in rows], "log-probabilities")
+        found = _next_log_probabilities(model, [different[row].tokens for row in rows])
+        check_finite(found, [different[row].name for row in rows], "log-probabilities")
         return found
 
     with frozen(model), torch.no_grad(), ablate(model, neurons):
         for rows, parts in in_batches(
-            my_share(lengths), lengths, token_budget, work=work, what="Perplexity"
+            my_share(lengths),
+            lengths,
+            token_budget,
+            work=work,
+            what=told("Perplexity", groups),
+            counts=[len(places) for places in groups],
         ):
             for row, part in zip(rows, parts, strict=True):
-                found[0, windows[row].group] -= float(part.double().sum())
-                found[1, windows[row].group] += len(part)
+                for place in groups[row]:
+                    found[0, windows[place].group] -= float(part.double().sum())
+                    found[1, windows[place].group] += len(part)
     add_up(found)
     sums, counts = found[0].numpy(), found[1].numpy().astype(int)
     nats = sums / counts

@@ -18,10 +18,17 @@ from culnig_tl.frames import check_columns, numbers
 from culnig_tl.measure.ablation import ablate
 from culnig_tl.measure.effects import check_ids, log_probability, taylor_check
 from culnig_tl.measure.evaluation import evaluate
+from culnig_tl.models.batches import alike
 from culnig_tl.models.choices import AnswerFormat, HookedModel
 from culnig_tl.models.forward import frozen
 from culnig_tl.models.prompts import model_prompts
 from culnig_tl.neurons.sets import NeuronSet
+from culnig_tl.resampling import (
+    RESAMPLES,
+    interval,
+    question_numbers,
+    resampled_means,
+)
 from culnig_tl.tasks.instances import Instance
 
 # The largest share of P that double precision tells from all of it: 36.7 nats.
@@ -93,10 +100,11 @@ def interaction(
         singles=("exact", "sum"),
         singles_nats=("nats", "sum"),
     )
-    joint = []
+    joint = np.zeros(len(instances))
+    prompts = model_prompts(model, instances, answer_format=answer_format)
     with frozen(model), torch.no_grad(), ablate(model, neurons):
-        for prompt in model_prompts(model, instances, answer_format=answer_format):
-            joint.append(float(log_probability(model, prompt)))
+        for places in alike((prompt.sequence, prompt.label) for prompt in prompts):
+            joint[places] = float(log_probability(model, prompts[places[0]]))
     sums["joint"] = sums["probability"] - np.exp(joint)
     sums["joint_nats"] = np.log(sums["probability"]) - joint
     return sums.reset_index().assign(set=neurons.name, neurons=len(neurons))
@@ -142,7 +150,10 @@ def dose_response(
     """Accuracy and P(y|x) as the set's activations are multiplied by each factor, 0 to 2.
 
     Returns:
-        One row a factor: set, factor, items, accuracy (share of 1), probability (mean P(y|x)).
+        One row a factor: set, factor, items, questions, chance, accuracy (both shares of 1),
+        probability (mean P(y|x)); and change: of the accuracy beside that at factor 1, with
+        change_low and change_high, its 95% interval by a bootstrap over questions (NaN where
+        1 is none of the factors).
 
     Raises:
         CulnigError: no factors, or as `evaluate`.
@@ -158,9 +169,9 @@ def dose_response(
         raise CulnigError("no factors: give one or more, such as 0, 0.5, 1, 2")
     for factor in factors:
         check_number("factor", factor)
-    rows = []
+    frames = {}
     for factor in factors:
-        frame = evaluate(
+        frames[factor] = evaluate(
             model,
             instances,
             neurons,
@@ -168,13 +179,27 @@ def dose_response(
             answer_format=answer_format,
             token_budget=token_budget,
         )
+    rng = np.random.default_rng(0)
+    rows = []
+    for factor, frame in frames.items():
+        questions = question_numbers(frame)
+        change = low = high = np.nan
+        if 1 in frames:
+            changes = (frame["correct"].astype(float) - frames[1]["correct"]).to_numpy()
+            change = changes.mean()
+            low, high = interval(resampled_means(changes, questions, resamples=RESAMPLES, rng=rng))
         rows.append(
             {
                 "set": neurons.name,
                 "factor": factor,
                 "items": len(frame),
+                "questions": len(np.unique(questions)),
+                "chance": frame["chance"].mean(),
                 "accuracy": frame["correct"].mean(),
                 "probability": frame["probability"].mean(),
+                "change": change,
+                "change_low": low,
+                "change_high": high,
             }
         )
     return pd.DataFrame(rows)

@@ -125,12 +125,16 @@ def _out_of_memory(error: Exception) -> bool:
     return any(words in str(error).lower() for words in _OUT_OF_MEMORY)
 
 
-def fitting_budget(model: HookedModel, longest: int, *, gradients: bool = True) -> int:
+def fitting_budget(
+    model: HookedModel, longest: int, *, gradients: bool = True, cached: int = 0
+) -> int:
     """How many tokens a batch may have: half of the free memory, and no more than bring speed.
 
     Args:
         longest: tokens of the longest sequence.
         gradients: whether a backward pass follows; without one twice as many are of use.
+        cached: for how many tokens the keys and values of every layer are kept for each token of
+            the batch: 1 for those of the batch, and more for copies of them.
     """
     cfg = model.cfg
     device = torch.device(cfg.device or "cpu")
@@ -146,6 +150,8 @@ def fitting_budget(model: HookedModel, longest: int, *, gradients: bool = True) 
         width=width,
         longest=longest,
     )
+    heads = cfg.n_key_value_heads or cfg.n_heads
+    each += cached * key_value_bytes(cfg.n_layers, heads, cfg.d_head, width=width)
     return max(longest, min(most, int(_free_bytes(device) / 2 / each)))
 
 
@@ -160,6 +166,11 @@ def token_bytes(
     """
     kept = layers * (width * (4 * d_mlp + 12 * d_model) + 12 * heads * longest)
     return kept + 12 * d_vocab / 16
+
+
+def key_value_bytes(layers: int, heads: int, d_head: int, *, width: int) -> int:
+    """How many bytes the keys and values of a token take in a cache of all layers."""
+    return 2 * layers * heads * d_head * width
 
 
 def _free_bytes(device: torch.device) -> int:
@@ -206,6 +217,24 @@ def alike(keys: Iterable[Hashable]) -> list[list[int]]:
     for place, key in enumerate(keys):
         places.setdefault(key, []).append(place)
     return list(places.values())
+
+
+def covers(sequences: Iterable[tuple[int, ...]]) -> dict[tuple[int, ...], tuple[int, ...]]:
+    """For each sequence, the longest one of all that begins with it.
+
+    What runs through the model for the longest one holds what the other needs.
+
+    Example:
+        >>> covers([(1,), (1, 2), (3,)]) == {(1, 2): (1, 2), (1,): (1, 2), (3,): (3,)}
+        True
+    """
+    found: dict[tuple[int, ...], tuple[int, ...]] = {}
+    longest: tuple[int, ...] = ()
+    for sequence in sorted(set(sequences), reverse=True):
+        if longest[: len(sequence)] != sequence:
+            longest = sequence
+        found[sequence] = longest
+    return found
 
 
 def told(what: str, groups: Sequence[Sequence[int]]) -> str:

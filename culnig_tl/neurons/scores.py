@@ -10,7 +10,7 @@ from typing import Literal, get_args
 import numpy as np
 import pandas as pd
 
-from culnig_tl.checks import shown
+from culnig_tl.checks import check_count, shown
 from culnig_tl.errors import CulnigError, FlatRanking
 from culnig_tl.files import write_atomically
 from culnig_tl.neurons.layout import LAYOUT_SCHEMA, NeuronLayout
@@ -104,33 +104,50 @@ class Scores:
         Raises:
             CulnigError: these scores keep no halves, or there is no question in this half.
         """
-        return self._part(f"half {number}")
+        check_count("half", number, most=1)
+        part = self._part("half 0")
+        if number:
+            counts = tuple(n - m for n, m in zip(self.instances, part.instances, strict=True))
+            part = Part(self.sums - part.sums, counts)
+        there = [row for row, count in enumerate(part.instances) if count]
+        if not there:
+            raise CulnigError(f"no question is in half {number} of these scores: score more")
+        return replace(
+            self,
+            countries=tuple(self.countries[row] for row in there),
+            instances=tuple(part.instances[row] for row in there),
+            sums=part.sums[:, :, there],
+            parts={},
+        )
+
+    @property
+    def resamples(self) -> int:
+        """How many bootstrap resamples of the questions these scores keep."""
+        return sum(name.startswith("resample") for name in self.parts)
 
     def resample(self, number: int) -> "Scores":
         """The scores of a bootstrap resample of the questions: of all countries together, and of
         the default target.
 
         Raises:
-            CulnigError: these scores keep no such resample.
+            CulnigError: these scores keep no such resample, or nothing was drawn.
         """
-        return self._part(f"resample {number}")
-
-    def _part(self, name: str) -> "Scores":
-        if name not in self.parts:
-            raise CulnigError(f"these scores hold no {name} of their questions: score again")
-        part = self.parts[name]
-        there = [row for row, count in enumerate(part.instances) if count]
-        if not there:
-            raise CulnigError(f"no question is in {name}: score more of them")
-        countries = self.countries if len(part.instances) == len(self.countries) else ("all",)
+        part = self._part(f"resample {number}")
+        if not any(part.instances):
+            raise CulnigError(f"no question is in resample {number} of these scores: score more")
         return replace(
             self,
-            targets=self.targets[: len(part.sums)],
-            countries=tuple(countries[row] for row in there),
-            instances=tuple(part.instances[row] for row in there),
-            sums=part.sums[:, :, there],
+            targets=self.targets[:1],
+            countries=("all",),
+            instances=part.instances,
+            sums=part.sums,
             parts={},
         )
+
+    def _part(self, name: str) -> Part:
+        if name not in self.parts:
+            raise CulnigError(f"these scores hold no {name} of their questions: score again")
+        return self.parts[name]
 
     def mean(
         self,

@@ -4,6 +4,7 @@ Of several processes the first looks, all make what is missing together, and the
 was just made is read back, so that a run that goes on later sees the same numbers.
 """
 
+import functools
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -17,6 +18,7 @@ from culnig_tl.frames import Frame, read_frame, write_frame
 from culnig_tl.models.choices import HookedModel
 from culnig_tl.neurons.scores import Scores
 from culnig_tl.neurons.sets import NeuronSet
+from culnig_tl.neurons.stability import stability
 from culnig_tl.processes import agreed, barrier
 from culnig_tl.study.arguments import Study, evaluation_budget
 from culnig_tl.study.folder import scores_file
@@ -24,6 +26,7 @@ from culnig_tl.study.maskings import GENERAL, Masking
 from culnig_tl.study.same_study import check_scores
 from culnig_tl.tasks.instances import Instance, content_hash
 
+STABILITY_FILE = "stability.csv"
 _log = logging.getLogger(__name__)
 
 
@@ -134,6 +137,22 @@ def scores_once(
         found[name].save(file)
         remove_checkpoint(checkpoint)
     return found
+
+
+def write_stability(out: Path, maskings: Sequence[Masking], scores: Mapping[str, Scores]) -> None:
+    """Note how stable each selected set is (`stability`); random ones come from no questions."""
+    rows = {
+        m.name: stability(functools.partial(_select, m), scores)
+        for m in maskings
+        if m.select is not None and m.kind not in ("random", "matched")
+    }
+    table = pd.DataFrame(rows).T.rename_axis("set")
+    write_frame(table, out / STABILITY_FILE, index=True)
+
+
+def _select(masking: Masking, scores: Mapping[str, Scores]) -> NeuronSet:
+    assert masking.select is not None
+    return masking.select(scores, None)
 
 
 def select_sets(maskings: Sequence[Masking], scores: Mapping[str, Scores]) -> dict[str, NeuronSet]:

@@ -2,17 +2,19 @@
 
 import logging
 import time
+import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+import pandas as pd
 import torch
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerFast
 
-from culnig_tl.measure.attribution import score_batch
-from culnig_tl.measure.evaluation import answer_log_probabilities
+from culnig_tl.measure.attribution import RESAMPLES, score_batch, scored_once
+from culnig_tl.measure.evaluation import answer_log_probabilities, asked_once, behind_prompt
 from culnig_tl.models.batches import MOST_TOKENS, fitting_budget, group_rows, token_bytes
 from culnig_tl.models.configs import first_layers, neuron_layout, read_config, skeleton
 from culnig_tl.models.devices import check_device, default_device
@@ -21,8 +23,9 @@ from culnig_tl.models.forward import frozen
 from culnig_tl.models.prompts import Prompt, make_prompts
 from culnig_tl.models.wrapping import wrap_model
 from culnig_tl.neurons.scores import TARGETS, VARIANTS
+from culnig_tl.resampling import questions_for, smallest_loss
 from culnig_tl.study.arguments import Study
-from culnig_tl.study.data import SCORED, study_data
+from culnig_tl.study.data import SCORED, StudyData, study_data
 from culnig_tl.study.maskings import instances_of, study_maskings
 from culnig_tl.study.paper_models import PAPER_MODELS
 from culnig_tl.tasks.instances import Instance
@@ -39,10 +42,12 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Step:
-    """One pass over instances: `tokens` go through the blocks, `rows` through the unembedding."""
+    """One pass over instances, of which `different` are run: `tokens` go through the blocks, `rows`
+    through the unembedding."""
 
     name: str
     instances: int
+    different: int
     tokens: int
     rows: int
     backward: bool
@@ -65,11 +70,14 @@ class Plan:
     """Steps of the study, its cost for its own model and the paper's six, and what was assumed.
 
     Attributes:
+        power: one row a test: questions, loss (the smallest in points that the test would find
+            significant in 80 of 100 studies), needed (questions for a loss of 5 points).
         speeds: FLOP/s of this machine, of passes with a backward pass (True) and without.
     """
 
     steps: tuple[Step, ...]
     costs: tuple[Cost, ...]
+    power: pd.DataFrame
     speeds: dict[bool, float]
     note: str
 
@@ -129,7 +137,22 @@ def plan_study(study: Study) -> Plan:
         "scaled embedding of a HookedTransformer of Gemma and the joint matrices of Phi-3, which a "
         "bridge splits."
     )
-    return Plan(steps=tuple(steps), costs=tuple(costs), speeds=speeds, note=note)
+    return Plan(
+        steps=tuple(steps), costs=tuple(costs), power=tests_power(data), speeds=speeds, note=note
+    )
+
+
+def tests_power(data: StudyData) -> pd.DataFrame:
+    """What the tests of a study can find, by how many questions they ask (`Plan.power`)."""
+    rows = {}
+    for task, instances in data.tests.items():
+        questions = len({instance.question_key for instance in instances})
+        rows[task] = {
+            "questions": questions,
+            "loss": 100 * smallest_loss(questions, tests=len(data.tests)),
+            "needed": questions_for(0.05, tests=len(data.tests)),
+        }
+    return pd.DataFrame(rows).T.rename_axis("test")
 
 
 def _tokenizer(model: str, trust: bool) -> Any:
@@ -145,7 +168,9 @@ def _prompts(tokenizer: Any, instances: Sequence[Instance], study: Study) -> lis
         return make_prompts(tokenizer, instances, answer_format=study.answer_format)
 
     def tokens(text: str) -> tuple[int, ...]:
-        return (1,) * max(1, len(text) // CHARACTERS_A_TOKEN)
+        """A number for every four characters: texts that are the same have the same."""
+        ends = range(CHARACTERS_A_TOKEN, max(len(text), CHARACTERS_A_TOKEN) + 1, CHARACTERS_A_TOKEN)
+        return tuple(zlib.crc32(text[end - CHARACTERS_A_TOKEN : end].encode()) for end in ends)
 
     if study.answer_format == "cloze":
         return [Prompt(i, tokens(i.cloze), tuple(map(tokens, i.options))) for i in instances]
@@ -156,15 +181,24 @@ def _prompts(tokenizer: Any, instances: Sequence[Instance], study: Study) -> lis
 
 
 def make_step(name: str, prompts: Sequence[Prompt], backward: bool) -> Step:
-    """A pass over the prompts: scoring with `backward`, else answering."""
+    """A pass over the prompts: scoring with `backward`, else answering; the same runs once."""
     if backward:
-        tokens = sum(len(prompt.sequence) for prompt in prompts)
-        rows = sum(len(prompt.label) for prompt in prompts)
-    else:  # the options share their prompt
-        further = [sum(len(option) - 1 for option in prompt.options) for prompt in prompts]
-        tokens = sum(len(p.tokens) + more for p, more in zip(prompts, further, strict=True))
-        rows = len(prompts) + sum(further)
-    return Step(name=name, instances=len(prompts), tokens=tokens, rows=rows, backward=backward)
+        different = [prompts[places[0]] for places in scored_once(prompts)]
+        tokens = sum(len(prompt.sequence) for prompt in different)
+        rows = sum(len(prompt.label) for prompt in different)
+    else:  # the options share their prompt, and what they begin with
+        _, different = asked_once(prompts)
+        further = sum(len(run) for p in different for run in set(behind_prompt(p).values()))
+        tokens = sum(len(prompt.tokens) for prompt in different) + further
+        rows = len(different) + further
+    return Step(
+        name=name,
+        instances=len(prompts),
+        different=len(different),
+        tokens=tokens,
+        rows=rows,
+        backward=backward,
+    )
 
 
 def _tokens(study: Study) -> int:
@@ -202,7 +236,7 @@ def _cost(
     here = sum(f / speeds[step.backward] for f, step in zip(flops, steps, strict=True))
     width = getattr(torch, study.dtype).itemsize
     neurons = neuron_layout(config, name=name, trust_remote_code=trust).total
-    sums = len(TARGETS) * len(VARIANTS) * countries * neurons * 8
+    sums = len(VARIANTS) * neurons * 8 * (len(TARGETS) * 2 * countries + RESAMPLES)
     each = token_bytes(
         config.num_hidden_layers,
         config.hidden_size,
@@ -270,13 +304,15 @@ def _speeds(
 
     def answer(batch: list[Prompt]) -> None:
         with torch.no_grad():
-            answer_log_probabilities(model, batch)
+            answer_log_probabilities(model, batch, token_budget=MOST_TOKENS["cpu"])
 
     with frozen(model):
         for backward, work, prompts in ((True, score, scored), (False, answer, answered)):
             longest = max(len(prompt.sequence) for prompt in prompts)
             budget = study.token_budget or fitting_budget(model, longest, gradients=backward)
-            sample, seconds = _timed(work, list(map(fitting, prompts)), budget)
+            once = [prompts[places[0]] for places in scored_once(prompts)]
+            run = once if backward else asked_once(prompts)[1]
+            sample, seconds = _timed(work, list(map(fitting, run)), budget)
             speeds[backward] = step_flops(sizes, make_step("", sample, backward)) / seconds
     return speeds
 

@@ -29,6 +29,7 @@ from culnig_tl.analysis.plots import (
 from culnig_tl.files import write_atomically
 from culnig_tl.neurons.scores import Scores
 from culnig_tl.neurons.sets import NeuronSet
+from culnig_tl.resampling import FEWEST_QUESTIONS, p_text
 from culnig_tl.study import (
     compare_methods,
     finetune,
@@ -39,8 +40,16 @@ from culnig_tl.study import (
 )
 from culnig_tl.study.published import published
 from culnig_tl.study.run import Run
-from culnig_tl.study.section import Section, table_rows
+from culnig_tl.study.section import (
+    Section,
+    interval_text,
+    number_text,
+    shown_rows,
+    spread_text,
+    table_rows,
+)
 
+_COMPARISONS = ("table", "probability", "matched")
 # In the order in which they stand in the report.
 SECTIONS = (
     verify.SECTION,
@@ -118,6 +127,7 @@ def render_report(
             "Accuracy lost when a country's neurons are masked",
             axes=None,
             digits=1,
+            interval=(tables["reductions_low"], tables["reductions_high"]),
         )
         drawn["ranks"] = plot_matrix(
             tables["ranks"],
@@ -155,6 +165,12 @@ def render_report(
         undefined=jinja2.StrictUndefined,
         loader=jinja2.FileSystemLoader(Path(__file__).parent / "data", encoding="utf-8"),
     )
+    environment.filters |= {
+        "number": number_text,
+        "spread": spread_text,
+        "interval": interval_text,
+        "p": p_text,
+    }
     parts = []
     for section, left in sections:
         values, own = section.show(left)
@@ -162,10 +178,14 @@ def render_report(
         parts.append(Markup(template.render(**values, figures=_saved(own, figures))))
     return environment.get_template("report.html").render(
         run=about,
+        fewest=FEWEST_QUESTIONS,
         neurons=repr(neurons),
         share=f"{100 * len(neurons) / neurons.layout.total:.2f}",
         layout=str(neurons.layout),
-        tables={name: table_rows(table) for name, table in shown.items()},
+        tables={
+            name: table_rows(table) if name in _COMPARISONS else shown_rows(table)
+            for name, table in shown.items()
+        },
         published={k: [] if v is None else table_rows(v) for k, v in found.items()},
         top=top.to_dict("records"),
         variant=variant,

@@ -17,7 +17,7 @@ from culnig_tl.analysis.evaluations import read_evaluation
 from culnig_tl.checks import check_choice, check_count, shown
 from culnig_tl.errors import CulnigError
 from culnig_tl.files import clear_half_written
-from culnig_tl.frames import Frame, write_frame
+from culnig_tl.frames import Frame, read_frame, write_frame
 from culnig_tl.models.choices import HookedModel
 from culnig_tl.models.identity import commit_of, weights_of
 from culnig_tl.neurons.scores import Scores
@@ -37,7 +37,7 @@ from culnig_tl.study.folder import (
     study_of,
 )
 from culnig_tl.study.maskings import GENERAL, Masking, study_maskings
-from culnig_tl.study.once import evaluation_once, frame_once, text_once
+from culnig_tl.study.once import STABILITY_FILE, evaluation_once, frame_once, text_once
 from culnig_tl.study.same_study import (
     STEPS,
     check_data,
@@ -46,7 +46,7 @@ from culnig_tl.study.same_study import (
     check_scores,
     check_set,
 )
-from culnig_tl.study.tables import study_tables
+from culnig_tl.study.tables import STABILITY, study_tables
 from culnig_tl.tasks.instances import Instance
 
 
@@ -221,7 +221,9 @@ class Run:
     @functools.cached_property
     def tables(self) -> dict[str, pd.DataFrame]:
         """All tables of the study by name (`study_tables`)."""
-        return study_tables(self.maskings, self.sets, self.evaluations)
+        file = self.folder / STABILITY_FILE
+        stable = read_frame(file, STABILITY) if file.exists() else None
+        return study_tables(self.maskings, self.sets, self.evaluations, stable=stable)
 
     @property
     def table(self) -> pd.DataFrame:

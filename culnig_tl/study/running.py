@@ -27,7 +27,12 @@ from culnig_tl.study.folder import (
     with_absolute_paths,
 )
 from culnig_tl.study.maskings import Masking, instances_of, study_maskings
-from culnig_tl.study.once import evaluation_once, scores_once, select_sets
+from culnig_tl.study.once import (
+    evaluation_once,
+    scores_once,
+    select_sets,
+    write_stability,
+)
 from culnig_tl.study.run import Run, load_study_model
 from culnig_tl.study.same_study import (
     changed_arguments,
@@ -96,6 +101,7 @@ def run_study(study: Study, out: str | Path) -> Run:
     scores = scores_once(out, model, data.scored, study=study)
     sets = select_sets(maskings, scores)
     _save_sets(out, maskings, sets)
+    write_stability(out, [m for m in maskings if m.name in sets], scores)
     maskings = [masking for masking in maskings if masking.select is None or masking.name in sets]
     for number, masking in enumerate(maskings):
         file, neurons = evaluation_file(out, masking.name), sets.get(masking.name)

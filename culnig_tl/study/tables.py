@@ -7,40 +7,77 @@
 
 from collections.abc import Mapping, Sequence
 
+import numpy as np
 import pandas as pd
 
 from culnig_tl.analysis.comparison import (
+    TIE,
     by_country,
     compare,
     compare_countries,
+    country_intervals,
     own_ranks,
     rank_countries,
 )
-from culnig_tl.analysis.evaluations import metric_values, rows_of, same_instances
+from culnig_tl.analysis.evaluations import chance_of, metric_values, rows_of, same_instances
+from culnig_tl.frames import MAYBE_NUMBER, NAME, Frame
 from culnig_tl.neurons.layout import SITES
 from culnig_tl.neurons.selection import overlap
 from culnig_tl.neurons.sets import NeuronSet
+from culnig_tl.resampling import (
+    FEWEST_QUESTIONS,
+    RESAMPLES,
+    SIGNIFICANT,
+    holm,
+    interval,
+    p_value,
+    question_numbers,
+    resampled_means,
+)
 from culnig_tl.study.maskings import GENERAL, Masking
+
+CHANCE = "chance"
+
+
+# The stability of each set (`stability`), which a run notes while it has its scores at hand.
+STABILITY = Frame(
+    {
+        "set": NAME,
+        "jaccard_halves": MAYBE_NUMBER,
+        "jaccard_resamples": MAYBE_NUMBER,
+        "jaccard_chance": MAYBE_NUMBER,
+    },
+    key=("set",),
+    index=("set",),
+)
 
 
 def study_tables(
-    maskings: Sequence[Masking], sets: Mapping[str, NeuronSet], frames: Mapping[str, pd.DataFrame]
+    maskings: Sequence[Masking],
+    sets: Mapping[str, NeuronSet],
+    frames: Mapping[str, pd.DataFrame],
+    *,
+    stable: pd.DataFrame | None = None,
 ) -> dict[str, pd.DataFrame]:
     """All tables of a study by name, each as it is saved as CSV.
 
     - `table`: Table 2's counterpart, `compare` with the uniform random sets (with the matched ones
       if there are no others); `probability`: the same of P(y|x); `matched`: with the matched ones.
-    - `countries`: `by_country`; `sets`: how many neurons each set has, by site.
-    - `ablations`: accuracy on each test for each ablation of the method (Tables 18 to 20).
-    - `sweep`: t, r, neurons, accuracy, reduction (Figure 2).
+    - `countries`: `by_country`; `sets`: how many neurons each set has, by site, and how stable it
+      is.
+    - `ablations`: accuracy on each test for each ablation of the method (Tables 18 to 20), in the
+      first row chance; `parts`: what each ablation changes beside the whole method, by test.
+    - `sweep`: t, r, neurons, accuracy, reduction with its 95% interval (Figure 2).
     - `reductions`, `ranks`, `own`: `compare_countries`, `rank_countries`, `own_ranks` on the
-      study's own task (Table 15); `own_nats`: the last of ln P(y|x), which every question moves;
-      `overlap` of the general and the specific sets.
+      study's own task (Table 15); `reductions_low`, `reductions_high`: `country_intervals`;
+      `own_nats`: as `own`, of ln P(y|x), which every question moves; `overlap` of the general and
+      the specific sets.
 
     Args:
         maskings: the study's maskings, those without a set left out.
         sets: by name; there is none for `original`.
         frames: of `evaluate`, by name.
+        stable: `stability` by set, where it is known.
     """
     kinds: dict[str, list[Masking]] = {}
     for masking in maskings:
@@ -54,13 +91,14 @@ def study_tables(
         "table": compare(original, general, random),
         "probability": compare(original, general, random, metric="probability"),
         "countries": by_country(original, general, random),
-        "sets": _set_sizes(maskings, sets),
+        "sets": _set_sizes(maskings, sets, stable),
     }
     if uniform and matched:
         tables["matched"] = compare(original, general, matched)
     if "ablation" in kinds:
         names = ["original", GENERAL, *(m.name for m in kinds["ablation"])]
         tables["ablations"] = _accuracies(names, sets, frames)
+        tables["parts"] = _parts(frames[GENERAL], {name: frames[name] for name in names[2:]})
     if "sweep" in kinds:
         tables["sweep"] = _sweep(kinds["sweep"], sets, frames)
     if "specific" in kinds:
@@ -71,6 +109,8 @@ def study_tables(
             for m in kinds["specific"]
         }
         tables["reductions"] = compare_countries(before, masked)
+        low, high = country_intervals(before, masked)
+        tables |= {"reductions_low": low, "reductions_high": high}
         tables["ranks"] = rank_countries(tables["reductions"])
         tables["own"] = own_ranks(before, masked)
         tables["own_nats"] = own_ranks(before, masked, metric="nats")
@@ -78,14 +118,17 @@ def study_tables(
     return tables
 
 
-def _set_sizes(maskings: Sequence[Masking], sets: Mapping[str, NeuronSet]) -> pd.DataFrame:
+def _set_sizes(
+    maskings: Sequence[Masking], sets: Mapping[str, NeuronSet], stable: pd.DataFrame | None
+) -> pd.DataFrame:
     rows = [
         {"set": m.name, "kind": m.kind, "neurons": len(sets[m.name])}
         | sets[m.name].counts()[list(SITES)].sum().to_dict()
         for m in maskings
         if m.name in sets
     ]
-    return pd.DataFrame(rows).set_index("set")
+    table = pd.DataFrame(rows).set_index("set")
+    return table if stable is None else table.join(stable)
 
 
 def _accuracies(
@@ -99,7 +142,43 @@ def _accuracies(
         .to_dict()
         for name, frame in zip(names, same_instances({n: frames[n] for n in names}), strict=True)
     ]
-    return pd.DataFrame(rows).set_index("set")
+    chance = {
+        task: chance_of(part) for task, part in frames["original"].groupby("task", sort=False)
+    }
+    return pd.DataFrame([{"set": CHANCE, "neurons": 0} | chance, *rows]).set_index("set")
+
+
+def _parts(whole: pd.DataFrame, ablations: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
+    """What each ablation of the method changes beside the whole method: accuracy with the
+    ablation's set masked minus that with the whole method's, a row an ablation and test.
+
+    The p-values are two-sided, and Holm's correction is over all of them.
+    """
+    rng = np.random.default_rng(0)
+    rows = []
+    for name, frame in ablations.items():
+        one, other = same_instances({GENERAL: whole, name: frame})
+        change = metric_values(other, "correct") - metric_values(one, "correct")
+        questions = question_numbers(one)
+        for task, part in one.groupby("task", sort=False):
+            here = part.index.to_numpy()
+            drawn = resampled_means(change[here], questions[here], resamples=RESAMPLES, rng=rng)
+            low, high = interval(drawn)
+            rows.append(
+                {
+                    "set": name,
+                    "task": task,
+                    "questions": len(np.unique(questions[here])),
+                    "difference": change[here].mean(),
+                    "difference_low": low,
+                    "difference_high": high,
+                    "p": min(1.0, 2 * min(p_value(drawn >= -TIE), p_value(drawn <= TIE))),
+                }
+            )
+    table = pd.DataFrame(rows).set_index(["set", "task"])
+    table["p_holm"] = holm(table["p"].to_numpy())
+    enough = table["questions"] >= FEWEST_QUESTIONS
+    return table.assign(significant=(table["p_holm"] < SIGNIFICANT) & enough)
 
 
 def _sweep(
@@ -107,18 +186,27 @@ def _sweep(
     sets: Mapping[str, NeuronSet],
     frames: Mapping[str, pd.DataFrame],
 ) -> pd.DataFrame:
+    rng = np.random.default_rng(0)
     rows = []
     for masking in maskings:
         frame = frames[masking.name]
-        before = rows_of(frames["original"], frame, "the original evaluation")
-        before, after = metric_values(before, "correct"), metric_values(frame, "correct")
+        same = rows_of(frames["original"], frame, "the original evaluation")
+        before, after = metric_values(same, "correct"), metric_values(frame, "correct")
+        questions = question_numbers(same)
+        low, high = interval(
+            resampled_means(before - after, questions, resamples=RESAMPLES, rng=rng)
+        )
         rows.append(
             {
                 **masking.about,
                 "neurons": len(sets[masking.name]),
                 "items": len(frame),
+                "questions": len(np.unique(questions)),
+                "chance": chance_of(same),
                 "accuracy": after.mean(),
                 "reduction": before.mean() - after.mean(),
+                "reduction_low": low,
+                "reduction_high": high,
             }
         )
     return pd.DataFrame(rows).set_index(["t", "r"])

@@ -64,6 +64,7 @@ CHECKS = {
             "exact": NUMBER,
         },
         key=("instance", "layer", "site", "index", "position"),
+        optional={"question": NAME},
     ),
     "interactions": Frame(
         {
@@ -89,6 +90,13 @@ CHECKS = {
             "probability": SHARE,
         },
         key=("set", "factor"),
+        optional={
+            "questions": COUNT,
+            "chance": SHARE,
+            "change": MAYBE_NUMBER,
+            "change_low": MAYBE_NUMBER,
+            "change_high": MAYBE_NUMBER,
+        },
     ),
     "patching": Frame(
         {

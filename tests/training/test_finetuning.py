@@ -73,7 +73,8 @@ def test_the_loss_is_that_of_the_answers_tokens(tmp_path, kind):
     train, _ = questions()
     hooked = tiny.bridge(kind)
     with torch.no_grad():
-        answers = answer_log_probabilities(hooked, make_prompts(tiny.tokenizer(), train))
+        prompts = make_prompts(tiny.tokenizer(), train)
+        answers = answer_log_probabilities(hooked, prompts, token_budget=64)
     right = [options[i.answer] for i, (options, _) in zip(train, answers, strict=True)]
     assert len({len(answer) for answer in right}) > 1
     expected = -float(torch.cat(right).mean())
@@ -256,7 +257,9 @@ def test_more_tests_hold_those_of_fewer():
 
 def test_items_that_would_all_be_tests():
     train, _ = questions()
-    with pytest.raises(CulnigError, match="16 of 16 questions of 'tiny' are to be tests: give 1 to 15"):
+    with pytest.raises(
+        CulnigError, match="16 of 16 questions of 'tiny' are to be tests: give 1 to 15"
+    ):
         split_instances(train, 16)
 
 
