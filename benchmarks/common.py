@@ -62,6 +62,11 @@ def parser(description: str | None) -> argparse.ArgumentParser:
         default="TransformerBridge" if HookedTransformer is None else "HookedTransformer",
         help="default: HookedTransformer where the installed transformer-lens has it",
     )
+    options.add_argument(
+        "--blend",
+        type=Path,
+        help="BLEnD's folder: its first instances in file order, many of which are one question",
+    )
     options.add_argument("--device", default="cpu")
     options.add_argument("--token-budget", type=int, default=MOST_TOKENS["cpu"])
     options.add_argument("--repeats", type=int, default=3, help="the median of so many is taken")
@@ -145,6 +150,8 @@ def _peak_memory(script: str, method: str, options: argparse.Namespace) -> dict[
     command = [sys.executable, script, "--only", method]
     for name in ("instances", "model_class", "device", "token_budget"):
         command += [f"--{name.replace('_', '-')}", str(getattr(options, name))]
+    if options.blend:
+        command += ["--blend", str(options.blend)]
     child = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
     return json.loads(child.stdout.splitlines()[-1])
 
@@ -187,11 +194,12 @@ def finish(
             runs = ", ".join(f"{time:.2f}" for time in times)
             console.print(f"uneven runs of {name!r} ({runs} s): was the machine quiet?")
     lens = about["versions"]["transformer-lens"]
-    out = options.out or RESULTS / f"{prefix}-{options.model_class}-tl{lens}.json"
+    data = "-blend" if options.blend else ""
+    out = options.out or RESULTS / f"{prefix}{data}-{options.model_class}-tl{lens}.json"
     settings = {
         name: value if isinstance(value, int | str) else str(value)
         for name, value in vars(options).items()
-        if name not in ("only", "out")
+        if name not in ("only", "out", "blend")
     }
     methods = {
         name: {
@@ -207,7 +215,7 @@ def finish(
         "benchmark": prefix,
         "model": MODEL,
         "machine": about,
-        "settings": settings,
+        "settings": settings | {"data": "blend" if options.blend else "everyday"},
         "agreement": agreement,
         "methods": methods,
         "targets": [target.as_dict() for target in targets],

@@ -2,7 +2,7 @@
 
 For each target of the scores of a run (`culnig run`, which must have come as far as its scores)
 the culture-specific sets of the focus countries are selected and masked, one by one, and the test
-questions of all focus countries are asked. Questions are halved by a stable hash of their id: the
+questions of all focus countries are asked. Questions are halved by a stable hash: the
 target is chosen on one half (`--half choose`) and confirmed on the other. Goes on where it stopped.
 
     python benchmarks/targets.py --run runs/study --half choose
@@ -22,16 +22,15 @@ from culnig_tl.study.data import SCORED, cultural_instances
 from culnig_tl.study.once import evaluation_once
 from culnig_tl.study.run import Run
 from culnig_tl.tasks.countries import FOCUS_COUNTRIES
-from culnig_tl.tasks.instances import stable_random
+from culnig_tl.tasks.instances import Instance, stable_random
 
 HALVES = ("choose", "confirm")
 METRICS = ("correct", "nats")
 
 
-def half_of(identifier: str) -> str:
+def half_of(instance: Instance) -> str:
     """In which half a question is: all countries' forms of one question are in the same."""
-    question = identifier.rsplit("/", 1)[0].rsplit("_", 1)[0]
-    return stable_random("half", question).choice(HALVES)
+    return stable_random("half", instance.asks).choice(HALVES)
 
 
 def main() -> None:
@@ -46,7 +45,7 @@ def main() -> None:
     asked = [
         instance
         for instance in cultural_instances(study, FOCUS_COUNTRIES, arguments.limit)
-        if half_of(instance.id) == arguments.half
+        if half_of(instance) == arguments.half
     ]
     model = run.load_model()
 
@@ -82,10 +81,11 @@ def main() -> None:
     out = RESULTS / f"targets-{arguments.half}.csv"
     result.to_csv(out, index=False, float_format="%.3f")
     summary = result.groupby(["metric", "target"], sort=False).agg(
-        items=("items", "mean"),
+        questions=("questions", "mean"),
         neurons=("size", "mean"),
         own=("reduction", "mean"),
         others=("others", "mean"),
+        significant=("significant", "sum"),
         rank=("rank", "mean"),
         first=("rank", lambda ranks: int((ranks == 1).sum())),
     )

@@ -1,8 +1,8 @@
 """Every notebook runs from top to bottom.
 
 As they are written they take minutes: CI, which has fifteen for all, asks the first one fewer
-questions, gives the next two a tiny model, and leaves the rest to `make test`. The last three show
-what other tests hold (a study, `compare_methods`, `finetune`).
+questions, gives the next two a tiny model, runs the last one, which needs none, and leaves the rest
+to `make test`: they show what other tests hold (a study, `compare_methods`, `finetune`).
 """
 
 import re
@@ -52,3 +52,8 @@ def test_with_a_tiny_model(tmp_path, name):
     folder = tiny.byte_model(tmp_path / "tiny", intermediate_size=512)
     cells = run(f"{name}.ipynb", lambda code: code.replace(GEMMA, f'load_model("{folder}")'))
     assert str(folder) in cells[0].source
+
+
+def test_simulated_studies_need_no_model():
+    """Fewer of them than the notebook has."""
+    run("07_how_sure.ipynb", lambda code: re.sub(r"range\(\d+\)", "range(3)", code))

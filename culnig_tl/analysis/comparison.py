@@ -115,10 +115,23 @@ def compare(
                 "p_one": p_value(one <= TIE),
             }
         )
-    table = pd.DataFrame(rows).set_index("task")
-    table["p_holm"] = holm(table[["p_mean", "p_one"]].max(axis=1).to_numpy())
-    enough = table["questions"] >= FEWEST_QUESTIONS
-    return table.assign(significant=(table["p_holm"] < SIGNIFICANT) & enough)
+    return corrected(pd.DataFrame(rows).set_index("task"))
+
+
+def corrected(table: pd.DataFrame) -> pd.DataFrame:
+    """`compare`'s table, or several together, with `p_holm` and `significant` over all rows.
+
+    Example:
+        `original`, `masked` and those in the list `random` are frames of `evaluate`.
+
+        >>> table = compare(original, masked, random, resamples=100)
+        >>> both = corrected(pd.concat([table, table]))
+        >>> bool((both["p_holm"] >= both["p_mean"]).all())
+        True
+    """
+    p_holm = holm(table[["p_mean", "p_one"]].max(axis=1).to_numpy())
+    enough = (table["questions"] >= FEWEST_QUESTIONS).to_numpy()
+    return table.assign(p_holm=p_holm, significant=(p_holm < SIGNIFICANT) & enough)
 
 
 def by_country(

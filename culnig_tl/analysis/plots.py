@@ -82,7 +82,7 @@ def plot_comparison(
     """
     axes = axes if axes is not None else _new_axes(8.0, 3.2)
     names = [f"{plain(task)}{' *' if row['significant'] else ''}" for task, row in table.iterrows()]
-    errors = {"original": None, "random": table["random_sd"].fillna(0), "masked": None}
+    errors = {"original": None, "random": table["random_sd"], "masked": None}
     if "difference_low" in table:
         errors["masked"] = _whiskers(table, "difference")
     labels = {

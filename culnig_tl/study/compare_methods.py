@@ -15,7 +15,7 @@ from typing import Any
 import pandas as pd
 from matplotlib.axes import Axes
 
-from culnig_tl.analysis.comparison import compare
+from culnig_tl.analysis.comparison import compare, corrected
 from culnig_tl.analysis.evaluations import COMPARISON
 from culnig_tl.analysis.plots import plot_layers, plot_matrix
 from culnig_tl.checks import SETS_MOST, check_count, check_file_name, check_share
@@ -28,7 +28,7 @@ from culnig_tl.provenance import sha256_of
 from culnig_tl.study.once import once
 from culnig_tl.study.run import Run
 from culnig_tl.study.same_study import set_hashes
-from culnig_tl.study.section import Section, read_frames, table_rows
+from culnig_tl.study.section import Section, read_frames, shown_rows
 from culnig_tl.tasks.blend import LANGUAGES, load_questions
 
 # Every so manieth question is kept for perplexity; shares are counted on the others.
@@ -37,7 +37,12 @@ _PERPLEXITY = Frame(
     columns={"neurons": NAME}, key=("neurons",), rest=MAYBE_NUMBER, index=("neurons",)
 )
 METHODS = {
-    "table": Frame({"set": NAME, **COMPARISON.columns}, key=("set", "task"), index=("set",)),
+    "table": Frame(
+        {"set": NAME, **COMPARISON.columns},
+        key=("set", "task"),
+        optional=COMPARISON.optional,
+        index=("set",),
+    ),
     "sizes": Frame({"set": NAME, "neurons": COUNT}, key=("set",), index=("set",)),
     "overlap": Frame(columns={"set": NAME}, key=("set",), rest=COUNT, index=("set",)),
     "perplexity-languages": _PERPLEXITY,
@@ -164,7 +169,7 @@ def compare_methods(
             step.evaluation(home / f"{one.name}.csv", asked, one) for one in (neurons, *random)
         )
         tables[neurons.name] = compare(run.evaluation("original"), masked, controls)
-    table = pd.concat(tables, names=["set"])
+    table = corrected(pd.concat(tables, names=["set"]))
     step.write("table", table)
     run.write_report()
     return table
@@ -214,7 +219,7 @@ def _show(methods: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Axes]]:
         matrix = methods[f"perplexity-{kind}"].rename_axis(index="neurons", columns="texts")
         title = f"Rise of ln perplexity, {kind}"
         figures[f"methods: {kind}"] = plot_matrix(matrix, "nats a token", title)
-    tables = {name: table_rows(methods[name]) for name in ("table", "sizes")}
+    tables = {name: shown_rows(methods[name]) for name in ("table", "sizes")}
     return tables, figures
 
 

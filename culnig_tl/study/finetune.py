@@ -16,20 +16,22 @@ from typing import Any
 import pandas as pd
 from matplotlib.axes import Axes
 
+from culnig_tl.analysis.evaluations import metric_values, read_evaluation, rows_of
 from culnig_tl.analysis.plots import finetuning_figure
 from culnig_tl.checks import check_choice, check_count, check_share
 from culnig_tl.errors import CulnigError
 from culnig_tl.frames import COUNT, MAYBE_NUMBER, NAME, NUMBER, Frame, numbers, one_of, read_frame
 from culnig_tl.paths import check_inputs_outside
+from culnig_tl.resampling import RESAMPLES, interval, question_numbers, resampled_means
 from culnig_tl.schemas import read_object
 from culnig_tl.study.arguments import Study
 from culnig_tl.study.paper_models import PAPER_MODELS
 from culnig_tl.study.run import Run
 from culnig_tl.study.same_study import set_hashes
-from culnig_tl.study.section import Section, read_frames
+from culnig_tl.study.section import Section, read_frames, shown_rows
 from culnig_tl.tasks import TASKS, load_task
 from culnig_tl.tasks.instances import Instance, content_hash
-from culnig_tl.training.curves import TRAINING
+from culnig_tl.training.curves import TRAINING, step_file
 from culnig_tl.training.modules import CHOICES, ModuleSet, select_modules
 from culnig_tl.training.settings import DEFAULT_TRAINING, Training
 from culnig_tl.training.splitting import split_instances
@@ -97,7 +99,7 @@ def finetune_run(
         trust_remote_code: as `load_model`; a run's own file gives no trust.
 
     Returns:
-        table.csv: `finetune_table`.
+        table.csv: `finetune_table`, and `question_changes`.
 
     Raises:
         CulnigError: not a finished run, unknown choices, the folder holds a comparison with
@@ -178,7 +180,7 @@ def finetune_run(
         if not keep_models:
             shutil.rmtree(place / "model")
     curves = read_curves(step.folder)
-    table = finetune_table(curves)
+    table = finetune_table(curves).join(question_changes(step.folder, curves))
     step.write("curves", curves, index=False)
     step.write("table", table)
     run.write_report()
@@ -356,6 +358,53 @@ def finetune_table(curves: pd.DataFrame) -> pd.DataFrame:
     return table
 
 
+def question_changes(folder: Path, curves: pd.DataFrame) -> pd.DataFrame:
+    """How far the kept step is from the start, by a bootstrap over questions; means over the seeds.
+
+    Returns:
+        One row a choice and learning rate: task_change and culture_change in points, each with
+        its 95% interval (`_low`, `_high`), and that of culture_nats.
+
+    Raises:
+        CulnigError: an evaluation is missing or damaged.
+    """
+    before = read_evaluation(folder / "start.csv")
+    questions = question_numbers(before)
+    kept = curves[curves["kept"]].drop_duplicates(_RUN)
+    own = (before["task"] == curves["trained"].iloc[0]).to_numpy()
+    rows = {}
+    for key, part in kept.groupby(["which", "learning_rate"]):
+        places = [folder / f"{r.which}-{r.learning_rate:g}-{r.seed}" for r in part.itertuples()]
+        frames = [
+            rows_of(read_evaluation(step_file(place, step)), before, f"the evaluations of {place}")
+            for place, step in zip(places, part["step"], strict=True)
+        ]
+        row: dict[str, float] = {}
+        for name, here, metric in (
+            ("task_change", own, "correct"),
+            ("culture_change", ~own, "correct"),
+            ("culture_nats", ~own, "nats"),
+        ):
+            after = np.mean([metric_values(frame, metric) for frame in frames], axis=0)
+            change = after - metric_values(before, metric)
+            # Every test counts as much as another, as in `finetune_table`.
+            rng = np.random.default_rng(0)
+            tests = [
+                (change[at], questions[at])
+                for _, at in before[here].groupby("task").groups.items()
+            ]
+            if not tests:
+                continue
+            drawn = np.mean(
+                [resampled_means(c, q, resamples=RESAMPLES, rng=rng) for c, q in tests], axis=0
+            )
+            if name != "culture_nats":  # `finetune_table` has it
+                row[name] = float(np.mean([c.mean() for c, _ in tests]))
+            row[f"{name}_low"], row[f"{name}_high"] = interval(drawn)
+        rows[key] = row
+    return pd.DataFrame(rows).T.rename_axis(index=["which", "learning_rate"])
+
+
 def _wide(curves: pd.DataFrame) -> pd.DataFrame:
     """One row a step of a fine-tuning: its task's accuracy beside that of the cultural tests."""
     own = curves["task"] == curves["trained"]
@@ -379,7 +428,9 @@ def _show(found: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Axes]]:
         f"finetuning {task}": finetuning_figure(frames["curves"]).axes[0]
         for task, frames in found.items()
     }
-    tables = {task: frames["table"].to_dict("records") for task, frames in found.items()}
+    tables = {
+        task: shown_rows(frames["table"].set_index("which")) for task, frames in found.items()
+    }
     return {"tasks": tables}, figures
 
 

@@ -279,7 +279,7 @@ def _table(found: dict[str, Any]) -> pd.DataFrame:
                     "original": value,
                     "masked": found[GENERAL]["results"][task][metric],
                     "random": np.mean(drawn),
-                    "random_sd": np.std(drawn),
+                    "random_sd": np.std(drawn) if len(drawn) > 1 else np.nan,
                     "stderr": stderr if isinstance(stderr, float) else np.nan,
                 }
             )

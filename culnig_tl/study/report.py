@@ -127,7 +127,11 @@ def render_report(
             "Accuracy lost when a country's neurons are masked",
             axes=None,
             digits=1,
-            interval=(tables["reductions_low"], tables["reductions_high"]),
+            interval=(
+                (tables["reductions_low"], tables["reductions_high"])
+                if "reductions_low" in tables
+                else None
+            ),
         )
         drawn["ranks"] = plot_matrix(
             tables["ranks"],

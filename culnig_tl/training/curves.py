@@ -1,4 +1,6 @@
-"""Curves: the columns of a fine-tuning's scores (CSV). Needs no model."""
+"""Curves: the columns of a fine-tuning's scores (CSV), and its evaluations. Needs no model."""
+
+from pathlib import Path
 
 from culnig_tl.frames import COUNT, FLAG, NAME, NUMBER, PERCENT, Frame
 
@@ -14,3 +16,8 @@ TRAINING = Frame(
     },
     key=("step", "task"),
 )
+
+
+def step_file(out: Path, step: int) -> Path:
+    """The evaluation of a step, in the folder of a fine-tuning."""
+    return out / "evaluations" / f"step-{step}.csv"

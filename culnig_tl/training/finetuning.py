@@ -34,7 +34,7 @@ from culnig_tl.paths import check_own_folder
 from culnig_tl.processes import process_count
 from culnig_tl.provenance import note_arguments, package_versions, sha256_of
 from culnig_tl.tasks.instances import Instance, content_hash
-from culnig_tl.training.curves import TRAINING
+from culnig_tl.training.curves import TRAINING, step_file
 from culnig_tl.training.modules import ModuleSet, module_weights
 from culnig_tl.training.settings import DEFAULT_TRAINING, Training
 from culnig_tl.training.weights import weight_hashes
@@ -131,7 +131,7 @@ def finetune(
     device = device or default_device()
 
     def measure(model: Any, step: int) -> float:
-        file = _evaluation_file(out, step)
+        file = step_file(out, step)
         if not file.exists():
             plain = _plain_copy(model, dtypes)
             hooked = wrap_model(plain, tokenizer, name=name, model_class=model_class, device=device)
@@ -142,7 +142,7 @@ def finetune(
     dtype = hf_model.dtype
     dtypes = {name: weight.dtype for name, weight in hf_model.named_parameters()}
     if start is not None:
-        write_evaluation(start, _evaluation_file(out, 0))
+        write_evaluation(start, step_file(out, 0))
     measure(hf_model, 0)
     before = weight_hashes(hf_model)
     transformers.set_seed(training.seed)
@@ -338,14 +338,10 @@ def _collator(tokenizer: Any) -> Any:
     return collate
 
 
-def _evaluation_file(out: Path, step: int) -> Path:
-    return out / "evaluations" / f"step-{step}.csv"
-
-
 def _scores(out: Path, training: Training, *, best: int) -> pd.DataFrame:
     rows = []
     for step in range(0, training.steps + 1, training.evaluate_every):
-        frame = read_evaluation(_evaluation_file(out, step))
+        frame = read_evaluation(step_file(out, step))
         for task, part in frame.groupby("task", sort=False):
             rows.append(
                 {
@@ -362,8 +358,8 @@ def _scores(out: Path, training: Training, *, best: int) -> pd.DataFrame:
 
 
 def _place(instance: Instance) -> tuple[str, str, str]:
-    """Where its item stands: two splits number theirs from 0."""
-    return instance.task, instance.split, instance.item_id
+    """Where its question stands: two splits number theirs from 0."""
+    return instance.task, instance.split, instance.question_key
 
 
 def check_finetuning(

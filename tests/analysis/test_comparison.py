@@ -7,6 +7,7 @@ from culnig_tl.analysis.comparison import (
     by_country,
     compare,
     compare_countries,
+    country_intervals,
     own_ranks,
     rank_countries,
 )
@@ -26,14 +27,83 @@ def test_accuracies_by_hand():
 
 def test_one_random_set_has_no_spread():
     table = compare(frame([1, 0]), frame([0, 0]), [frame([1, 0])])
-    assert table.loc["everyday", "random_sd"] == 0.0
+    assert np.isnan(table.loc["everyday", "random_sd"])
+
+
+# (0 + 1) / (2,000 + 1): as small as 2,000 resamples can show.
+LEAST_P = pytest.approx(1 / 2001)
 
 
 def test_masked_hurts_all_and_random_none():
-    fine = frame([1] * 20)
-    row = compare(fine, frame([0] * 20), [fine, fine]).loc["everyday"]
-    assert (row["p_mean"], row["p_one"]) == (0.0, 0.0)
+    fine = frame([1] * 30)
+    row = compare(fine, frame([0] * 30), [fine, fine]).loc["everyday"]
+    assert (row["p_mean"], row["p_one"]) == (LEAST_P, LEAST_P)
     assert bool(row["significant"]) is True
+
+
+def test_nothing_is_significant_on_few_questions():
+    fine = frame([1] * 29)
+    row = compare(fine, frame([0] * 29), [fine, fine]).loc["everyday"]
+    assert row["p_holm"] < 0.001
+    assert bool(row["significant"]) is False
+
+
+def test_the_interval_of_a_difference_by_hand():
+    # Of two questions one is lost: 0, 1 or 2 times in a resample, so 0, -50 or -100 points.
+    fine = frame([1, 1])
+    row = compare(fine, frame([0, 1]), [fine]).loc["everyday"]
+    assert (row["difference"], row["difference_low"], row["difference_high"]) == (-50, -100, 0)
+
+
+def repeated(made: pd.DataFrame, times: int) -> pd.DataFrame:
+    """Each question so many times."""
+    rows = made.assign(question=made["id"]).loc[made.index.repeat(times)].reset_index(drop=True)
+    return rows.assign(id=[f"{one}/{turn}" for turn, one in enumerate(rows["id"])])
+
+
+def test_five_instances_of_each_question_are_no_more_evidence():
+    rng = np.random.default_rng(0)
+    frames = [frame(rng.random(40) < share) for share in (0.9, 0.7, 0.8, 0.8)]
+    once = compare(frames[0], frames[1], frames[2:])
+    original, masked, *random = (repeated(one, 5) for one in frames)
+    table = compare(original, masked, random)
+    assert table["items"].tolist() == [200]
+    pd.testing.assert_frame_equal(table.drop(columns="items"), once.drop(columns="items"))
+
+
+def test_the_papers_way_resamples_instances():
+    rng = np.random.default_rng(0)
+    frames = [repeated(frame(rng.random(40) < share), 5) for share in (0.9, 0.7, 0.8)]
+    width = {}
+    for unit in ("questions", "instances"):
+        row = compare(frames[0], frames[1], frames[2:], unit=unit).loc["everyday"]
+        width[unit] = row["difference_high"] - row["difference_low"]
+    # Five times as many seem to be there: narrower by the root of 5.
+    assert width["questions"] / width["instances"] == pytest.approx(5**0.5, rel=0.1)
+
+
+def test_templates_of_an_item_are_one_question_in_frames_of_earlier_versions():
+    made = both(frame([1, 0]), frame([1, 1]))
+    made["id"] = ["a", "b", "a#1", "b#1"]
+    assert compare(made, made, [made]).loc["everyday", "questions"] == 2
+
+
+def test_the_correction_is_over_the_rows_of_a_table():
+    rng = np.random.default_rng(0)
+    tasks = [f"task {number}" for number in range(3)]
+    frames = [
+        pd.concat([frame(rng.random(40) < share, task) for task in tasks], ignore_index=True)
+        for share in (0.9, 0.7, 0.8)
+    ]
+    table = compare(frames[0], frames[1], frames[2:])
+    larger = table[["p_mean", "p_one"]].max(axis=1)
+    assert table["p_holm"].min() == pytest.approx(min(1.0, 3 * larger.min()))
+
+
+def test_chance_is_the_mean_of_the_instances():
+    made = frame([1, 0], chance=[0.25, 0.5])
+    assert compare(made, made, [made]).loc["everyday", "chance"] == 37.5
+    assert np.isnan(compare(frame([1]), frame([1]), [frame([1])]).loc["everyday", "chance"])
 
 
 # ln P falls by 1 for Spain and by 2 for Iran.
@@ -115,12 +185,12 @@ def test_significant_needs_both():
 
 
 def test_each_task_has_its_own_row_in_order():
-    before = both(frame([1] * 20), frame([1] * 20, "blend"))
-    after = both(frame([0] * 20), frame([1] * 20, "blend"))
+    before = both(frame([1] * 30), frame([1] * 30, "blend"))
+    after = both(frame([0] * 30), frame([1] * 30, "blend"))
     table = compare(before, after, [before])
     assert list(table.index) == ["everyday", "blend"]
     assert list(table["masked"]) == [0.0, 100.0]
-    assert list(table["p_mean"]) == [0.0, 1.0]
+    assert list(table["p_mean"]) == [LEAST_P, 1.0]
     assert list(table["significant"]) == [True, False]
 
 
@@ -176,8 +246,11 @@ def test_by_country():
         frame([1, 1, 1, 0]), frame([1, 0, 0, 0]), [frame([1, 1, 1, 1]), frame([0, 1, 0, 0])]
     )
     assert list(table.index) == [("everyday", "Spain"), ("everyday", "Iran")]
-    assert list(table.columns) == ["items", "original", "masked", "random"]
-    assert table.to_numpy().tolist() == [[2, 100.0, 50.0, 50.0], [2, 50.0, 0.0, 75.0]]
+    shown = table[["items", "questions", "original", "masked", "random", "difference"]]
+    assert shown.to_numpy().tolist() == [[2, 2, 100, 50, 50, 0], [2, 2, 50, 0, 75, -75]]
+    # Iran's two: -50 and -100.
+    ends = table.loc[("everyday", "Iran"), ["difference_low", "difference_high"]]
+    assert ends.tolist() == [-100, -50]
 
 
 def test_by_country_leaves_out_items_without_one():
@@ -251,8 +324,28 @@ def test_own_ranks_by_hand():
     assert (iran["items"], iran["reduction"], iran["others"], iran["rank"]) == (20, 50.0, 0.0, 1)
     assert (iran["rank_low"], iran["rank_high"]) == (1, 1)
     assert iran["related_rank"] == 2
+    assert (iran["questions"], iran["difference"], iran["p"]) == (20, 50.0, LEAST_P)
+    assert 0 < iran["difference_low"] < 50 < iran["difference_high"] < 100
+    assert not iran["significant"]  # of 20 questions
     assert (spain["rank"], spain["rank_low"], spain["rank_high"]) == (1.5, 1.5, 1.5)
     assert np.isnan(spain["related_rank"])
+
+
+def test_the_difference_of_a_set_that_is_not_specific():
+    """Both countries lose all."""
+    row = own_ranks(BEFORE, {"Iran": frame([0] * 40)}).loc["Iran"]
+    assert (row["difference"], row["p"], row["p_holm"]) == (0, 1, 1)
+
+
+def test_a_set_is_significant_on_enough_questions():
+    after = {"Iran": frame([1, 0, 1, 1] * 20)}
+    assert own_ranks(frame([1] * 80), after).loc["Iran", "significant"]
+
+
+def test_intervals_of_a_countrys_reductions():
+    low, high = country_intervals(BEFORE, {"Iran": OF_IRAN})
+    assert (low.loc["Iran", "Spain"], high.loc["Iran", "Spain"]) == (0, 0)
+    assert 0 < low.loc["Iran", "Iran"] < 50 < high.loc["Iran", "Iran"] < 100
 
 
 def test_the_interval_of_a_rank_covers_what_chance_could_change():

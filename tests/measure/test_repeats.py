@@ -55,6 +55,46 @@ def test_scores_are_the_sum_of_those_one_by_one(kind, model_class):
     assert sum(scores.instances) == len(instances)
 
 
+def asked_of(instances: list, half: int) -> list:
+    return [one for one in instances if one.half == half]
+
+
+@pytest.mark.parametrize("half", [0, 1])
+def test_a_half_has_the_scores_of_its_questions(half):
+    model, instances = tiny.bridge("llama"), tiny.different(12)
+    part, alone = (
+        attribute(model, instances).half(half),
+        attribute(model, asked_of(instances, half)),
+    )
+    assert part.instances == tuple(
+        alone.instances[alone.countries.index(country)] for country in part.countries
+    )
+    for country in part.countries:
+        np.testing.assert_allclose(
+            part.mean(countries=[country]), alone.mean(countries=[country]), rtol=1e-4, atol=1e-6
+        )
+
+
+def test_a_resample_counts_each_question_as_often_as_it_is_drawn():
+    model, instances = tiny.bridge("llama"), tiny.different(8)
+    scores = attribute(model, instances)
+    for number in range(2):
+        drawn = [attribution._draws(one.question_key)[number] for one in instances]
+        sums = sum(
+            count * attribute(model, [one]).sums[0].sum(axis=1)
+            for one, count in zip(instances, drawn, strict=True)
+        )
+        part = scores.resample(number)
+        assert part.instances == (sum(drawn),)
+        np.testing.assert_allclose(part.sums[0, :, 0], sums, rtol=1e-4, atol=1e-6)
+
+
+def test_questions_are_drawn_once_on_average():
+    drawn = np.array([attribution._draws(f"question {number}") for number in range(2000)])
+    assert drawn.mean() == pytest.approx(1, abs=0.03)
+    assert drawn.var() == pytest.approx(1, abs=0.05)
+
+
 def test_each_different_row_is_scored_once(monkeypatch):
     seen, real = [], attribution.score_batch
 

@@ -1,3 +1,4 @@
+import weakref
 from types import SimpleNamespace
 
 import pytest
@@ -5,11 +6,14 @@ import tiny
 import torch
 
 from culnig_tl.errors import CulnigError
+from culnig_tl.measure import evaluation
+from culnig_tl.measure.evaluation import evaluate
 from culnig_tl.models.batches import (
     fitting_budget,
     flat_positions,
     group_rows,
     in_batches,
+    key_value_bytes,
     pad_batch,
     token_bytes,
 )
@@ -141,6 +145,10 @@ def test_the_budget_fits_the_free_memory(monkeypatch):
     monkeypatch.setattr("psutil.virtual_memory", lambda: SimpleNamespace(**free))
     assert fitting_budget(model, 10) == 500
     assert fitting_budget(model, 700) == 700  # one sequence at least
+    heads = cfg.n_key_value_heads
+    cached = 5 * key_value_bytes(cfg.n_layers, heads, cfg.d_head, width=4)
+    expected = int(free["available"] / 2 / (each + cached))
+    assert fitting_budget(model, 10, cached=5) == expected
     for name, value in {
         "RANK": "0",
         "MASTER_ADDR": "x",
@@ -149,3 +157,38 @@ def test_the_budget_fits_the_free_memory(monkeypatch):
     }.items():
         monkeypatch.setenv(name, value)
     assert fitting_budget(model, 10) == 250  # two processes on this machine
+
+
+@pytest.mark.model
+@pytest.mark.parametrize(("kind", "model_class"), tiny.FEWER_MODELS)
+def test_the_bytes_of_keys_and_values_are_counted(monkeypatch, kind, model_class):
+    """Of all caches alive at a time: of the prompts, and the copies for a pass of options."""
+    alive, most = {}, []
+
+    def held(cache) -> int:
+        if cache._native:
+            tensors = [t for e in cache._cache.entries for t in (e.past_keys, e.past_values)]
+        else:
+            tensors = [t for layer in cache._cache.layers for t in (layer.keys, layer.values)]
+        return sum(t.numel() * t.element_size() for t in tensors if t is not None)
+
+    class Watched(evaluation.PrefixCache):
+        def run(self, *arguments):
+            found = super().run(*arguments)
+            alive[id(self)] = held(self)
+            weakref.finalize(self, alive.pop, id(self))
+            most.append(sum(alive.values()))
+            return found
+
+        def take(self, rows):
+            taken = super().take(rows)
+            taken.__class__ = Watched
+            return taken
+
+    monkeypatch.setattr(evaluation, "PrefixCache", Watched)
+    model, instances = tiny.model(kind, model_class), tiny.different(12)
+    evaluate(model, instances, token_budget=64)
+    cfg = model.cfg
+    heads = cfg.n_key_value_heads or cfg.n_heads
+    a_token = key_value_bytes(cfg.n_layers, heads, cfg.d_head, width=4)
+    assert 0 < max(most) <= (1 + evaluation.COPIES) * 64 * a_token

@@ -6,7 +6,7 @@ from safetensors.numpy import save_file
 from scores_by_hand import LAYOUT, OTHER, scores
 
 from culnig_tl.errors import CulnigError
-from culnig_tl.neurons.scores import Scores
+from culnig_tl.neurons.scores import Part, Scores
 from culnig_tl.neurons.selection import check_selectable
 from culnig_tl.neurons.sets import NeuronSet
 
@@ -164,3 +164,60 @@ def test_check_selectable():
     empty = NeuronSet(LAYOUT, np.array([], dtype=np.int64), "mine")
     with pytest.raises(CulnigError, match="the selection 'mine' is empty: raise top_mlp"):
         check_selectable(empty)
+
+
+def parted() -> Scores:
+    """With the halves of the questions: Spain's sums are in both, Iran's in the first alone."""
+    whole = scores()
+    first = whole.sums.copy()
+    first[:, :, 0] /= 3
+    drawn = 2 * whole.sums[:1].sum(axis=2, keepdims=True)
+    parts = {"half 0": Part(first, (1, 1)), "resample 0": Part(drawn, (8,))}
+    return dataclasses.replace(whole, parts=parts)
+
+
+def test_halves_add_up_to_the_whole():
+    first, second = parted().half(0), parted().half(1)
+    assert (first.countries, first.instances) == (("Spain", "Iran"), (1, 1))
+    assert (second.countries, second.instances) == (("Spain",), (2,))
+    total = first.sums.sum(axis=2) + second.sums.sum(axis=2)
+    np.testing.assert_allclose(total, scores().sums.sum(axis=2), atol=1e-4)
+
+
+def test_a_resample_is_of_all_countries():
+    drawn = parted().resample(0)
+    assert drawn.targets == ("product",)
+    np.testing.assert_allclose(drawn.mean(), scores().mean())
+
+
+def test_parts_are_saved(tmp_path):
+    parted().save(tmp_path / "a")
+    loaded = Scores.load(tmp_path / "a")
+    assert loaded.resamples == 1
+    np.testing.assert_array_equal(loaded.half(1).sums, parted().half(1).sums)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: scores().half(0), "these scores hold no half 0 of their questions: score again"),
+        (lambda: scores().resample(3), "these scores hold no resample 3 of their questions"),
+        (lambda: parted().half(2), "half is 2: give 0 or 1"),
+    ],
+)
+def test_no_such_part(call, message):
+    with pytest.raises(CulnigError, match=message):
+        call()
+
+
+@pytest.mark.parametrize(
+    ("part", "message"),
+    [
+        (Part(np.zeros((2, 2, 2, 3), np.float32), (1, 1)), "half 0 has sums"),
+        (Part(np.full((2, 2, 2, 14), np.nan, np.float32), (1, 1)), "half 0 has scores that are no"),
+    ],
+)
+def test_a_damaged_part(tmp_path, part, message):
+    dataclasses.replace(scores(), parts={"half 0": part}).save(tmp_path / "a")
+    with pytest.raises(CulnigError, match=message):
+        Scores.load(tmp_path / "a")

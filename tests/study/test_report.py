@@ -63,7 +63,7 @@ def test_comparison_marks_what_is_significant():
     ]
 
 
-def test_countries_show_their_number_of_items():
+def test_countries_show_their_number_of_questions():
     axes = plot_countries(table()[1], "everyday")
     labels = [label.get_text() for label in axes.get_yticklabels()]
     assert sorted(labels) == ["Iran (20)", "Spain (20)"]

@@ -243,3 +243,45 @@ def test_an_instance_by_hand_needs_neither():
     assert dataclasses.replace(iran, question_id="food-2").same_question != spain.same_question
     nowhere = instance(country=None, cloze="Question: who?\nAnswer:")
     assert nowhere.same_question == ("everyday", "Question: who?\nAnswer:", 0)
+
+
+def test_all_templates_of_a_question_are_one_question():
+    found = load_task("countryrc", "test", countries=["Iran", "Spain"], limit=4, templates=4)
+    assert len(found) == 16
+    assert len({i.question_key for i in found}) == 4
+
+
+def test_a_control_has_the_key_of_the_question_it_leaves_out():
+    neuron, control = (load_task("everyday", split) for split in ("neuron", "control"))
+    assert [i.question_key for i in neuron] == [i.question_key for i in control]
+    assert [i.half for i in neuron] == [i.half for i in control]
+
+
+def test_a_question_about_two_countries_is_two():
+    found = load_task("everyday", "neuron")
+    assert len({i.question_key for i in found}) == len(found)
+
+
+def test_halves_are_halves():
+    halves = [i.half for i in load_task("everyday", "neuron")]
+    assert set(halves) == {0, 1}
+    assert sum(halves) == pytest.approx(len(halves) / 2, rel=0.15)
+
+
+def test_an_instance_by_hand_asks_its_item():
+    assert instance().question_key == "food-1/Spain/Spain"
+    assert instance(country=None, item="x").question_key == "x"
+    assert instance(asks="what is it ?").question_key == instance(asks="what is it ?").question_key
+    assert len(instance(asks="what is it ?").question_key.split("/")[0]) == 12
+
+
+@pytest.mark.parametrize(
+    ("changes", "chance"),
+    [
+        ({}, 0.25),
+        ({"options": ("a", "b"), "labels": ("A", "B"), "answer": 0}, 0.5),
+        ({"credits": (1.0, 0.5, 0.0, 0.0)}, 0.375),
+    ],
+)
+def test_chance(changes, chance):
+    assert instance(**changes).chance == chance

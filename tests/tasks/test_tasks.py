@@ -2,6 +2,7 @@ import json
 import re
 import string
 from collections import Counter
+from itertools import pairwise
 from pathlib import Path
 
 import datasets
@@ -15,6 +16,7 @@ from culnig_tl.errors import CulnigError
 from culnig_tl.tasks import load_task
 from culnig_tl.tasks.countries import COUNTRIES, FOCUS_COUNTRIES, country_in_text
 from culnig_tl.tasks.instances import Instance
+from culnig_tl.tasks.templates import Item, balanced_limit
 
 BUNDLED = Path(culnig_tl.tasks.__file__).parent / "data"
 NEURON_TOPICS = {"Food", "Work life", "Sport"}
@@ -227,6 +229,39 @@ def test_limit_takes_the_same_for_neuron_and_control():
 def test_limit_without_countries_and_above_the_number():
     assert len(load_task("commonsense", "test", limit=7)) == 7
     assert load_task("commonsense", "test", limit=10**6) == load_task("commonsense", "test")
+
+
+def item(country: str, question: str, number: int) -> Item:
+    return Item(f"{question}/{country}/{number}", country, {}, ("a", "b"), 0, question_id=question)
+
+
+# Iran has four questions of three instances each, Spain one of five.
+ITEMS = [item("Iran", f"q{q}", n) for q in range(4) for n in range(3)]
+ITEMS += [item("Spain", "q0", n) for n in range(5)]
+
+
+def limited(limit: int) -> Counter:
+    kept = balanced_limit(ITEMS, limit, [i.question_id for i in ITEMS])
+    assert len(kept) == limit
+    return Counter((i.country, i.question_id) for i in kept)
+
+
+@pytest.mark.parametrize("limit", range(1, 6))
+def test_a_limit_draws_different_questions_first(limit):
+    assert set(limited(limit).values()) == {1}
+
+
+@pytest.mark.parametrize("limit", range(6, 11))
+def test_further_instances_come_when_there_are_no_more_questions(limit):
+    found = limited(limit)
+    assert len(found) == 5
+    assert max(found.values()) == 2
+
+
+def test_a_smaller_limit_of_questions_is_a_subset():
+    questions = [i.question_id for i in ITEMS]
+    limits = [{i.id for i in balanced_limit(ITEMS, n, questions)} for n in range(1, 17)]
+    assert all(smaller < larger for smaller, larger in pairwise(limits))
 
 
 @pytest.mark.parametrize("limit", [0, -3])

@@ -255,6 +255,19 @@ def test_more_tests_hold_those_of_fewer():
     assert three < four
 
 
+def test_a_question_is_not_trained_on_and_tested():
+    """Each question comes three times, as BLEnD's do with other wrong options."""
+    instances = [
+        dataclasses.replace(one, id=f"{one.id}/{turn}", asks=one.id)
+        for one in questions()[0]
+        for turn in range(3)
+    ]
+    train, tests = split_instances(instances, 4)
+    assert len(tests) == len({one.asks for one in tests}) == 4
+    assert not {one.asks for one in train} & {one.asks for one in tests}
+    assert len(train) == len(instances) - 12
+
+
 def test_items_that_would_all_be_tests():
     train, _ = questions()
     with pytest.raises(

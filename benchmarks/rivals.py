@@ -1,0 +1,56 @@
+"""The sets of the rival methods, as `culnig compare-methods` saved them, on the questions of a run.
+
+Counting activation shares takes an hour and does not depend on which questions a run asks; masking
+the sets does. This masks sets that are there, and as many random neurons of the same sites and
+layers, as the run masked its own.
+
+    python benchmarks/rivals.py --run runs/study --sets benchmarks/results/methods
+"""
+
+import argparse
+from pathlib import Path
+
+import pandas as pd
+from common import RESULTS
+
+from culnig_tl.analysis.comparison import compare, corrected
+from culnig_tl.frames import write_frame
+from culnig_tl.neurons.selection import select_random
+from culnig_tl.neurons.sets import NeuronSet
+from culnig_tl.study.once import evaluation_once
+from culnig_tl.study.run import Run
+
+METHODS = ("LAPE", "CAPE")
+
+
+def main() -> None:
+    options = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    options.add_argument("--run", type=Path, required=True)
+    options.add_argument("--sets", type=Path, default=RESULTS / "methods")
+    given = options.parse_args()
+    run = Run.open(given.run)
+    model = None
+
+    def load():
+        nonlocal model
+        model = model or run.load_model()
+        return model
+
+    tables = {}
+    for neurons in (run.neurons, *(NeuronSet.load(given.sets / f"{m}.json") for m in METHODS)):
+        own = neurons is run.neurons
+        home = run.folder / "evaluations" if own else given.run / "rivals" / neurons.name
+        masked, control = (
+            evaluation_once(
+                home / f"{one.name}.csv", load, run.data.asked, study=run.study, neurons=one
+            )
+            for one in (neurons, select_random(neurons, 0, matched=True))
+        )
+        tables[neurons.name] = compare(run.evaluation("original"), masked, [control])
+    table = corrected(pd.concat(tables, names=["set"]))
+    write_frame(table, given.sets / "table.csv", index=True)
+    print(table.round(3).to_string())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,154 @@
+"""The README's tables, as the files in `benchmarks/results` give them.
+
+`python tests/readme_tables.py` prints them, to be put into the README.
+"""
+
+import json
+from pathlib import Path
+
+import pandas as pd
+
+from culnig_tl.resampling import p_text
+from culnig_tl.study.section import interval_text, number_text
+
+ROOT = Path(__file__).parents[1]
+RESULTS = ROOT / "benchmarks" / "results"
+NAMES = {
+    "blend": "BLEnD, test categories",
+    "countryrc": "CountryRC, test passages",
+    "commonsenseqa": "CommonsenseQA",
+    "qnli": "QNLI",
+    "mrpc": "MRPC",
+}
+SHORT = {"blend": "BLEnD", "countryrc": "CountryRC"}
+
+
+def _line(*cells: object) -> str:
+    return f"| {' | '.join(map(str, cells))} |"
+
+
+def _read(name: str) -> list[dict]:
+    return pd.read_csv(RESULTS / name).to_dict("records")
+
+
+def _tested(row: dict) -> str:
+    return p_text(row["p_holm"]) + (" *" if row["significant"] else "")
+
+
+def study() -> list[str]:
+    """What masking does, against both kinds of random sets."""
+    lines = []
+    for row, other in zip(_read("study/table.csv"), _read("study/matched.csv"), strict=True):
+        cells: list[object] = [NAMES[row["task"]], row["questions"]]
+        cells += [number_text(row[name]) for name in ("chance", "original", "masked")]
+        for one in (row, other):
+            cells.append(f"{number_text(one['random'])} ({number_text(one['random_sd'])})")
+            cells += [interval_text(one, "difference"), _tested(one)]
+        lines.append(_line(*cells))
+    return lines
+
+
+def ablations() -> list[str]:
+    """Accuracy with each ablation of the method."""
+    labels = {"chance": "chance", "original": "nothing"}
+    return [
+        _line(
+            labels.get(row["set"], row["set"]),
+            row["neurons"] or "",
+            *(number_text(row[task]) for task in NAMES),
+        )
+        for row in _read("study/ablations.csv")
+    ]
+
+
+def parts() -> list[str]:
+    """What significantly differs from the whole method."""
+    return [
+        _line(
+            row["set"],
+            SHORT.get(row["task"], NAMES[row["task"]]),
+            interval_text(row, "difference"),
+            p_text(row["p_holm"]),
+        )
+        for row in _read("study/parts.csv")
+        if row["significant"]
+    ]
+
+
+def own() -> list[str]:
+    """Whether a country's set hits that country more than others, in points and in nats."""
+    sizes = {row["set"]: row for row in _read("study/sets.csv")}
+    nats = {row["neurons"]: row for row in _read("study/own_nats.csv")}
+    lines = []
+    for row in _read("study/own.csv"):
+        country = row["neurons"]
+        cells: list[object] = [country, sizes[country]["neurons"]]
+        cells.append(number_text(sizes[country]["jaccard_halves"], 2))
+        for one, digits in ((row, 1), (nats[country], 2)):
+            cells += [number_text(one[name], digits) for name in ("reduction", "others")]
+            cells.append(
+                interval_text(one, "difference", digits) + (" *" if one["significant"] else "")
+            )
+            cells.append(f"{one['rank']:g}")
+        lines.append(_line(*cells))
+    return lines
+
+
+def stable() -> list[str]:
+    """How stable the culture-general set and its ablations are."""
+    return [
+        _line(
+            row["set"],
+            row["neurons"],
+            *(number_text(row[f"jaccard_{name}"], 2) for name in ("halves", "resamples", "chance")),
+        )
+        for row in _read("study/sets.csv")
+        if row["kind"] in ("general", "ablation")
+    ]
+
+
+def methods() -> list[str]:
+    """CULNIG's, LAPE's and CAPE's sets."""
+    lines = []
+    for row in _read("methods/table.csv"):
+        lines.append(
+            _line(
+                row["set"],
+                SHORT.get(row["task"], NAMES[row["task"]]),
+                number_text(row["original"]),
+                number_text(row["masked"]),
+                number_text(row["random"]),
+                interval_text(row, "difference"),
+                _tested(row),
+            )
+        )
+    return lines
+
+
+def evidence() -> list[str]:
+    """False positives of the null studies."""
+    found = json.loads((RESULTS / "evidence.json").read_text())
+    names = {"correct": "accuracy", "nats": "nats"}
+    rates = {(row["metric"], row["resampled"]): row["rejected"] for row in found["null"]}
+    return [
+        _line(
+            names[metric],
+            *(f"{100 * rates[metric, unit]:.1f}%" for unit in ("instances", "questions")),
+        )
+        for metric in names
+    ]
+
+
+def speed(name: str) -> dict[str, float]:
+    """The ratios of a benchmark by name of the target."""
+    found = json.loads((RESULTS / name).read_text())
+    return {target["name"]: target["ratio"] for target in found["targets"]}
+
+
+TABLES = (study, stable, ablations, parts, own, methods, evidence)
+
+if __name__ == "__main__":
+    import sys
+
+    for table in TABLES:
+        sys.stdout.write("\n".join([f"# {table.__name__}", *table(), ""]))
