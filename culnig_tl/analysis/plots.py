@@ -494,6 +494,8 @@ def plot_finetuning(
             mean = one.groupby("step").mean()
             label = choice if len(rates) == 1 else f"{choice}, {rate:g}"
             axes.plot(mean.index, mean, marker="o", markersize=3, label=label, **look)
+    if "chance" in rows and rows["chance"].notna().all():
+        axes.axhline(rows.groupby("task")["chance"].first().mean(), label="chance", **_CHANCE)
     title = f"{plain(curves['trained'].iloc[0])} (trained)" if tests == "trained" else "culture"
     if len(rates) == 1:
         title += f", learning rate {rates[0]:g}"

@@ -15,7 +15,13 @@ import typer
 from culnig_tl.checks import check_choice, check_number
 from culnig_tl.cli import options as ask
 from culnig_tl.cli.options import example, path_option, study_options
-from culnig_tl.cli.tables import print_comparison, print_place, print_table, print_text
+from culnig_tl.cli.tables import (
+    print_comparison,
+    print_evaluation,
+    print_place,
+    print_table,
+    print_text,
+)
 from culnig_tl.errors import CulnigError
 from culnig_tl.models.choices import FORMATS
 from culnig_tl.neurons.layout import SITES
@@ -253,13 +259,7 @@ def evaluate(
     if out is not None:
         write_evaluation(frame, out)
         print_text(f"Saved: {out}")
-    columns = {"task": "", "items": "", "accuracy %": ".2f", "vocabulary %": ".2f"}
-    means = ["correct", "correct_vocabulary", "probability"]
-    rows = [
-        (name, len(part), *(100 * part[means].mean()))
-        for name, part in frame.groupby("task", sort=False)
-    ]
-    print_table(columns | {"mean P(answer) %": ".2f"}, rows)
+    print_evaluation(frame)
 
 
 @app.command(epilog=example("models"))

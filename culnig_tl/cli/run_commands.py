@@ -14,6 +14,7 @@ from culnig_tl.cli.options import country_list, example, names, numbers, path_op
 from culnig_tl.cli.tables import print_comparison, print_place, print_table, print_text
 from culnig_tl.neurons.sets import NeuronSet
 from culnig_tl.study.maskings import GENERAL
+from culnig_tl.study.section import interval_text, spread_text
 from culnig_tl.training.modules import CHOICES
 from culnig_tl.training.settings import Training
 
@@ -225,12 +226,16 @@ def finetune(
     rows = []
     for (choice, rate), row in table.iterrows():  # type: ignore[misc]
         scores = (
-            f"{row[f'{what}_start']:.1f} → {row[what]:.1f}±{row[f'{what}_sd']:.1f}"
+            f"{row[f'{what}_start']:.1f} → {spread_text(row[what], row[f'{what}_sd'])}\n"
+            f"{interval_text(row, f'{what}_change')}"
             for what in ("task", "culture")
         )
         rows.append((choice, rate, row["neurons"], *scores, row["culture_nats"]))
     print_table(columns | {"nats": "+.2f"}, rows)
-    print_text("accuracy % before and after (mean ± sd over seeds); nats: rise of ln P(answer)")
+    print_text(
+        "accuracy % before and after (mean ± sd over seeds), below it the change in points with "
+        "its 95% interval by a bootstrap over questions; nats: rise of ln P(answer)"
+    )
     _print_report(run_folder)
 
 

@@ -4,14 +4,24 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 from rich import box
 from rich.console import Console
 from rich.table import Column, Table
 from rich.text import Text
 
+from culnig_tl.analysis.evaluations import chance_of, metric_values
 from culnig_tl.processes import process_rank
-from culnig_tl.resampling import FEWEST_QUESTIONS, SIGNIFICANT, p_text
+from culnig_tl.resampling import (
+    FEWEST_QUESTIONS,
+    RESAMPLES,
+    SIGNIFICANT,
+    interval,
+    p_text,
+    question_numbers,
+    resampled_means,
+)
 from culnig_tl.study.maskings import GENERAL
 from culnig_tl.study.section import interval_text, number_text, spread_text
 
@@ -77,6 +87,30 @@ def print_comparison(frame: pd.DataFrame, *, name: str = GENERAL) -> None:
         f"corrected for the {len(frame)} tests (Holm); *: p < {SIGNIFICANT}, on "
         f"{FEWEST_QUESTIONS} questions or more"
     )
+
+
+def print_evaluation(frame: pd.DataFrame) -> None:
+    """A frame of `evaluate`: accuracy with its interval, beside chance."""
+    rng = np.random.default_rng(0)
+    rows = []
+    for task, part in frame.groupby("task", sort=False):
+        questions, values = question_numbers(part), metric_values(part, "correct")
+        drawn = resampled_means(values, questions, resamples=RESAMPLES, rng=rng)
+        low, high = map(number_text, interval(drawn))
+        means = part[["correct_vocabulary", "probability"]].mean()
+        rows.append(
+            (
+                task,
+                len(set(questions)),
+                len(part),
+                number_text(chance_of(part)),
+                f"{number_text(values.mean())} [{low}, {high}]",
+                *(100 * means),
+            )
+        )
+    columns = {"task": "", "asked": "", "items": "", "chance": "", "accuracy %": ""}
+    print_table(columns | {"vocabulary %": ".2f", "mean P(answer) %": ".2f"}, rows)
+    print_text("asked: different questions; brackets: 95% interval by a bootstrap over them")
 
 
 def _items(frame: pd.DataFrame) -> str:

@@ -124,7 +124,8 @@ def patching_effects(
 
     Returns:
         One row a pair: the columns of `activation_patch`, estimated, question (its number), and
-        set, instance (the question again) and probability (1), as `agreement` wants them.
+        set, instance (the number of question and template) and probability (1), as `agreement`
+        wants them.
 
     Raises:
         CulnigError: no pair among the instances, or as `activation_patch`.
@@ -143,19 +144,21 @@ def patching_effects(
             "answers: load a task with countries, such as everyday or blend"
         )
     rows = []
-    for question, source, base in progress(pairs, "Patching", len(pairs)):
+    questions: dict[tuple[str, str], int] = {}
+    for number, source, base in progress(pairs, "Patching", len(pairs)):
         pair = _Pair.of(model, source, base, neurons=neurons, align=align)
         values, in_source = _in_source(model, pair, neurons)
         estimated, before = _estimated(model, pair, neurons, values=values)
         after = _patched(model, pair, neurons, values=values)
         row = pair.about() | _distances(before, after, in_source)
-        rows.append(row | {"estimated": estimated, "question": question})
-    frame = pd.DataFrame(rows)
-    return frame.assign(set=neurons.name, instance=frame["question"], probability=1.0)
+        asked = questions.setdefault(base.same_question[:2], len(questions))
+        rows.append(row | {"estimated": estimated, "question": asked, "instance": number})
+    return pd.DataFrame(rows).assign(set=neurons.name, probability=1.0)
 
 
 def country_pairs(instances: Sequence[Instance]) -> list[tuple[int, Instance, Instance]]:
-    """(question, source, base) of all ordered pairs asked the same with different answers.
+    """(number, source, base) of all ordered pairs asked the same with different answers; pairs of
+    one number have one question and template.
 
     Of those that ask the same question (`Instance.same_question`) of the same country (BLEnD has
     up to five, with other wrong options) the first is taken.

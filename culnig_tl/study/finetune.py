@@ -56,6 +56,7 @@ FINETUNINGS = {
             "trained": NAME,
         },
         key=("which", "learning_rate", "seed", "step", "task"),
+        optional=TRAINING.optional,
     ),
 }
 _log = logging.getLogger(__name__)
@@ -354,7 +355,8 @@ def finetune_table(curves: pd.DataFrame) -> pd.DataFrame:
     table = grouped.mean()
     table.insert(0, "seeds", grouped.size())
     for name in ("task", "culture"):
-        table[f"{name}_sd"] = grouped[name].std(ddof=0)
+        # Of one seed there is none.
+        table[f"{name}_sd"] = grouped[name].std(ddof=0).where(table["seeds"] > 1)
     return table
 
 
@@ -390,8 +392,7 @@ def question_changes(folder: Path, curves: pd.DataFrame) -> pd.DataFrame:
             # Every test counts as much as another, as in `finetune_table`.
             rng = np.random.default_rng(0)
             tests = [
-                (change[at], questions[at])
-                for _, at in before[here].groupby("task").groups.items()
+                (change[at], questions[at]) for _, at in before[here].groupby("task").groups.items()
             ]
             if not tests:
                 continue

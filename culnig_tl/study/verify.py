@@ -113,7 +113,7 @@ CHECKS = {
             "instance": COUNT,
             "probability": NUMBER,
         },
-        key=("question", "source", "target"),
+        key=("instance", "source", "target"),
     ),
 }
 _log = logging.getLogger(__name__)

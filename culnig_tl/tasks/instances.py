@@ -145,12 +145,13 @@ class Instance:
     def same_question(self) -> tuple[str, str, int]:
         """What instances that ask the same of different countries share: task, question, template.
 
-        Where there is no `question_id` the question is known by `cloze` without the country's name.
+        Where there is no `question_id` the question is known by its prompt in the first template
+        (`asks`, or `cloze`) without the country's name.
         """
-        asked = self.question_id
-        if not asked and self.country is not None:
-            asked = self.cloze.replace(country_in_text(self.country), "{country}")
-        return self.task, asked or self.cloze, self.template
+        asked = self.question_id or self.asks or self.cloze
+        if not self.question_id and self.country is not None:
+            asked = asked.replace(country_in_text(self.country), "{country}")
+        return self.task, asked, self.template
 
     @property
     def answer_text(self) -> str:

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from culnig_tl.frames import COUNT, FLAG, NAME, NUMBER, PERCENT, Frame
+from culnig_tl.frames import COUNT, FLAG, MAYBE_NUMBER, NAME, NUMBER, PERCENT, Frame
 
 TRAINING = Frame(
     {
@@ -15,6 +15,7 @@ TRAINING = Frame(
         "kept": FLAG,
     },
     key=("step", "task"),
+    optional={"questions": COUNT, "chance": MAYBE_NUMBER},
 )
 
 

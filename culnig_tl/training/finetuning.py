@@ -16,7 +16,12 @@ from datasets import Dataset
 from transformers import Trainer, TrainingArguments
 from transformers.trainer_utils import get_last_checkpoint
 
-from culnig_tl.analysis.evaluations import metric_values, read_evaluation, write_evaluation
+from culnig_tl.analysis.evaluations import (
+    chance_of,
+    metric_values,
+    read_evaluation,
+    write_evaluation,
+)
 from culnig_tl.errors import CulnigError
 from culnig_tl.files import write_json
 from culnig_tl.frames import read_frame, write_frame
@@ -33,6 +38,7 @@ from culnig_tl.models.wrapping import wrap_model
 from culnig_tl.paths import check_own_folder
 from culnig_tl.processes import process_count
 from culnig_tl.provenance import note_arguments, package_versions, sha256_of
+from culnig_tl.resampling import question_numbers
 from culnig_tl.tasks.instances import Instance, content_hash
 from culnig_tl.training.curves import TRAINING, step_file
 from culnig_tl.training.modules import ModuleSet, module_weights
@@ -348,6 +354,8 @@ def _scores(out: Path, training: Training, *, best: int) -> pd.DataFrame:
                     "step": step,
                     "task": task,
                     "items": len(part),
+                    "questions": len(set(question_numbers(part))),
+                    "chance": chance_of(part),
                     "accuracy": metric_values(part, "correct").mean(),
                     "probability": metric_values(part, "probability").mean(),
                     "nats": metric_values(part, "nats").mean(),
