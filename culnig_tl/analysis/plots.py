@@ -118,10 +118,7 @@ def plot_comparison(
     axes.set_ylim(bottom=0)
     axes.set(ylabel="accuracy (%)", title=title or "What masking does (* significant)")
     _finish(axes)
-    figure = axes.get_figure()
-    axes.get_legend().remove()
-    figure.legend(*axes.get_legend_handles_labels(), frameon=False, fontsize=8, ncols=3,
-        loc="outside lower center")  # fmt: skip
+    _legend_below(axes)
     return axes
 
 
@@ -542,3 +539,12 @@ def _finish(axes: Any) -> Axes:
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(frameon=False, fontsize=8, loc="upper left", bbox_to_anchor=(1, 1))
     return axes
+
+
+def _legend_below(axes: Any) -> None:
+    """The legend under the figure: beside it, a phone has no room."""
+    handles, labels = axes.get_legend_handles_labels()
+    axes.get_legend().remove()
+    axes.get_figure().legend(
+        handles, labels, frameon=False, fontsize=8, ncols=3, loc="outside lower center"
+    )

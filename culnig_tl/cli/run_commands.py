@@ -9,12 +9,12 @@ from typing import Annotated
 
 import typer
 
+from culnig_tl.analysis.texts import interval_text, spread_text
 from culnig_tl.cli import options as ask
 from culnig_tl.cli.options import country_list, example, names, numbers, path_option
 from culnig_tl.cli.tables import print_comparison, print_place, print_table, print_text
 from culnig_tl.neurons.sets import NeuronSet
 from culnig_tl.study.maskings import GENERAL
-from culnig_tl.study.section import interval_text, spread_text
 from culnig_tl.training.modules import CHOICES
 from culnig_tl.training.settings import Training
 
@@ -224,13 +224,15 @@ def finetune(
         "nats": "+.2f",
     }
     rows = []
-    for (choice, rate), row in table.iterrows():  # type: ignore[misc]
+    for row in table.reset_index().to_dict("records"):
         scores = (
             f"{row[f'{what}_start']:.1f} → {spread_text(row[what], row[f'{what}_sd'])}\n"
             f"{interval_text(row, f'{what}_change')}"
             for what in ("task", "culture")
         )
-        rows.append((choice, rate, row["neurons"], *scores, row["culture_nats"]))
+        rows.append(
+            (row["which"], row["learning_rate"], row["neurons"], *scores, row["culture_nats"])
+        )
     print_table(columns | {"nats": "+.2f"}, rows)
     print_text(
         "accuracy % before and after (mean ± sd over seeds), below it the change in points with "

@@ -12,6 +12,7 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from culnig_tl.analysis.evaluations import chance_of, metric_values
+from culnig_tl.analysis.texts import interval_text, number_text, spread_text
 from culnig_tl.processes import process_rank
 from culnig_tl.resampling import (
     FEWEST_QUESTIONS,
@@ -23,7 +24,6 @@ from culnig_tl.resampling import (
     resampled_means,
 )
 from culnig_tl.study.maskings import GENERAL
-from culnig_tl.study.section import interval_text, number_text, spread_text
 
 console = Console(quiet=process_rank() > 0)
 
@@ -62,7 +62,7 @@ def print_place(what: str, path: Path) -> None:
 
 def print_comparison(frame: pd.DataFrame, *, name: str = GENERAL) -> None:
     """`compare`'s table; `name` is that of the masked neurons."""
-    columns = dict.fromkeys(
+    columns: dict[str, str] = dict.fromkeys(
         ("accuracy %", "asked", "chance", "original", "masked", "random", "difference", "p"), ""
     )
     rows = []

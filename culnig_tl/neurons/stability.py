@@ -58,7 +58,9 @@ def stability(select: Select, scores: Mapping[str, Scores]) -> dict[str, float]:
     halves = _selected(select, scores, 2, Scores.half)
     count = min(part.resamples for part in scores.values())
     drawn = _selected(select, scores, count, Scores.resample)
-    found = dict.fromkeys(("jaccard_halves", "jaccard_resamples", "jaccard_chance"), np.nan)
+    found: dict[str, float] = dict.fromkeys(
+        ("jaccard_halves", "jaccard_resamples", "jaccard_chance"), np.nan
+    )
     if halves:
         one, other = map(len, halves)
         shared = one * other / halves[0].layout.total

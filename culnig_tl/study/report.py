@@ -26,6 +26,7 @@ from culnig_tl.analysis.plots import (
     plot_score_histogram,
     plot_sweep,
 )
+from culnig_tl.analysis.texts import interval_text, number_text, spread_text
 from culnig_tl.files import write_atomically
 from culnig_tl.neurons.scores import Scores
 from culnig_tl.neurons.sets import NeuronSet
@@ -42,10 +43,7 @@ from culnig_tl.study.published import published
 from culnig_tl.study.run import Run
 from culnig_tl.study.section import (
     Section,
-    interval_text,
-    number_text,
     shown_rows,
-    spread_text,
     table_rows,
 )
 

@@ -202,7 +202,7 @@ def test_parts_are_saved(tmp_path):
     [
         (lambda: scores().half(0), "these scores hold no half 0 of their questions: score again"),
         (lambda: scores().resample(3), "these scores hold no resample 3 of their questions"),
-        (lambda: parted().half(2), "half is 2: give 0 or 1"),
+        (lambda: parted().half(2), "half is 2: give 1 or less"),
     ],
 )
 def test_no_such_part(call, message):
