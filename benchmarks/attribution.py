@@ -290,9 +290,12 @@ def prepare(
         bare = load_bare(options.device)
         if hooked is None:
             tokenizer = AutoTokenizer.from_pretrained(embedded_folder())
-    prompts = make_prompts(tokenizer, instances, answer_format="cloze")
-    different = [prompts[places[0]] for places in scored_once(prompts, clamp_control=False)]
-    groups = make_batches(tokenizer, different, options.token_budget, options.device)
+    prompts, groups = [], []
+    for part in parts:
+        made = make_prompts(tokenizer, part, answer_format="cloze")
+        different = [made[places[0]] for places in scored_once(made)]
+        groups += make_batches(tokenizer, different, options.token_budget, options.device)
+        prompts += made
     methods = {
         PUBLISHED: lambda: as_published(bare, tokenizer, prompts, options.device),
         FROZEN: lambda: bare_limit(bare, groups, frozen=True),

@@ -145,8 +145,9 @@ def attribute(
     lengths = [len(prompt.sequence) for prompt in different]
     if token_budget is None:
         token_budget = fitting_budget(model, max(lengths))
-    sums = _zeros(model, layout, "layer", (len(targets), len(VARIANTS), 2 * len(countries)))
-    sums |= _zeros(model, layout, "resamples of layer", (len(VARIANTS), RESAMPLES))
+    # Of each layer: targets x halves x countries, then the resamples.
+    columns = 2 * len(targets) * len(countries)
+    sums = _zeros(model, layout, (len(VARIANTS), columns + RESAMPLES))
     sums[WEIGHTLESS] = torch.zeros(len(targets), device=model.cfg.device)
     biases = projection_biases(model)
 
@@ -174,17 +175,13 @@ def attribute(
             weights, share = found.weights.cpu(), shares[:, :, rows].flatten(0, 1)
             weightless = (weights == 0).float() @ share.sum(dim=0)
             sums[WEIGHTLESS] += weightless.to(sums[WEIGHTLESS])
-            weighted, drawn = weights[:, None] * share, weights[0] * resampled[:, rows]
+            weighted = (weights[:, None] * share).flatten(0, 1)
+            weighted = torch.cat([weighted, weights[0] * resampled[:, rows]])
             for (layer, site), variants in found.variants.items():
                 start = layout.span(layer, SITES[0]).start
                 span = layout.span(layer, site)
                 here = slice(span.start - start, span.stop - start)
-                sums[f"layer {layer}"][..., here] += torch.einsum(
-                    "tcb,vbn->tvcn", weighted.to(variants), variants
-                )
-                sums[f"resamples of layer {layer}"][..., here] += torch.einsum(
-                    "rb,vbn->vrn", drawn.to(variants), variants
-                )
+                sums[f"layer {layer}"][..., here] += weighted.to(variants) @ variants
     provenance["arguments"]["token_budget"] = token_budget  # it moves the last digits only
     weightless = dict(zip(targets, map(int, sums.pop(WEIGHTLESS)), strict=True))
     if any(weightless.values()):
@@ -195,22 +192,28 @@ def attribute(
             "product of probabilities; take the target 'log'",
             weightless[targets[0]], len(instances), targets[0],
         )  # fmt: skip
-    halves = _together(sums, "layer", layout).reshape(
-        len(targets), len(VARIANTS), 2, len(countries), layout.total
-    )
-    drawn = _together(sums, "resamples of layer", layout)
+    shape = (len(targets), len(VARIANTS), len(countries), layout.total)
+    both, half = np.empty(shape, np.float32), np.empty(shape, np.float32)
+    drawn = np.empty((RESAMPLES, 1, len(VARIANTS), 1, layout.total), np.float32)
+    for layer in range(layout.n_layers):
+        start = layout.span(layer, SITES[0]).start
+        here = slice(start, start + layout.per_layer)
+        columns_of = sums.pop(f"layer {layer}").movedim(1, 0).cpu()
+        halves = columns_of[:columns].unflatten(0, (len(targets), 2, len(countries)))
+        both[..., here] = halves.sum(dim=1).movedim(1, 2).numpy()
+        half[..., here] = halves[:, 0].movedim(1, 2).numpy()
+        drawn[..., here] = columns_of[columns:, None, :, None].numpy()
     counts = shares.sum(dim=2).to(torch.int64)
-    parts = {"half 0": Part(halves[:, :, 0].astype(np.float32), tuple(counts[0].tolist()))}
+    parts = {"half 0": Part(half, tuple(counts[0].tolist()))}
     for number, count in enumerate(resampled.sum(dim=1).tolist()):
-        one = drawn[None, :, number, None].astype(np.float32)
-        parts[f"resample {number}"] = Part(one, (int(count),))
+        parts[f"resample {number}"] = Part(drawn[number], (int(count),))
     return Scores(
         layout=layout,
         targets=targets,
         variants=VARIANTS,
         countries=countries,
         instances=tuple(counts.sum(dim=0).tolist()),
-        sums=halves.sum(axis=2).astype(np.float32),
+        sums=both,
         provenance=provenance,
         parts=parts,
     )
@@ -254,19 +257,11 @@ def _draws(question: str) -> list[int]:
     return draws
 
 
-def _together(sums: Mapping[str, Tensor], name: str, layout: NeuronLayout) -> np.ndarray:
-    """The sums of all layers of this name."""
-    layers = [sums[f"{name} {layer}"].cpu().numpy() for layer in range(layout.n_layers)]
-    return np.concatenate(layers, axis=-1)
-
-
-def _zeros(
-    model: HookedModel, layout: NeuronLayout, name: str, axes: tuple[int, ...]
-) -> dict[str, Tensor]:
+def _zeros(model: HookedModel, layout: NeuronLayout, axes: tuple[int, ...]) -> dict[str, Tensor]:
     """The running sums of each layer, on the device where the layer is: [*axes, neurons]."""
     devices = layer_devices(model)
     return {
-        f"{name} {layer}": torch.zeros(
+        f"layer {layer}": torch.zeros(
             *axes,
             layout.per_layer,
             dtype=torch.float32 if device.type == "mps" else torch.float64,

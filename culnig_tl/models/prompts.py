@@ -1,6 +1,6 @@
 """From an instance to tokens: the prompt, and each option's own tokens after it."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -10,6 +10,8 @@ from culnig_tl.models.chat import MARKS_BEGIN, chat_text, special_marks, with_sy
 from culnig_tl.models.choices import FORMATS, AnswerFormat, HookedModel
 from culnig_tl.models.description import position_limit, tokenizer_of
 from culnig_tl.tasks.instances import Instance
+
+_AT_ONCE = 1000  # instances that are tokenised together
 
 
 @dataclass(frozen=True)
@@ -114,7 +116,10 @@ def make_prompts(
     letter = answer_format == "letter"
     check_texts(tokenizer, ((f"instance {i.id}", _told(i, letter)) for i in instances))
     make = _letter_text if letter else _cloze_text
-    prompts = [_tokenise(tokenizer, instance, make(tokenizer, instance)) for instance in instances]
+    prompts = []
+    for start in range(0, len(instances), _AT_ONCE):
+        part = instances[start : start + _AT_ONCE]
+        prompts += _tokenise(tokenizer, part, [make(tokenizer, instance) for instance in part])
     for prompt in prompts if letter else []:
         _check_labels(prompt)
     return prompts
@@ -129,10 +134,12 @@ def check_texts(tokenizer: Any, texts: Iterable[tuple[str, str]]) -> None:
     Raises:
         CulnigError: one does; the message has its name and the token.
     """
-    marks = special_marks(tokenizer)
+    marks: list[str] | None = None
     for where, text in texts:
         if not any(begin in text for begin in MARKS_BEGIN):
             continue
+        if marks is None:
+            marks = special_marks(tokenizer)
         mark = next((mark for mark in marks if mark in text), None)
         if mark:
             raise CulnigError(
@@ -191,15 +198,32 @@ def _letter_text(tokenizer: Any, instance: Instance) -> tuple[str, list[str], bo
     return _begun(tokenizer, text) + instance.prefill, list(instance.labels), False
 
 
-def _tokenise(tokenizer: Any, instance: Instance, told: tuple[str, list[str], bool]) -> Prompt:
-    text, options, special = told
-    empty = [option for option in options if not option.strip()]
-    if empty:
-        raise CulnigError(f"instance {instance.id}: an option is empty; give it a text")
-    texts = [text, *(text + option for option in options)]
-    base, *joint = tokenizer(texts, add_special_tokens=special)["input_ids"]
-    labels = []
-    for option, tokens in zip(options, joint, strict=True):
+def _tokenise(
+    tokenizer: Any, instances: Sequence[Instance], told: Sequence[tuple[str, list[str], bool]]
+) -> list[Prompt]:
+    for instance, (_, options, _) in zip(instances, told, strict=True):
+        if not all(option.strip() for option in options):
+            raise CulnigError(f"instance {instance.id}: an option is empty; give it a text")
+    # Each text once: instances of one question share most of theirs.
+    texts = list(dict.fromkeys(text + end for text, options, _ in told for end in ("", *options)))
+    encoded = tokenizer(texts, add_special_tokens=told[0][2])["input_ids"]
+    tokens = dict(zip(texts, map(tuple, encoded), strict=True))
+    return [
+        _prompt(tokenizer, instance, text, options, tokens)
+        for instance, (text, options, _) in zip(instances, told, strict=True)
+    ]
+
+
+def _prompt(
+    tokenizer: Any,
+    instance: Instance,
+    text: str,
+    options: Sequence[str],
+    known: Mapping[str, tuple[int, ...]],
+) -> Prompt:
+    base, labels = known[text], []
+    for option in options:
+        tokens = known[text + option]
         label = tokens[len(base) :]
         if tokens[: len(base)] != base or not label:
             raise CulnigError(
@@ -211,9 +235,9 @@ def _tokenise(tokenizer: Any, instance: Instance, told: tuple[str, list[str], bo
                 f"instance {instance.id}: the label {option!r} maps to an unknown token; "
                 "use another label or tokenizer"
             )
-        labels.append(tuple(label))
+        labels.append(label)
     if len(set(labels)) < len(labels):
         raise CulnigError(
             f"instance {instance.id}: two of its labels {options} have the same tokens; change one"
         )
-    return Prompt(instance, tuple(base), tuple(labels))
+    return Prompt(instance, base, tuple(labels))

@@ -2,7 +2,7 @@
 
 import hashlib
 import random
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Literal
 
 from culnig_tl.errors import CulnigError
@@ -165,7 +165,7 @@ def content_hash(instances: list[Instance]) -> str:
     Credits of None are left out, and so are `question`, `item`, `question_id` and `asks`, which say
     in other words what the rest does: what was saved before there were any keeps its hash.
     """
-    contents = [asdict(instance) for instance in instances]
+    contents = [vars(instance).copy() for instance in instances]
     for content in contents:
         for field in ("question", "item", "question_id", "asks"):
             del content[field]
