@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pandas as pd
 
+from culnig_tl.analysis.texts import interval_text, number_text
 from culnig_tl.resampling import p_text
-from culnig_tl.study.section import interval_text, number_text
+
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results"

@@ -289,6 +289,8 @@ def score_batch(
     layout, device = layout_of(model), model.cfg.device
     sequences = [prompt.sequence for prompt in prompts]
     batch = pad_batch(sequences, range(len(prompts)), tokenizer_of(model), device=device)
+    lengths = [len(sequence) for sequence in sequences]
+    padded = max(lengths) - min(lengths)
     clamp = torch.tensor(
         [clamp_control and prompt.instance.split == "control" for prompt in prompts]
     )
@@ -298,7 +300,8 @@ def score_batch(
         biases = projection_biases(model)
 
     def reduce(key: tuple[int, Site], activation: Tensor, gradient: Tensor) -> None:
-        variants = reduce_positions(activation, gradient, batch.mask.to(activation.device))
+        mask = batch.mask.to(activation.device)
+        variants = reduce_positions(activation, gradient, mask, padded=padded)
         if key in biases:
             slope = at_least_float32(gradient).flatten(2).sum(dim=1)
             variants[VARIANTS.index("norm")] -= biases[key].to(slope) * slope
@@ -316,8 +319,8 @@ def score_batch(
         log_probability = label_log_probability(model, batch.tokens, batch.mask, labels=labels)
         log_probability.sum().backward()
     log_p = log_probability.detach()
-    lengths = torch.tensor([len(label) for label in labels], device=log_p.device)
-    weights = torch.stack([_weight(target, log_p, lengths) for target in targets])
+    tokens = torch.tensor([len(label) for label in labels], device=log_p.device)
+    weights = torch.stack([_weight(target, log_p, tokens) for target in targets])
     names = [f"instance {prompt.instance.id}" for prompt in prompts]
     # A log P of minus infinity has a weight of 0, and scores of 0.
     check_finite(torch.stack([total, log_p.to(total), *weights.to(total)], dim=1), names, "scores")
@@ -402,15 +405,18 @@ def reduce_positions(
     activation: Float[Tensor, "batch pos ..."],
     gradient: Float[Tensor, "batch pos ..."],
     mask: Int[Tensor, "batch pos"],
+    *,
+    padded: int,
 ) -> Float[Tensor, "3 batch neurons"]:
     """Activation x gradient at each position (equation 6), reduced over the real positions.
 
     The first axis of the result is `VARIANTS`: max (equation 7), mean, and the sum, which is
     `norm` of a projection without bias. Padding's gradient is exactly zero, so only the max needs
-    the mask: -inf there.
+    the mask: -inf there. All padding is among the first `padded` positions.
     """
     score = (at_least_float32(activation) * at_least_float32(gradient)).flatten(2)
     norm = score.sum(dim=1)
     mean = norm / mask.sum(dim=1, keepdim=True)
-    highest = score.masked_fill_((mask == 0)[:, :, None], -torch.inf).amax(dim=1)
+    score[:, :padded].masked_fill_((mask[:, :padded] == 0)[:, :, None], -torch.inf)
+    highest = score.amax(dim=1)
     return torch.stack([highest, mean, norm])

@@ -211,10 +211,10 @@ def test_linear_toy_equals_zero_ablation():
     w = torch.tensor([2.0, -3.0])
     gradient = w.expand_as(n)
     effect = torch.stack([(n[..., i] * w[i]).sum() for i in range(2)])
-    variants = reduce_positions(n, gradient, torch.ones(1, 2, dtype=torch.long))
+    variants = reduce_positions(n, gradient, torch.ones(1, 2, dtype=torch.long), padded=0)
     assert torch.equal(variants[2, 0], effect)
     assert variants[0, 0].tolist() == [6.0, 6.0]  # max: 3*2 and -2*-3
-    masked = reduce_positions(n, gradient, torch.tensor([[1, 0]]))
+    masked = reduce_positions(n, gradient, torch.tensor([[1, 0]]), padded=2)
     assert masked[0, 0].tolist() == [2.0, 6.0]  # the second position is padding
 
 
@@ -259,11 +259,11 @@ def test_out_of_memory_in_a_backward_pass_counts_nothing_twice(monkeypatch):
     whole = attribute(model, instances)
     real, sizes = attribution.reduce_positions, []
 
-    def fails(activation, gradient, mask):
+    def fails(activation, gradient, mask, **options):
         sizes.append(len(mask))
         if len(sizes) == 3:  # in the middle of the first batch
             raise torch.OutOfMemoryError("CUDA out of memory")
-        return real(activation, gradient, mask)
+        return real(activation, gradient, mask, **options)
 
     monkeypatch.setattr(attribution, "reduce_positions", fails)
     halved = attribute(model, instances)

@@ -1,0 +1,74 @@
+"""The README's numbers are those of the files in `benchmarks/results`."""
+
+import json
+import re
+
+import pytest
+import readme_tables
+from readme_tables import RESULTS, ROOT, TABLES, speed
+
+from culnig_tl.resampling import DEVIATION, FEWEST_QUESTIONS, questions_for
+
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+TEXT = " ".join(README.split())
+# Rows of the speed table by their first words, with the ratios in the order of the columns.
+BOTH = ("HookedTransformer-tl3.9.0", "TransformerBridge-tl4.3.0")
+SPEED = {
+    "attribution, 64 instances: time of the published procedure / ours": (
+        "attribution",
+        "time, as published / ours",
+    ),
+    "the same: ours / bare limit": ("attribution", "time, ours / bare, frozen"),
+    "evaluation, 64 instances: one full pass an option / ours": (
+        "evaluation",
+        "time, naive / ours",
+    ),
+    "attribution, 512 instances of BLEnD and their controls": (
+        "attribution-blend",
+        "time, as published / ours",
+    ),
+    "the same: ours / bare limit on the different rows": (
+        "attribution-blend",
+        "time, ours / bare, frozen",
+    ),
+    "evaluation, 512 instances of BLEnD": ("evaluation-blend", "time, naive / ours"),
+}
+
+
+@pytest.mark.parametrize("table", TABLES, ids=lambda table: table.__name__)
+def test_rows_are_those_of_the_files(table):
+    lines = README.splitlines()
+    assert [line for line in table() if line not in lines] == []
+
+
+@pytest.mark.parametrize("row", SPEED)
+def test_ratios_of_speed(row):
+    benchmark, target = SPEED[row]
+    (line,) = [line for line in README.splitlines() if line.startswith(f"| {row}")]
+    cells = [cell.strip() for cell in line.split("|")[2:-1]]
+    files = [RESULTS / f"{benchmark}-{of}.json" for of in BOTH]
+    for cell, file in zip(cells, files, strict=True):
+        if cell:
+            assert cell == f"{speed(file.name)[target]:.{2 if 'bare' in target else 1}f}"
+
+
+def test_simulated_evidence():
+    found = json.loads((RESULTS / "evidence.json").read_text())
+    for row in found["null"]:
+        if row["resampled"] == "questions":
+            # 5% within what 200 studies say of it.
+            assert row["rejected"] <= 0.05 + 1.96 * (0.05 * 0.95 / row["studies"]) ** 0.5
+    assert found["deviation"]["deviation"] == pytest.approx(DEVIATION, abs=0.005)
+    power = found["power"]
+    assert f"it was found in {100 * power['found']:.0f}% of them" in TEXT
+    needed = questions_for(0.05)
+    assert f"takes {needed:,} questions" in TEXT
+    assert f"Below {FEWEST_QUESTIONS} questions nothing is called significant" in TEXT
+
+
+def test_size_of_the_set():
+    neurons = json.loads((RESULTS / "study" / "culture-general.json").read_text())
+    (stated,) = re.findall(r"the (\d+) culture-general neurons are ([\d.]+)% of all", TEXT)
+    count = next(row for row in readme_tables.stable() if "culture-general" in row)
+    assert f"| {stated[0]} |" in count
+    assert stated[1] == f"{100 * int(stated[0]) / neurons['layout']['total']:.2f}"
