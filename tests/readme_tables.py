@@ -11,7 +11,6 @@ import pandas as pd
 from culnig_tl.analysis.texts import interval_text, number_text
 from culnig_tl.resampling import p_text
 
-
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
 NAMES = {

@@ -76,7 +76,7 @@ def test_an_unknown_unit():
         question_numbers(pd.DataFrame({"id": ["a"]}), "rows")
 
 
-@pytest.mark.parametrize("loss", [0, 1, 5, -0.1])
+@pytest.mark.parametrize("loss", [0.0, 1.0, 5.0, -0.1])
 def test_a_loss_that_is_no_share(loss):
     with pytest.raises(CulnigError, match="give more than 0 and less than 1"):
         questions_for(loss)

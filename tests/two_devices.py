@@ -101,7 +101,7 @@ def places(kind):
         prompts = make_prompts(tokenizer, tiny.instances(4), answer_format="cloze")
         with attribution.frozen(model):
             found = attribution.score_batch(model, prompts, ("product", "log"), clamp_control=True)
-        sums = attribution._zeros(model, layout_of(model), "layer", (2, 3, 4))
+        sums = attribution._zeros(model, layout_of(model), (3, 4))
         with torch.no_grad():
             answer_log_probabilities(model, prompts, token_budget=64)
     return {

@@ -130,6 +130,7 @@ def plot_countries(table: pd.DataFrame, task: str, *, axes: Axes | None = None) 
     Example:
         `original`, `masked` and those in the list `random` are frames of `evaluate`.
 
+        >>> from culnig_tl.analysis.comparison import by_country
         >>> axes = plot_countries(by_country(original, masked, random, resamples=100), "tiny")
         >>> axes.get_xlabel()
         'accuracy (%)'

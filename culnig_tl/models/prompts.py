@@ -209,7 +209,7 @@ def _tokenise(
     encoded = tokenizer(texts, add_special_tokens=told[0][2])["input_ids"]
     tokens = dict(zip(texts, map(tuple, encoded), strict=True))
     return [
-        _prompt(tokenizer, instance, text, options, tokens)
+        _prompt(tokenizer, instance, text=text, options=options, known=tokens)
         for instance, (text, options, _) in zip(instances, told, strict=True)
     ]
 
@@ -217,6 +217,7 @@ def _tokenise(
 def _prompt(
     tokenizer: Any,
     instance: Instance,
+    *,
     text: str,
     options: Sequence[str],
     known: Mapping[str, tuple[int, ...]],

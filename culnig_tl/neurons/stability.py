@@ -55,9 +55,9 @@ def stability(select: Select, scores: Mapping[str, Scores]) -> dict[str, float]:
         >>> sorted(found)
         ['jaccard_chance', 'jaccard_halves', 'jaccard_resamples']
     """
-    halves = _selected(select, scores, 2, Scores.half)
+    halves = _selected(select, scores, count=2, part=Scores.half)
     count = min(part.resamples for part in scores.values())
-    drawn = _selected(select, scores, count, Scores.resample)
+    drawn = _selected(select, scores, count=count, part=Scores.resample)
     found: dict[str, float] = dict.fromkeys(
         ("jaccard_halves", "jaccard_resamples", "jaccard_chance"), np.nan
     )
@@ -74,6 +74,7 @@ def stability(select: Select, scores: Mapping[str, Scores]) -> dict[str, float]:
 def _selected(
     select: Select,
     scores: Mapping[str, Scores],
+    *,
     count: int,
     part: Callable[[Scores, int], Scores],
 ) -> list[NeuronSet]:

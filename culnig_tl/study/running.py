@@ -67,7 +67,7 @@ def run_study(study: Study, out: str | Path) -> Run:
 
         >>> again = run_study(run.study, run.folder)
         >>> list(again.table.columns[:4])
-        ['items', 'original', 'masked', 'random']
+        ['items', 'questions', 'chance', 'original']
     """
     out, study = Path(out), with_absolute_paths(study)
     maskings = study_maskings(study)

@@ -156,7 +156,7 @@ def verify_run(
 
         >>> summary = verify_run(run, prompts=1, sample=4, steps=0, pairs=1)
         >>> list(summary.columns[:3])
-        ['instances', 'effects', 'pearson']
+        ['instances', 'questions', 'effects']
     """
     from culnig_tl.measure.effects import taylor_check
     from culnig_tl.measure.patching import country_pairs, patching_effects

@@ -281,7 +281,7 @@ def test_neurons_of_sets_are_counted_in_the_tables(whole):
 
 def test_ablations_stand_beside_the_general_set(whole):
     ablations = whole[0]["ablations"]
-    assert list(ablations.index[:2]) == ["original", GENERAL]
+    assert list(ablations.index[:3]) == ["chance", "original", GENERAL]
     assert ablations.loc[GENERAL, "neurons"] == 2
     assert ablations.loc[GENERAL, "commonsense"] == 100.0
     assert ablations.loc[GENERAL, "everyday"] == 0.0
