@@ -91,7 +91,19 @@ def own() -> list[str]:
             )
             cells.append(f"{one['rank']:g}")
         lines.append(_line(*cells))
-    return lines
+    own_sizes = pd.DataFrame([sizes[country] for country in nats])
+    means: list[object] = [
+        f"{own_sizes['neurons'].mean():.0f}",
+        number_text(own_sizes["jaccard_halves"].mean(), 2),
+    ]
+    for rows, digits in ((_read("study/own.csv"), 1), (list(nats.values()), 2)):
+        frame = pd.DataFrame(rows)
+        means += [
+            number_text(frame[name].mean(), digits)
+            for name in ("reduction", "others", "difference")
+        ]
+        means.append(number_text(frame["rank"].mean()))
+    return [*lines, _line("mean", *means)]
 
 
 def stable() -> list[str]:
