@@ -25,7 +25,7 @@ SIGNIFICANT = 0.05
 FEWEST_QUESTIONS = 30
 # Over BLEnD's questions, with the culture-general neurons of gemma-3-270m masked
 # (`benchmarks/results/evidence.json`).
-DEVIATION = 0.5
+DEVIATION = 0.355
 
 
 def question_numbers(frame: pd.DataFrame, unit: Unit = "questions") -> np.ndarray:

@@ -74,7 +74,7 @@ def print_comparison(frame: pd.DataFrame, *, name: str = GENERAL) -> None:
                 number_text(of["chance"]),
                 number_text(of["original"]),
                 number_text(of["masked"]),
-                spread_text(of["random"], of["random_sd"]),
+                spread_text(of["random"], of["random_sd"]).replace(" ±", "\n±"),
                 interval_text(of, "difference").replace(" [", "\n["),
                 p_text(of["p_holm"]) + (" *" if of["significant"] else ""),
             )
