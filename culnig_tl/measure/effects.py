@@ -14,8 +14,8 @@ from torch import Tensor
 from culnig_tl.checks import check_choice, check_count
 from culnig_tl.errors import CulnigError
 from culnig_tl.files import write_atomically
-from culnig_tl.measure.attribution import gradient_hooks
-from culnig_tl.models.batches import alike, fitting_budget, in_batches, told
+from culnig_tl.measure.attribution import gradient_hooks, scored_once
+from culnig_tl.models.batches import fitting_budget, in_batches, told
 from culnig_tl.models.choices import AnswerFormat, HookedModel
 from culnig_tl.models.description import identity_of, layout_of, tokenizer_of
 from culnig_tl.models.finite import check_finite
@@ -165,7 +165,7 @@ def taylor_check(
     about = [identity_of(model), package_versions(), answer_format, positions, steps]
     frames = []
     prompts = model_prompts(model, instances, answer_format=answer_format)
-    groups = alike((prompt.sequence, prompt.label) for prompt in prompts)
+    groups = scored_once(prompts, clamp_control=False)
     first = {place: places[0] for places in groups for place in places}
     what = told("Taylor check", groups)
     for place, instance in enumerate(progress(instances, what, len(instances))):

@@ -16,9 +16,9 @@ from culnig_tl.checks import check_number
 from culnig_tl.errors import CulnigError
 from culnig_tl.frames import check_columns, numbers
 from culnig_tl.measure.ablation import ablate
+from culnig_tl.measure.attribution import scored_once
 from culnig_tl.measure.effects import check_ids, log_probability, taylor_check
 from culnig_tl.measure.evaluation import evaluate
-from culnig_tl.models.batches import alike
 from culnig_tl.models.choices import AnswerFormat, HookedModel
 from culnig_tl.models.forward import frozen
 from culnig_tl.models.prompts import model_prompts
@@ -103,7 +103,7 @@ def interaction(
     joint = np.zeros(len(instances))
     prompts = model_prompts(model, instances, answer_format=answer_format)
     with frozen(model), torch.no_grad(), ablate(model, neurons):
-        for places in alike((prompt.sequence, prompt.label) for prompt in prompts):
+        for places in scored_once(prompts, clamp_control=False):
             joint[places] = float(log_probability(model, prompts[places[0]]))
     sums["joint"] = sums["probability"] - np.exp(joint)
     sums["joint_nats"] = np.log(sums["probability"]) - joint
