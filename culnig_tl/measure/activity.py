@@ -10,7 +10,7 @@ from torch import Tensor
 
 from culnig_tl.errors import CulnigError
 from culnig_tl.measure.windows import Window, cut_windows
-from culnig_tl.models.batches import alike, fitting_budget, pad_batch, told
+from culnig_tl.models.batches import alike, fitting_budget, pad_batch
 from culnig_tl.models.choices import HookedModel
 from culnig_tl.models.description import (
     describe_model,
@@ -91,14 +91,18 @@ def activation_shares(
             work=work,
             sums={"active": active},
             made_from=provenance | {"model": identity_of(model), "rows": "different windows"},
-            what=told("Activation shares", groups),
+            what="Activation shares",
             checkpoint=checkpoint,
             seconds=checkpoint_seconds,
-            counts=[len(places) for places in groups],
+            places=groups,
         ):
-            for number, row in enumerate(rows):
-                for place in groups[row]:
-                    active[windows[place].group] += found[number].to(active.device)
+            standing = [
+                (number, windows[place].group)
+                for number, row in enumerate(rows)
+                for place in groups[row]
+            ]
+            numbers, owners = torch.tensor(standing, device=active.device).T
+            active.index_add_(0, owners, found.to(active.device)[numbers])
     return ActivationShares(
         layout=layout,
         groups=tuple(texts),

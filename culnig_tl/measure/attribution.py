@@ -16,7 +16,7 @@ from torch import Tensor
 
 from culnig_tl.checks import check_choice
 from culnig_tl.errors import CulnigError
-from culnig_tl.models.batches import alike, fitting_budget, pad_batch, told
+from culnig_tl.models.batches import alike, fitting_budget, pad_batch
 from culnig_tl.models.choices import AnswerFormat, HookedModel
 from culnig_tl.models.description import (
     describe_model,
@@ -167,10 +167,10 @@ def attribute(
             work=work,
             sums=sums,
             made_from={"meaning": _MEANING, **provenance, "model": identity_of(model)},
-            what=told("Attribution", groups),
+            what="Attribution",
             checkpoint=checkpoint,
             seconds=checkpoint_seconds,
-            counts=[len(places) for places in groups],
+            places=groups,
         ):
             weights, share = found.weights.cpu(), shares[:, :, rows].flatten(0, 1)
             weightless = (weights == 0).float() @ share.sum(dim=0)

@@ -17,7 +17,6 @@ from culnig_tl.models.batches import (
     flat_positions,
     in_batches,
     pad_batch,
-    told,
 )
 from culnig_tl.models.caches import PrefixCache
 from culnig_tl.models.choices import AnswerFormat, HookedModel
@@ -102,8 +101,8 @@ def evaluate(
             lengths,
             token_budget,
             work=work,
-            what=told("Evaluation", groups),
-            counts=[len(places) for places in groups],
+            what="Evaluation",
+            places=groups,
         ):
             for row, (options, greedy) in zip(batch, answers, strict=True):
                 found = dict(

@@ -8,7 +8,7 @@ import torch
 from culnig_tl.checks import check_count
 from culnig_tl.errors import CulnigError
 from culnig_tl.measure.ablation import ablate
-from culnig_tl.models.batches import alike, fitting_budget, in_batches, pad_batch, told
+from culnig_tl.models.batches import alike, fitting_budget, in_batches, pad_batch
 from culnig_tl.models.caches import PrefixCache
 from culnig_tl.models.choices import HookedModel
 from culnig_tl.models.description import model_end_tokens, position_limit, tokenizer_of
@@ -91,8 +91,8 @@ def generate(
             lengths,
             token_budget,
             work=work,
-            what=told("Generation", groups),
-            counts=[len(places) for places in groups],
+            what="Generation",
+            places=groups,
         ):
             written |= found
     row_of = {place: row for row, places in enumerate(groups) for place in places}

@@ -17,7 +17,6 @@ from culnig_tl.models.batches import (
     flat_positions,
     in_batches,
     pad_batch,
-    told,
 )
 from culnig_tl.models.choices import HookedModel
 from culnig_tl.models.description import (
@@ -80,8 +79,8 @@ def perplexity(
             lengths,
             token_budget,
             work=work,
-            what=told("Perplexity", groups),
-            counts=[len(places) for places in groups],
+            what="Perplexity",
+            places=groups,
         ):
             for row, part in zip(rows, parts, strict=True):
                 for place in groups[row]:

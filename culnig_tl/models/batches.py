@@ -72,7 +72,7 @@ def in_batches(
     work: Callable[[list[int]], T],
     what: str,
     grouping: Callable[[Sequence[int], Sequence[int], int], list[list[int]]] = group_rows,
-    counts: Sequence[int] | None = None,
+    places: Sequence[Sequence[int]] | None = None,
 ) -> Iterator[tuple[list[int], T]]:
     """Call `work` with the rows of each batch in turn; yields them and what it returned.
 
@@ -82,7 +82,8 @@ def in_batches(
     Args:
         what: the name of the work, for the progress bar; empty for no bar.
         grouping: makes the batches.
-        counts: for how many of what was asked for each row stands, for the bar; None: one each.
+        places: what was asked for each row, as `alike` gives it, for the bar, which counts that
+            and says how much of it is different; None: a row each.
 
     Raises:
         CulnigError: a budget below 1, or memory that runs out a second time.
@@ -90,8 +91,9 @@ def in_batches(
     check_count("token budget", token_budget, least=1, unit="(1024 is usual)")
     halved = False
     groups = grouping(rows, lengths, token_budget)
-    asked = counts or [1] * len(lengths)
-    with progress_bar(what, sum(asked[row] for row in rows)) as advance:
+    asked = [1] * len(lengths) if places is None else list(map(len, places))
+    name = told(what, places) if what and places is not None else what
+    with progress_bar(name, sum(asked[row] for row in rows)) as advance:
         while groups:
             group, tokens = groups[0], len(groups[0]) * max(lengths[row] for row in groups[0])
             try:

@@ -38,7 +38,7 @@ def add_batches(
     checkpoint: str | Path | None = None,
     seconds: float = 30.0,
     grouping: Callable[[Sequence[int], Sequence[int], int], list[list[int]]] = group_rows,
-    counts: Sequence[int] | None = None,
+    places: Sequence[Sequence[int]] | None = None,
 ) -> Iterator[tuple[list[int], T]]:
     """Call `work` with the rows of each batch in turn; yields them and what it returned.
 
@@ -60,7 +60,7 @@ def add_batches(
         made_from: everything on which the results depend, as JSON has it; another checkpoint is
             refused.
         what: the name of the work, for the progress bar.
-        grouping, counts: as `in_batches`.
+        grouping, places: as `in_batches`.
 
     Raises:
         CulnigError: the checkpoint is of another run, or as `in_batches`.
@@ -75,7 +75,7 @@ def add_batches(
     saved, ours = time.monotonic(), len(done) + len(mine)
     try:
         for rows, found in in_batches(
-            mine, lengths, token_budget, work=work, what=what, grouping=grouping, counts=counts
+            mine, lengths, token_budget, work=work, what=what, grouping=grouping, places=places
         ):
             with uninterrupted():
                 yield rows, found
