@@ -16,6 +16,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from culnig_tl.analysis.agreement import Estimate
+from culnig_tl.analysis.texts import number_text
 from culnig_tl.checks import check_choice
 from culnig_tl.neurons.layout import SITES
 from culnig_tl.neurons.scores import Scores, Target
@@ -348,9 +349,9 @@ def plot_matrix(
         if np.isfinite(values[row, column]):
             red, green, blue, _ = image.to_rgba(values[row, column])
             shade = "white" if 0.3 * red + 0.6 * green + 0.1 * blue < 0.5 else "black"
-            text = _number(values[row, column], digits)
+            text = number_text(values[row, column], digits)
             if interval is not None:
-                ends = (_number(end.iloc[row, column], digits) for end in interval)
+                ends = (number_text(end.iloc[row, column], digits) for end in interval)
                 text += "\n" + "$_{[" + ", ".join(ends) + "]}$"
             axes.text(column, row, text, ha="center", va="center", fontsize=7, color=shade)
     axes.set_xticks(
@@ -360,10 +361,6 @@ def plot_matrix(
     axes.set(xlabel=matrix.columns.name or "", ylabel=matrix.index.name or "", title=title)
     plt.colorbar(image, ax=axes, label=label, shrink=0.8)
     return axes
-
-
-def _number(value: float, digits: int) -> str:
-    return f"{round(value, digits) + 0.0:.{digits}f}"  # no -0.0
 
 
 def plot_layers(sets: Sequence[NeuronSet], *, axes: Axes | None = None) -> Axes:
