@@ -19,6 +19,7 @@ from culnig_tl.frames import tidied
 Unit = Literal["questions", "instances"]
 UNITS: tuple[Unit, ...] = get_args(Unit)
 RESAMPLES = 2000
+ENDS = (0.025, 0.975)  # of a 95% interval
 SIGNIFICANT = 0.05
 # With fewer questions nothing is called significant: `benchmarks/evidence.py` counts how often a
 # true null is rejected then.
@@ -87,8 +88,28 @@ def interval(drawn: np.ndarray) -> tuple[float, float]:
         >>> interval(np.arange(101.0))
         (2.5, 97.5)
     """
-    low, high = np.quantile(drawn, (0.025, 0.975))
+    low, high = np.quantile(drawn, ENDS)
     return float(low), float(high)
+
+
+def mean_interval(
+    values: np.ndarray,
+    questions: np.ndarray,
+    *,
+    rng: np.random.Generator,
+    resamples: int = RESAMPLES,
+) -> tuple[float, float]:
+    """The 95% interval of the mean of `values`, [row], over resampled questions.
+
+    Raises:
+        CulnigError: as `resampled_means`.
+
+    Example:
+        >>> ones = np.ones(4)
+        >>> mean_interval(ones, np.arange(4), rng=np.random.default_rng(0))
+        (1.0, 1.0)
+    """
+    return interval(resampled_means(values, questions, resamples=resamples, rng=rng))
 
 
 def p_value(as_extreme: np.ndarray) -> float:
@@ -170,3 +191,19 @@ def holm(p_values: Sequence[float] | np.ndarray) -> np.ndarray:
     adjusted = np.empty_like(raw)
     adjusted[order] = np.minimum(np.maximum.accumulate(raw[order] * factors), 1.0)
     return adjusted
+
+
+def verdicts(p: np.ndarray, questions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Of a table's tests: `holm` of p, and whether that is significant on enough questions.
+
+    Args:
+        p: [test]; NaN, where nothing could be tested, counts as 1.
+        questions: [test], how many each was made on.
+
+    Example:
+        >>> p_holm, significant = verdicts(np.array([0.001, 0.001]), np.array([100, 10]))
+        >>> p_holm.tolist(), significant.tolist()
+        ([0.002, 0.002], [True, False])
+    """
+    p_holm = holm(np.where(np.isnan(p), 1.0, p))
+    return p_holm, (p_holm < SIGNIFICANT) & (questions >= FEWEST_QUESTIONS)

@@ -15,7 +15,7 @@ import pandas as pd
 from culnig_tl.checks import check_choice
 from culnig_tl.errors import CulnigError
 from culnig_tl.frames import check_columns, numbers
-from culnig_tl.resampling import interval, resampled_means
+from culnig_tl.resampling import mean_interval
 
 # Of `taylor_check`, and of `patching_effects`.
 Estimate = Literal["first_order", "integrated", "estimated"]
@@ -167,4 +167,4 @@ def _interval(
     if len(np.unique(questions[there])) < FEWEST:
         return np.nan, np.nan
     rng = np.random.default_rng(seed)
-    return interval(resampled_means(values[there], questions[there], resamples=resamples, rng=rng))
+    return mean_interval(values[there], questions[there], rng=rng, resamples=resamples)

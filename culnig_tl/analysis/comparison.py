@@ -16,15 +16,15 @@ from culnig_tl.errors import CulnigError
 from culnig_tl.frames import check_columns, numbers
 from culnig_tl.no_country import IN_FRAMES
 from culnig_tl.resampling import (
-    FEWEST_QUESTIONS,
+    ENDS,
     RESAMPLES,
-    SIGNIFICANT,
     Unit,
-    holm,
     interval,
+    mean_interval,
     p_value,
     question_numbers,
     resampled_means,
+    verdicts,
 )
 
 TIE = 1e-7
@@ -129,9 +129,9 @@ def corrected(table: pd.DataFrame) -> pd.DataFrame:
         >>> bool((both["p_holm"] >= both["p_mean"]).all())
         True
     """
-    p_holm = holm(table[["p_mean", "p_one"]].max(axis=1).to_numpy())
-    enough = (table["questions"] >= FEWEST_QUESTIONS).to_numpy()
-    return table.assign(p_holm=p_holm, significant=(p_holm < SIGNIFICANT) & enough)
+    p = table[["p_mean", "p_one"]].max(axis=1).to_numpy()
+    p_holm, significant = verdicts(p, table["questions"].to_numpy())
+    return table.assign(p_holm=p_holm, significant=significant)
 
 
 def by_country(
@@ -170,8 +170,7 @@ def by_country(
             continue
         here = part.index.to_numpy()
         beyond = values[here, 1] - values[here, 2]
-        drawn = resampled_means(beyond, questions[here], resamples=resamples, rng=rng)
-        low, high = interval(drawn)
+        low, high = mean_interval(beyond, questions[here], rng=rng, resamples=resamples)
         before, after, control = values[here].mean(axis=0)
         rows.append(
             {
@@ -267,7 +266,7 @@ def country_intervals(
         pd.DataFrame(
             {country: one.quantile(share) for country, one in drawn.items()}
         ).T.rename_axis(index="neurons", columns="question")
-        for share in (0.025, 0.975)
+        for share in ENDS
     )
     return low, high
 
@@ -351,10 +350,8 @@ def own_ranks(
             }
         )
     table = pd.DataFrame(rows).set_index("neurons")
-    corrected = holm(table["p"].fillna(1.0).to_numpy())
-    table.insert(table.columns.get_loc("p") + 1, "p_holm", corrected)
-    enough = table["questions"] >= FEWEST_QUESTIONS
-    significant = (table["p_holm"] < SIGNIFICANT) & enough
+    p_holm, significant = verdicts(table["p"].to_numpy(), table["questions"].to_numpy())
+    table.insert(table.columns.get_loc("p") + 1, "p_holm", p_holm)
     table.insert(table.columns.get_loc("p_holm") + 1, "significant", significant)
     return table
 

@@ -16,12 +16,10 @@ from culnig_tl.analysis.texts import interval_text, number_text, spread_text
 from culnig_tl.processes import process_rank
 from culnig_tl.resampling import (
     FEWEST_QUESTIONS,
-    RESAMPLES,
     SIGNIFICANT,
-    interval,
+    mean_interval,
     p_text,
     question_numbers,
-    resampled_means,
 )
 from culnig_tl.study.maskings import GENERAL
 
@@ -95,8 +93,7 @@ def print_evaluation(frame: pd.DataFrame) -> None:
     rows = []
     for task, part in frame.groupby("task", sort=False):
         questions, values = question_numbers(part), metric_values(part, "correct")
-        drawn = resampled_means(values, questions, resamples=RESAMPLES, rng=rng)
-        low, high = map(number_text, interval(drawn))
+        low, high = map(number_text, mean_interval(values, questions, rng=rng))
         means = part[["correct_vocabulary", "probability"]].mean()
         rows.append(
             (

@@ -23,12 +23,7 @@ from culnig_tl.models.choices import AnswerFormat, HookedModel
 from culnig_tl.models.forward import frozen
 from culnig_tl.models.prompts import model_prompts
 from culnig_tl.neurons.sets import NeuronSet
-from culnig_tl.resampling import (
-    RESAMPLES,
-    interval,
-    question_numbers,
-    resampled_means,
-)
+from culnig_tl.resampling import mean_interval, question_numbers
 from culnig_tl.tasks.instances import Instance
 
 # The largest share of P that double precision tells from all of it: 36.7 nats.
@@ -187,7 +182,7 @@ def dose_response(
         if 1 in frames:
             changes = (frame["correct"].astype(float) - frames[1]["correct"]).to_numpy()
             change = changes.mean()
-            low, high = interval(resampled_means(changes, questions, resamples=RESAMPLES, rng=rng))
+            low, high = mean_interval(changes, questions, rng=rng)
         rows.append(
             {
                 "set": neurons.name,

@@ -25,14 +25,13 @@ from culnig_tl.neurons.layout import SITES
 from culnig_tl.neurons.selection import overlap
 from culnig_tl.neurons.sets import NeuronSet
 from culnig_tl.resampling import (
-    FEWEST_QUESTIONS,
     RESAMPLES,
-    SIGNIFICANT,
-    holm,
     interval,
+    mean_interval,
     p_value,
     question_numbers,
     resampled_means,
+    verdicts,
 )
 from culnig_tl.study.maskings import GENERAL, Masking
 
@@ -176,9 +175,8 @@ def _parts(whole: pd.DataFrame, ablations: Mapping[str, pd.DataFrame]) -> pd.Dat
                 }
             )
     table = pd.DataFrame(rows).set_index(["set", "task"])
-    table["p_holm"] = holm(table["p"].to_numpy())
-    enough = table["questions"] >= FEWEST_QUESTIONS
-    return table.assign(significant=(table["p_holm"] < SIGNIFICANT) & enough)
+    p_holm, significant = verdicts(table["p"].to_numpy(), table["questions"].to_numpy())
+    return table.assign(p_holm=p_holm, significant=significant)
 
 
 def _sweep(
@@ -193,9 +191,7 @@ def _sweep(
         same = rows_of(frames["original"], frame, "the original evaluation")
         before, after = metric_values(same, "correct"), metric_values(frame, "correct")
         questions = question_numbers(same)
-        low, high = interval(
-            resampled_means(before - after, questions, resamples=RESAMPLES, rng=rng)
-        )
+        low, high = mean_interval(before - after, questions, rng=rng)
         rows.append(
             {
                 **masking.about,
