@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from culnig_tl.analysis.agreement import agreement, patching_matrix
-    from culnig_tl.analysis.comparison import compare, compare_countries, own_ranks
+    from culnig_tl.analysis.comparison import compare
+    from culnig_tl.analysis.countries import compare_countries, own_ranks
     from culnig_tl.analysis.plots import (
         plot_agreement,
         plot_distribution,
@@ -54,8 +55,8 @@ _MODULES = {
         "agreement",
         "patching_matrix",
     ),
-    "analysis.comparison": (
-        "compare",
+    "analysis.comparison": ("compare",),
+    "analysis.countries": (
         "compare_countries",
         "own_ranks",
     ),

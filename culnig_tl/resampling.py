@@ -20,6 +20,7 @@ Unit = Literal["questions", "instances"]
 UNITS: tuple[Unit, ...] = get_args(Unit)
 RESAMPLES = 2000
 ENDS = (0.025, 0.975)  # of a 95% interval
+TIE = 1e-7  # what is nearer to 0 is 0, but for rounding: of a mean, and of credits
 SIGNIFICANT = 0.05
 # With fewer questions nothing is called significant: `benchmarks/evidence.py` counts how often a
 # true null is rejected then.

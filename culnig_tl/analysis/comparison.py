@@ -5,19 +5,18 @@
 # pyright: reportGeneralTypeIssues=false, reportOperatorIssue=false, reportReturnType=false
 # pyright: reportIndexIssue=false
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
 
 from culnig_tl.analysis.evaluations import chance_of, metric_values, same_instances
 from culnig_tl.errors import CulnigError
-from culnig_tl.frames import check_columns, numbers
+from culnig_tl.frames import check_columns
 from culnig_tl.no_country import IN_FRAMES
 from culnig_tl.resampling import (
-    ENDS,
     RESAMPLES,
+    TIE,
     Unit,
     interval,
     mean_interval,
@@ -26,19 +25,6 @@ from culnig_tl.resampling import (
     resampled_means,
     verdicts,
 )
-
-TIE = 1e-7
-# Countries with a common language or border; a choice of ours, and an argument.
-RELATED = {
-    "China": ("North Korea", "South Korea"),
-    "Indonesia": ("West Java",),
-    "Iran": ("Azerbaijan",),
-    "Mexico": ("Spain", "USA"),
-    "South Korea": ("North Korea", "China"),
-    "Spain": ("Mexico",),
-    "UK": ("USA",),
-    "USA": ("UK", "Mexico"),
-}
 
 
 def compare(
@@ -193,204 +179,6 @@ def by_country(
     return table.set_index(["task", "country"])
 
 
-def compare_countries(
-    original: pd.DataFrame, masked: Mapping[str, pd.DataFrame], *, metric: str = "correct"
-) -> pd.DataFrame:
-    """How far each country's questions fall when another's neurons are masked.
-
-    Args:
-        original: `evaluate` with nothing masked.
-        masked: by country, `evaluate` over the same instances with its neurons masked.
-
-    Returns:
-        Neurons' country (rows) x question's country (columns): the reduction of `metric`, in
-        percent points (`nats`: of ln P(y|x)).
-
-    Raises:
-        CulnigError: no masked evaluation, frames over different instances, or no countries.
-
-    Example:
-        `original`, `masked` and those in the list `random` are frames of `evaluate`.
-
-        >>> compare_countries(original, {"Iran": masked}).shape  # neurons x questions
-        (1, 4)
-    """
-    original, masked = _same_countries(original, masked)
-    return pd.DataFrame(
-        {country: _reductions(original, frame, metric).mean() for country, frame in masked.items()}
-    ).T.rename_axis(index="neurons", columns="question")
-
-
-def rank_countries(reductions: pd.DataFrame) -> pd.DataFrame:
-    """Ranks of `compare_countries` within each row: 1 is hit hardest; ties share a mean rank.
-
-    Raises:
-        CulnigError: a reduction that is no number.
-
-    Example:
-        `original`, `masked` and those in the list `random` are frames of `evaluate`.
-
-        >>> reductions = compare_countries(original, {"Iran": masked}, metric="nats")
-        >>> sorted(rank_countries(reductions).loc["Iran"])
-        [1.0, 2.0, 3.0, 4.0]
-    """
-    for country in reductions:
-        numbers(reductions, country, "the reductions", key=reductions.index.names)
-    return reductions.rank(axis=1, ascending=False)
-
-
-def country_intervals(
-    original: pd.DataFrame,
-    masked: Mapping[str, pd.DataFrame],
-    *,
-    metric: str = "correct",
-    unit: Unit = "questions",
-    resamples: int = RESAMPLES,
-    seed: int = 0,
-) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """The ends of the 95% intervals of `compare_countries`' reductions, in tables of that shape.
-
-    Raises:
-        CulnigError: as `compare_countries`.
-
-    Example:
-        `original` and `masked` are frames of `evaluate`.
-
-        >>> low, high = country_intervals(original, {"Iran": masked}, resamples=100)
-        >>> bool((low <= high).all(axis=None))
-        True
-    """
-    original, masked = _same_countries(original, masked)
-    drawn = _drawn_reductions(original, masked, metric, unit=unit, resamples=resamples, seed=seed)
-    low, high = (
-        pd.DataFrame(
-            {country: one.quantile(share) for country, one in drawn.items()}
-        ).T.rename_axis(index="neurons", columns="question")
-        for share in ENDS
-    )
-    return low, high
-
-
-def own_ranks(
-    original: pd.DataFrame,
-    masked: Mapping[str, pd.DataFrame],
-    *,
-    related: Mapping[str, Sequence[str]] = RELATED,
-    metric: str = "correct",
-    unit: Unit = "questions",
-    resamples: int = RESAMPLES,
-    seed: int = 0,
-) -> pd.DataFrame:
-    """The counterpart of Table 15's diagonal: does a country's own set hit that country first?
-
-    Questions are resampled within each country.
-
-    Returns:
-        One row a set: items and questions (the own country's), reduction (its own, as in
-        `compare_countries`), others (the mean of the other countries' reductions), difference
-        (reduction minus others) with its 95% interval (difference_low, difference_high), p (the
-        share of resamples in which it is not above 0), p_holm (over the sets), significant (p_holm
-        below 0.05, 30 own questions or more); rank (of the own country; 1 is hit hardest),
-        rank_low and rank_high (95% interval), and related_rank (the mean rank of the related
-        countries that are there, or NaN).
-
-    Raises:
-        CulnigError: as `compare_countries`.
-
-    Example:
-        `original`, `masked` and those in the list `random` are frames of `evaluate`.
-
-        >>> ranks = own_ranks(original, {"Iran": masked}, resamples=100)
-        >>> int(ranks.loc["Iran", "items"])
-        2
-    """
-    from scipy import stats
-
-    original, masked = _same_countries(original, masked)
-    resampled = _drawn_reductions(
-        original, masked, metric, unit=unit, resamples=resamples, seed=seed
-    )
-    asked = pd.Series(question_numbers(original), original.index)
-    asked = asked.groupby(original["country"]).nunique()
-    rows = []
-    for country, frame in masked.items():
-        groups = _reductions(original, frame, metric)
-        means = groups.mean()
-        names = list(means.index)
-        if country not in names:
-            raise CulnigError(
-                f"no question is about {country!r}, whose neurons were masked: the questions are "
-                f"about {', '.join(names)}"
-            )
-        drawn = resampled[country]
-        ranks = stats.rankdata(-drawn.to_numpy(), axis=1)[:, names.index(country)]
-        rank = means.rank(ascending=False)
-        near = [name for name in related.get(country, ()) if name in names]
-        others = means.drop(country).mean()
-        beyond = drawn[country] - drawn.drop(columns=country).mean(axis=1)
-        beyond = beyond.to_numpy(dtype=float)
-        alone = len(names) == 1  # nothing to hold it against
-        low, high = (np.nan, np.nan) if alone else interval(beyond)
-        rank_low, rank_high = interval(ranks)
-        rows.append(
-            {
-                "neurons": country,
-                "items": groups.size()[country],
-                "questions": asked[country],
-                "reduction": means[country],
-                "others": others,
-                "difference": means[country] - others,
-                "difference_low": low,
-                "difference_high": high,
-                "p": np.nan if alone else p_value(beyond <= TIE),
-                "rank": rank[country],
-                "rank_low": rank_low,
-                "rank_high": rank_high,
-                "related_rank": rank[near].mean() if near else np.nan,
-            }
-        )
-    table = pd.DataFrame(rows).set_index("neurons")
-    p_holm, significant = verdicts(table["p"].to_numpy(), table["questions"].to_numpy())
-    table.insert(table.columns.get_loc("p") + 1, "p_holm", p_holm)
-    table.insert(table.columns.get_loc("p_holm") + 1, "significant", significant)
-    return table
-
-
-def _drawn_reductions(
-    original: pd.DataFrame,
-    masked: Mapping[str, pd.DataFrame],
-    metric: str,
-    *,
-    unit: Unit,
-    resamples: int,
-    seed: int,
-) -> dict[str, pd.DataFrame]:
-    """For each set, mean reductions, [resample, country], each country's questions drawn anew."""
-    rng = np.random.default_rng(seed)
-    questions = question_numbers(original, unit)
-    before = metric_values(original, metric)
-    reductions = np.stack([before - metric_values(one, metric) for one in masked.values()], axis=1)
-    drawn = {}
-    for country, part in original.groupby("country", sort=True):
-        if country != IN_FRAMES:
-            here = part.index.to_numpy()
-            drawn[country] = resampled_means(
-                reductions[here], questions[here], resamples=resamples, rng=rng
-            )
-    return {
-        name: pd.DataFrame({country: means[:, number] for country, means in drawn.items()})
-        for number, name in enumerate(masked)
-    }
-
-
-def _reductions(original: pd.DataFrame, masked: pd.DataFrame, metric: str) -> Any:
-    """The reduction of each instance, grouped by its country."""
-    reduction = pd.Series(
-        metric_values(original, metric) - metric_values(masked, metric), original.index
-    )
-    return reduction[original["country"] != IN_FRAMES].groupby(original["country"])
-
-
 def _same(
     original: pd.DataFrame, masked: pd.DataFrame, random: Sequence[pd.DataFrame]
 ) -> list[pd.DataFrame]:
@@ -400,17 +188,3 @@ def _same(
     named = {"the original evaluation": original, "the masked evaluation": masked}
     named |= {f"random evaluation {number}": frame for number, frame in enumerate(random, start=1)}
     return same_instances(named)
-
-
-def _same_countries(
-    original: pd.DataFrame, masked: Mapping[str, pd.DataFrame]
-) -> tuple[pd.DataFrame, dict[str, pd.DataFrame]]:
-    """`same_instances` of these, some of which have a country."""
-    if not masked:
-        raise CulnigError("no masked evaluation to compare with: give one or more")
-    named = {f"the evaluation of {name!r}": frame for name, frame in masked.items()}
-    original, *frames = same_instances({"the original evaluation": original, **named})
-    check_columns(original, ["country"], "these evaluations")
-    if (original["country"] == IN_FRAMES).all():
-        raise CulnigError("no instance has a country: evaluate a cultural task")
-    return original, dict(zip(masked, frames, strict=True))

@@ -10,10 +10,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 
-from culnig_tl.analysis.comparison import (
-    TIE,
-    by_country,
-    compare,
+from culnig_tl.analysis.comparison import by_country, compare
+from culnig_tl.analysis.countries import (
     compare_countries,
     country_intervals,
     own_ranks,
@@ -26,6 +24,7 @@ from culnig_tl.neurons.selection import overlap
 from culnig_tl.neurons.sets import NeuronSet
 from culnig_tl.resampling import (
     RESAMPLES,
+    TIE,
     interval,
     mean_interval,
     p_value,

@@ -3,9 +3,8 @@ import pandas as pd
 import pytest
 from frames_by_hand import both, frame
 
-from culnig_tl.analysis.comparison import (
-    by_country,
-    compare,
+from culnig_tl.analysis.comparison import by_country, compare
+from culnig_tl.analysis.countries import (
     compare_countries,
     country_intervals,
     own_ranks,

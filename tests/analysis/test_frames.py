@@ -5,13 +5,8 @@ import pandas as pd
 import pytest
 from frames_by_hand import frame
 
-from culnig_tl.analysis.comparison import (
-    by_country,
-    compare,
-    compare_countries,
-    own_ranks,
-    rank_countries,
-)
+from culnig_tl.analysis.comparison import by_country, compare
+from culnig_tl.analysis.countries import compare_countries, own_ranks, rank_countries
 from culnig_tl.analysis.evaluations import (
     metric_values,
     read_evaluation,

@@ -11,13 +11,8 @@ import pytest
 from frames_by_hand import both, frame
 from scores_by_hand import LAYOUT, scores
 
-from culnig_tl.analysis.comparison import (
-    by_country,
-    compare,
-    compare_countries,
-    own_ranks,
-    rank_countries,
-)
+from culnig_tl.analysis.comparison import by_country, compare
+from culnig_tl.analysis.countries import compare_countries, own_ranks, rank_countries
 from culnig_tl.analysis.plots import plot_comparison, plot_countries, plot_distribution
 from culnig_tl.neurons.layout import Neuron
 from culnig_tl.neurons.selection import overlap
