@@ -23,7 +23,9 @@ from common import MODEL, RESULTS, Target, finish, interleaved, machine, parser
 from culnig_tl.analysis.agreement import STATISTICS, agreement
 from culnig_tl.analysis.plots import plot_agreement
 from culnig_tl.files import write_json
-from culnig_tl.measure.effects import exact_effects, log_probability, position_scores
+from culnig_tl.measure.cuts import log_probability
+from culnig_tl.measure.effects import exact_effects
+from culnig_tl.measure.taylor import position_scores
 from culnig_tl.models.description import layout_of, tokenizer_of
 from culnig_tl.models.loading import load_model
 from culnig_tl.models.prompts import make_prompts

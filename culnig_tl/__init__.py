@@ -24,11 +24,12 @@ if TYPE_CHECKING:
     from culnig_tl.measure.ablation import ablate
     from culnig_tl.measure.activity import activation_shares
     from culnig_tl.measure.attribution import attribute
-    from culnig_tl.measure.effects import exact_effects, taylor_check
+    from culnig_tl.measure.effects import exact_effects
     from culnig_tl.measure.evaluation import evaluate
     from culnig_tl.measure.patching import activation_patch, attribution_patch, patching_effects
     from culnig_tl.measure.perplexity import perplexity, perplexity_increase
     from culnig_tl.measure.set_effects import dose_response, interaction
+    from culnig_tl.measure.taylor import taylor_check
     from culnig_tl.measure.token_view import token_attribution
     from culnig_tl.models.configs import neuron_layout
     from culnig_tl.models.loading import load_hf_model, load_model
@@ -74,10 +75,7 @@ _MODULES = {
     "measure.ablation": ("ablate",),
     "measure.activity": ("activation_shares",),
     "measure.attribution": ("attribute",),
-    "measure.effects": (
-        "exact_effects",
-        "taylor_check",
-    ),
+    "measure.effects": ("exact_effects",),
     "measure.evaluation": ("evaluate",),
     "measure.patching": (
         "activation_patch",
@@ -92,6 +90,7 @@ _MODULES = {
         "dose_response",
         "interaction",
     ),
+    "measure.taylor": ("taylor_check",),
     "measure.token_view": ("token_attribution",),
     "models.configs": ("neuron_layout",),
     "models.loading": (

@@ -17,8 +17,9 @@ from culnig_tl.errors import CulnigError
 from culnig_tl.frames import check_columns, numbers
 from culnig_tl.measure.ablation import ablate
 from culnig_tl.measure.attribution import scored_once
-from culnig_tl.measure.effects import check_ids, log_probability, taylor_check
+from culnig_tl.measure.cuts import log_probability
 from culnig_tl.measure.evaluation import evaluate
+from culnig_tl.measure.taylor import check_ids, taylor_check
 from culnig_tl.models.choices import AnswerFormat, HookedModel
 from culnig_tl.models.forward import frozen
 from culnig_tl.models.prompts import model_prompts

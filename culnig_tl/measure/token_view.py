@@ -6,7 +6,7 @@ import torch
 from circuitsvis.tokens import colored_tokens_multi
 
 from culnig_tl.errors import CulnigError
-from culnig_tl.measure.effects import position_shares
+from culnig_tl.measure.taylor import position_shares
 from culnig_tl.models.choices import AnswerFormat, HookedModel
 from culnig_tl.models.description import tokenizer_of
 from culnig_tl.models.prompts import model_prompts

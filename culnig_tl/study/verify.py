@@ -158,9 +158,9 @@ def verify_run(
         >>> list(summary.columns[:3])
         ['instances', 'questions', 'effects']
     """
-    from culnig_tl.measure.effects import taylor_check
     from culnig_tl.measure.patching import country_pairs, patching_effects
     from culnig_tl.measure.set_effects import dose_response, interaction
+    from culnig_tl.measure.taylor import taylor_check
     from culnig_tl.measure.token_view import token_attribution
 
     for what, value in (("prompts", prompts), ("sample", sample), ("pairs", pairs)):

@@ -7,10 +7,12 @@ import tiny
 import torch
 
 from culnig_tl import CulnigError, NeuronSet, attribute, load_model, load_task
-from culnig_tl.measure import effects
+from culnig_tl.measure import cuts, effects, taylor
 from culnig_tl.measure.ablation import ablate
-from culnig_tl.measure.effects import exact_effects, log_probability, position_scores, taylor_check
+from culnig_tl.measure.cuts import log_probability
+from culnig_tl.measure.effects import exact_effects
 from culnig_tl.measure.set_effects import dose_response, interaction
+from culnig_tl.measure.taylor import position_scores, taylor_check
 from culnig_tl.models.description import layout_of, tokenizer_of
 from culnig_tl.models.prompts import Prompt, make_prompts
 from culnig_tl.neurons.layout import SITES, Neuron, NeuronLayout, hook_name
@@ -131,15 +133,16 @@ def toy(power: int, n: torch.Tensor, slope: float):
 )
 def test_toys_by_hand(monkeypatch, power, first, truth):
     n = torch.tensor([[2.0, 1.5, 0.5, -0.5]], dtype=torch.float64)
-    monkeypatch.setattr(effects, "_stacked", toy(power, n, 0.1))
-    cuts = pd.DataFrame({"layer": [0], "site": ["gate"], "index": [0], "position": [-1]})
+    for module in (cuts, taylor):
+        monkeypatch.setattr(module, "stacked", toy(power, n, 0.1))
+    frame = pd.DataFrame({"layer": [0], "site": ["gate"], "index": [0], "position": [-1]})
     prompt = Prompt(tiny.instances()[0], (1,), ((2,), (3,), (4,), (5,)))
-    exact = effects._ablated(None, prompt, cuts)
+    exact = cuts.ablated(None, prompt, frame)
     assert exact[0, 0] - exact[1, 0] == pytest.approx(truth)
     for steps in (1, 4, 64):
-        assert effects._integrated(None, prompt, cuts, steps=steps)[0] == pytest.approx(truth)
+        assert taylor._integrated(None, prompt, frame, steps=steps)[0] == pytest.approx(truth)
     leaf = n.clone().requires_grad_()
-    toy(power, leaf, 0.1)(None, None, cuts[:0], None).exp().backward()
+    toy(power, leaf, 0.1)(None, None, frame[:0], None).exp().backward()
     assert float((leaf.detach() * leaf.grad).sum()) == pytest.approx(first)
 
 
@@ -286,7 +289,7 @@ def test_exact_effects_resume(tmp_path, monkeypatch):
     model, instance = tiny.bridge("llama"), tiny.instances()[0]
     neurons, path = some(model), tmp_path / "c.safetensors"
     whole = exact_effects(model, instance, neurons, token_budget=60)
-    real, calls = effects._ablated, []
+    real, calls = effects.ablated, []
 
     def stops(*args):
         if len(calls) == 4:
@@ -295,7 +298,7 @@ def test_exact_effects_resume(tmp_path, monkeypatch):
         return real(*args)
 
     monkeypatch.setattr(effects, "SAVE_SECONDS", -1.0)
-    monkeypatch.setattr(effects, "_ablated", stops)
+    monkeypatch.setattr(effects, "ablated", stops)
     with pytest.raises(KeyboardInterrupt):
         exact_effects(model, instance, neurons, token_budget=60, checkpoint=path)
     calls[:] = [1] * 5
@@ -310,10 +313,8 @@ def test_taylor_check_resumes_by_instance(tmp_path, monkeypatch):
     model, instances = tiny.bridge("llama"), tiny.instances()[:3]
     neurons = some(model, 1)
     first = taylor_check(model, instances[:2], neurons, steps=2, checkpoint=tmp_path)
-    real, seen = effects._check_one, []
-    monkeypatch.setattr(
-        effects, "_check_one", lambda *a, **k: seen.append(a[1].id) or real(*a, **k)
-    )
+    real, seen = taylor._check_one, []
+    monkeypatch.setattr(taylor, "_check_one", lambda *a, **k: seen.append(a[1].id) or real(*a, **k))
     again = taylor_check(model, instances, neurons, steps=2, checkpoint=tmp_path)
     assert seen == [instances[2].id]
     pd.testing.assert_frame_equal(again.iloc[: len(first)], first)

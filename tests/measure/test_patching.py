@@ -94,7 +94,7 @@ def test_the_estimate_is_right_for_little_changes(kind, model_class, monkeypatch
 def test_both_answers_in_one_pass_equal_one_pass_an_answer(kind, model_class):
     """Answers of one and of two tokens: the shorter is padded, and it changes nothing."""
     from culnig_tl.measure import patching
-    from culnig_tl.measure.effects import log_probability
+    from culnig_tl.measure.cuts import log_probability
 
     model = tiny.model(kind, model_class)
     made = patching._Pair.of(model, *pair(), neurons=everything(model), align="end")

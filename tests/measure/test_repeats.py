@@ -15,7 +15,7 @@ from culnig_tl import (
     perplexity,
     taylor_check,
 )
-from culnig_tl.measure import attribution, effects, evaluation, generation
+from culnig_tl.measure import attribution, evaluation, generation, taylor
 from culnig_tl.measure.generation import generate
 from culnig_tl.models.description import layout_of
 
@@ -202,13 +202,13 @@ def everything_twice(instances: list) -> list:
 
 
 def test_a_check_of_the_gradient_runs_an_instance_once(monkeypatch):
-    seen, real = [], effects._check_one
+    seen, real = [], taylor._check_one
 
     def watched(model, instance, *arguments, **named):
         seen.append(instance.id)
         return real(model, instance, *arguments, **named)
 
-    monkeypatch.setattr(effects, "_check_one", watched)
+    monkeypatch.setattr(taylor, "_check_one", watched)
     model = tiny.bridge("llama")
     neurons = NeuronSet(layout_of(model), np.arange(3), "few")
     frame = taylor_check(model, everything_twice(tiny.instances(2)), neurons, steps=0)

@@ -9,7 +9,8 @@ import tiny
 import torch
 
 from culnig_tl import CulnigError, NeuronSet
-from culnig_tl.measure.effects import log_probability, position_scores
+from culnig_tl.measure.cuts import log_probability
+from culnig_tl.measure.taylor import position_scores
 from culnig_tl.measure.token_view import token_attribution
 from culnig_tl.models.description import layout_of, tokenizer_of
 from culnig_tl.models.prompts import make_prompts

@@ -12,12 +12,13 @@ from culnig_tl import CulnigError
 from culnig_tl.measure.activity import activation_shares
 from culnig_tl.measure.answering import answer_questions
 from culnig_tl.measure.attribution import attribute
-from culnig_tl.measure.effects import exact_effects, taylor_check
+from culnig_tl.measure.effects import exact_effects
 from culnig_tl.measure.evaluation import evaluate
 from culnig_tl.measure.generation import end_tokens, generate
 from culnig_tl.measure.patching import activation_patch
 from culnig_tl.measure.perplexity import perplexity
 from culnig_tl.measure.set_effects import dose_response, interaction
+from culnig_tl.measure.taylor import taylor_check
 from culnig_tl.measure.token_view import token_attribution
 from culnig_tl.models.configs import most_positions
 from culnig_tl.models.description import layout_of, position_limit
