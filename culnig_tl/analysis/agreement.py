@@ -18,7 +18,14 @@ from culnig_tl.frames import check_columns, numbers
 from culnig_tl.resampling import mean_interval
 
 # Of `taylor_check`, and of `patching_effects`.
-Estimate = Literal["first_order", "integrated", "estimated"]
+Column = Literal[
+    "first_order",
+    "gate_exact",
+    "integrated",
+    "score_first_order",
+    "score_gate_exact",
+    "estimated",
+]
 STATISTICS = ("pearson", "spearman", "sign", "top", "slope")
 PatchingValue = Literal["moved", "estimated", "share"]
 PATCHING_VALUES: tuple[PatchingValue, ...] = get_args(PatchingValue)
@@ -31,7 +38,7 @@ _log = logging.getLogger(__name__)
 def agreement(
     effects: pd.DataFrame,
     *,
-    estimate: Estimate = "first_order",
+    estimate: Column = "first_order",
     by: str | Sequence[str] = "site",
     truth: str = "exact",
     largest: int = 100,
@@ -47,9 +54,10 @@ def agreement(
     Args:
         effects: the frame of `taylor_check`, or one with the columns that are named here and
             `instance` and `probability`.
-        estimate: `first_order` or `integrated`; of `patching_effects`: `estimated`.
+        estimate: a column of an estimate, such as `first_order`, `gate_exact`, `integrated`, or
+            `score_first_order`, what selects; of `patching_effects`: `estimated`.
         by: the columns that make a group, such as `site` or `layer`.
-        truth: the column to agree with.
+        truth: the column to agree with: `exact` (of P) or `nats` (of log P).
         largest: how many of the largest effects to compare.
         resamples: of the bootstrap.
 
@@ -91,10 +99,12 @@ def agreement(
                 )
             _log.warning("%s (%d of %d such): left out", told, len(none), len(spread))
     known = "question" in effects
+    # What an effect below `ROUNDING` is a share of.
+    effects = effects.assign(scale=effects["probability"] if truth == "exact" else 1.0)
     rows = []
     for group, part in effects.groupby(groups, observed=True, sort=True):
         each = [
-            _statistics(one[estimate], one[truth], one["probability"], largest=largest)
+            _statistics(one[estimate], one[truth], one["scale"], largest=largest)
             for _, one in part.groupby("instance", sort=False)
         ]
         asked = part.groupby("instance", sort=False)["question" if known else "instance"].first()
@@ -137,14 +147,14 @@ def patching_matrix(effects: pd.DataFrame, *, value: PatchingValue = "share") ->
 
 
 def _statistics(
-    estimate: pd.Series, truth: pd.Series, probability: pd.Series, *, largest: int
+    estimate: pd.Series, truth: pd.Series, scale: pd.Series, *, largest: int
 ) -> tuple[float, ...]:
     from scipy import stats
 
     x, y = estimate.to_numpy(dtype=float), truth.to_numpy(dtype=float)
     if len(x) < FEWEST or np.ptp(x) == 0 or np.ptp(y) == 0:
         return (np.nan,) * len(STATISTICS)
-    real = np.abs(y) > ROUNDING * probability.to_numpy(dtype=float)
+    real = np.abs(y) > ROUNDING * scale.to_numpy(dtype=float)
     sign = float((np.sign(x) == np.sign(y))[real].mean()) if real.any() else np.nan
     overlap = np.nan
     if len(x) >= 2 * largest:

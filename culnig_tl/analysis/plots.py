@@ -15,7 +15,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from culnig_tl.analysis.agreement import Estimate
+from culnig_tl.analysis.agreement import Column
 from culnig_tl.analysis.texts import number_text
 from culnig_tl.checks import check_choice
 from culnig_tl.neurons.layout import SITES
@@ -183,7 +183,7 @@ def _chance_lines(
 
 
 def plot_agreement(
-    effects: pd.DataFrame, *, estimate: Estimate = "first_order", axes: Axes | None = None
+    effects: pd.DataFrame, *, estimate: Column = "first_order", axes: Axes | None = None
 ) -> Axes:
     """Estimate against exact effect, both as a share of P(n), one point an effect, by site.
 

@@ -24,6 +24,7 @@ from culnig_tl.cli.tables import (
 )
 from culnig_tl.errors import CulnigError
 from culnig_tl.models.choices import FORMATS
+from culnig_tl.neurons.estimates import ESTIMATES
 from culnig_tl.neurons.layout import SITES
 from culnig_tl.neurons.scores import Scores
 from culnig_tl.neurons.selection import (
@@ -87,6 +88,7 @@ def score(
     countries: ask.Countries = None,
     answer_format: ask.Format = ask.DEFAULTS.answer_format,
     limit: ask.Limit = 0,
+    estimate: ask.Estimate = ask.DEFAULTS.estimate,
     model_class: ask.ModelClass = ask.DEFAULTS.model_class,
     dtype: ask.Dtype = ask.DEFAULTS.dtype,
     device: ask.Device = None,
@@ -97,6 +99,7 @@ def score(
     """Score every neuron on one task and split; writes a .safetensors file that `select` reads."""
     model = os.path.expanduser(model)
     check_choice("answer format", answer_format, FORMATS)
+    check_choice("estimate", estimate, ESTIMATES)
     ask.check_budget(token_budget)
     ask.guard_out(out, {"data": data, "templates": templates, "model": model}, Scores.load)
     instances = load_task(
@@ -126,6 +129,7 @@ def score(
         answer_format=answer_format,
         token_budget=token_budget,
         checkpoint=checkpoint,
+        estimate=estimate,
     )
     scores.save(out)
     remove_checkpoint(checkpoint)

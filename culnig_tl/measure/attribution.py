@@ -30,6 +30,7 @@ from culnig_tl.models.finite import check_finite
 from culnig_tl.models.forward import at_least_float32, frozen, label_log_probability
 from culnig_tl.models.prompts import Prompt, model_prompts, resolve_format
 from culnig_tl.models.sums import add_batches
+from culnig_tl.neurons.estimates import ESTIMATES, Estimate, estimate_points
 from culnig_tl.neurons.layout import ATTENTION_SITES, SITES, NeuronLayout, Site, hook_name
 from culnig_tl.neurons.scores import (
     DEFAULT_TARGETS,
@@ -61,6 +62,7 @@ def attribute(
     checkpoint: str | Path | None = None,
     checkpoint_seconds: float = 30.0,
     targets: Sequence[Target] | None = None,
+    estimate: Estimate = "first_order",
 ) -> Scores:
     """Score every neuron of the model on the instances (equations 6, 7 and 10).
 
@@ -92,13 +94,18 @@ def attribute(
         targets: some of `TARGETS`, the scores' default first; None takes all, first that of the
             answer format (`DEFAULT_TARGETS`). The sums take targets x 6 x countries x neurons x 8
             bytes while scoring: name one where that is too much.
+        estimate: how the effect of setting n to 0 is estimated, one of `ESTIMATES`: `first_order`
+            is s_i as above, the paper's; `gate_exact` takes for a gate neuron h dT/dh of what its
+            activation function and the up projection make of it, h = act(n) * up, which is 0 where
+            n is: the gate's own curve is then exact, and only what comes after it is first order.
+            Its `norm` is the sum over positions.
 
     Returns:
         Scores with all three variants.
 
     Raises:
-        CulnigError: bad instances, a hook that never fired, a score that is not finite (with the
-            instance's id), a checkpoint of another run, or not enough memory.
+        CulnigError: an unknown estimate, bad instances, a hook that never fired, a score that is
+            not finite (with the instance's id), a checkpoint of another run, or not enough memory.
 
     Example:
         `model` is a tiny random one, and `instances` eight questions about four countries.
@@ -111,6 +118,7 @@ def attribute(
     answer_format = resolve_format(tokenizer, answer_format)
     prompts = model_prompts(model, instances, answer_format=answer_format)
     layout = layout_of(model)
+    check_choice("estimate", estimate, ESTIMATES)
     if targets is None:
         targets = (DEFAULT_TARGETS[answer_format], *TARGETS)
     targets = _check_targets(targets)
@@ -127,6 +135,7 @@ def attribute(
             "answer_format": answer_format,
             "targets": targets,
             "clamp_control": clamp_control,
+            "estimate": estimate,
         },
     }
     countries = tuple(dict.fromkeys(country_in_scores(i.country) for i in instances))
@@ -157,6 +166,7 @@ def attribute(
             [different[row] for row in rows],
             targets,
             clamp_control=clamp_control,
+            estimate=estimate,
             biases=biases,
         )
 
@@ -277,6 +287,7 @@ def score_batch(
     targets: Sequence[Target],
     *,
     clamp_control: bool,
+    estimate: Estimate = "first_order",
     biases: Mapping[tuple[int, Site], Tensor] | None = None,
 ) -> Found:
     """Score one batch; gradients must be on, and the model `frozen`.
@@ -302,7 +313,7 @@ def score_batch(
     def reduce(key: tuple[int, Site], activation: Tensor, gradient: Tensor) -> None:
         mask = batch.mask.to(activation.device)
         variants = reduce_positions(activation, gradient, mask, padded=padded)
-        if key in biases:
+        if key in biases and points[key] == hook_name(*key):
             slope = at_least_float32(gradient).flatten(2).sum(dim=1)
             variants[VARIANTS.index("norm")] -= biases[key].to(slope) * slope
         if clamp.any():
@@ -314,7 +325,8 @@ def score_batch(
     keys: list[tuple[int, Site]] = [
         (layer, site) for layer in range(layout.n_layers) for site in SITES
     ]
-    with gradient_hooks(model, keys, reduce):
+    points = estimate_points(keys, estimate)
+    with gradient_hooks(model, points, reduce):
         labels = [prompt.label for prompt in prompts]
         log_probability = label_log_probability(model, batch.tokens, batch.mask, labels=labels)
         log_probability.sum().backward()
@@ -349,20 +361,20 @@ def _weight(
 @contextlib.contextmanager
 def gradient_hooks(
     model: HookedModel,
-    keys: Sequence[tuple[int, Site]],
+    points: Mapping[tuple[int, Site], str],
     use: Callable[[tuple[int, Site], Tensor, Tensor], None],
 ) -> Iterator[None]:
     """Within the `with`, a backward pass hands `use` each (layer, site)'s activation and gradient.
 
-    Both are [batch, pos, ...] as the hook point has them; nothing is kept of them afterwards. The
-    weights may be frozen: the gradient's path begins at the first block's q, k and v, before which
-    no neuron lies.
+    `points` are the hook points to take them from (`estimate_points`). Both are [batch, pos, ...]
+    as the hook point has them; nothing is kept of them afterwards. The weights may be frozen: the
+    gradient's path begins at the first block's q, k and v, before which no neuron lies.
 
     Raises:
         CulnigError: a hook did not fire exactly once by the end of the `with`.
     """
     activations: dict[tuple[int, Site], Tensor] = {}
-    fired = dict.fromkeys(keys, 0)
+    fired = dict.fromkeys(points, 0)
 
     def begin_path(activation: Tensor, hook: Any) -> Tensor:
         return activation.detach().requires_grad_()
@@ -381,19 +393,18 @@ def gradient_hooks(
 
         return backward_hook
 
-    names = {key: hook_name(*key) for key in keys}
     forward = [(hook_name(0, site), begin_path) for site in ATTENTION_SITES]
     with (
         warnings.catch_warnings(),
         model.hooks(
-            fwd_hooks=forward + [(name, capture(key)) for key, name in names.items()],
-            bwd_hooks=[(name, hand_over(key)) for key, name in names.items()],
+            fwd_hooks=forward + [(name, capture(key)) for key, name in points.items()],
+            bwd_hooks=[(name, hand_over(key)) for key, name in points.items()],
         ),
     ):
         # As intended at the first block, whose inputs need no gradient.
         warnings.filterwarnings("ignore", "Full backward hook is firing")
         yield
-    silent = [names[key] for key, times in fired.items() if times != 1]
+    silent = [points[key] for key, times in fired.items() if times != 1]
     if silent:
         raise CulnigError(
             f"hook {silent[0]} did not fire once in a backward pass: this model class and "

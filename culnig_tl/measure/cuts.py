@@ -134,10 +134,16 @@ def stacked(
 
 
 def ablated(model: HookedModel, prompt: Prompt, cuts: pd.DataFrame) -> np.ndarray:
-    """[2, cut]: P(n), and P with the cut at 0, in one pass."""
-    log_p = stacked(model, prompt, cuts, change=lambda key, row, n: torch.zeros_like(n))
-    p = log_p.double().exp().cpu().numpy()
-    return np.stack([np.full(len(cuts), p[-1]), p[:-1]])
+    """[2, cut]: log P(n), and log P with the cut at 0, in one pass."""
+    found = stacked(model, prompt, cuts, change=lambda key, row, n: torch.zeros_like(n))
+    log_p = found.double().cpu().numpy()
+    return np.stack([np.full(len(cuts), log_p[-1]), log_p[:-1]])
+
+
+def effects_in(log_p: Float[np.ndarray, "2 cut"]) -> dict[str, np.ndarray]:
+    """The columns probability (P(n)), exact (P(n) - P(n = 0)) and nats (the same of log P)."""
+    before, after = np.exp(log_p)
+    return {"probability": before, "exact": before - after, "nats": log_p[0] - log_p[1]}
 
 
 def log_probability(

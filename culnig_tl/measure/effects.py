@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from culnig_tl.measure.cuts import Positions, ablated, by_layer, cuts_of, one_prompt
+from culnig_tl.measure.cuts import Positions, ablated, by_layer, cuts_of, effects_in, one_prompt
 from culnig_tl.models.batches import fitting_budget
 from culnig_tl.models.choices import AnswerFormat, HookedModel
 from culnig_tl.models.description import identity_of
@@ -49,7 +49,8 @@ def exact_effects(
 
     Returns:
         One row a neuron (and position), by layer, site, index: layer, site, index, position (-1:
-        all), token (the text at that position), probability (P(n)), exact.
+        all), token (the text at that position), probability (P(n)), exact, and nats (the same of
+        log P: log P(n) - log P(n = 0)).
 
     Raises:
         CulnigError: unknown `positions`, a set of another model, a checkpoint of another run,
@@ -60,7 +61,7 @@ def exact_effects(
 
         >>> frame = exact_effects(model, instances[0], few)
         >>> list(frame.columns)
-        ['layer', 'site', 'index', 'position', 'token', 'probability', 'exact']
+        ['layer', 'site', 'index', 'position', 'token', 'probability', 'exact', 'nats']
         >>> len(frame)
         4
     """
@@ -75,6 +76,7 @@ def exact_effects(
         "instance": content_hash([instance]),
         "answer_format": answer_format,
         "positions": positions,
+        "values": "log P",
         "neurons": sha256_of(neurons.ids.tolist()),
     }
     values = torch.zeros(2, len(cuts), dtype=torch.float64)
@@ -95,4 +97,4 @@ def exact_effects(
             grouping=by_layer(cuts),
         ):
             values[:, rows] = torch.from_numpy(found)
-    return cuts.assign(probability=values[0].numpy(), exact=(values[0] - values[1]).numpy())
+    return cuts.assign(**effects_in(values.numpy()))

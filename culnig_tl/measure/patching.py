@@ -283,6 +283,7 @@ def _estimated(
 ) -> tuple[float, float]:
     """What `attribution_patch` estimates with the source's `values`, and D without a patch."""
     by_site = neurons.by_site()
+    points = {key: hook_name(*key) for key in by_site}
     parts: list[float] = []
 
     def use(key: Key, activation: Tensor, gradient: Tensor) -> None:
@@ -292,7 +293,7 @@ def _estimated(
         slope = gradient.flatten(2)[:, pair.where][:, :, index].sum(dim=0)
         parts.append(float(((values[key][-pair.positions :] - here) * slope).sum()))
 
-    with frozen(model), gradient_hooks(model, list(by_site), use):
+    with frozen(model), gradient_hooks(model, points, use):
         side = _side(model, pair.base)
         side.backward()
     name = f"instance {pair.base[0].instance.id}"

@@ -19,6 +19,7 @@ from culnig_tl.measure.cuts import (
     ablated,
     by_layer,
     cuts_of,
+    effects_in,
     log_probability,
     name_of,
     one_prompt,
@@ -30,6 +31,7 @@ from culnig_tl.models.description import identity_of
 from culnig_tl.models.finite import check_finite
 from culnig_tl.models.forward import at_least_float32, frozen
 from culnig_tl.models.prompts import Prompt, model_prompts
+from culnig_tl.neurons.estimates import ESTIMATES, Estimate, estimate_points
 from culnig_tl.neurons.sets import NeuronSet
 from culnig_tl.no_country import country_in_frames
 from culnig_tl.progress import progress
@@ -49,12 +51,18 @@ def taylor_check(
     token_budget: int | None = None,
     checkpoint: str | Path | None = None,
 ) -> pd.DataFrame:
-    """Three numbers for each neuron's effect on P(y|x): first order, integrated, exact.
+    """What setting a neuron to 0 does to P(y|x), by every estimate and in truth.
 
     - `first_order`: n dP/dn (equations 8 and 9), summed over positions where `positions` is `all`.
+    - `gate_exact`: for a gate neuron h dP/dh, h = act(n) * up; for others as `first_order`.
+    - `score_first_order`, `score_gate_exact`: what selects, of this instance: the maximum over
+      positions of n dlogP/dn or h dlogP/dh, divided by the answer's number of tokens (`attribute`
+      with the target `log` and the variant `max`).
     - `integrated`: the integral over alpha of n dP/dn at alpha n, from 0 to 1, this neuron alone
       scaled: by Gauss-Legendre quadrature with `steps` nodes. It converges to the exact effect.
-    - `exact`: P(n) - P(n = 0), from `exact_effects`.
+    - `exact`: P(n) - P(n = 0), and `nats`: log P(n) - log P(n = 0), from `exact_effects`.
+
+    `agreement` holds any of the first five against one of the last two.
 
     Args:
         steps: nodes of the integral; each costs a forward and a backward pass of a row for every
@@ -63,7 +71,7 @@ def taylor_check(
         model, instances, neurons, positions, answer_format, token_budget: as `exact_effects`.
 
     Returns:
-        The columns of `exact_effects`, and instance, country, first_order, integrated, question.
+        The columns of `exact_effects`, and instance, country, question and the estimates.
         Instances that are the same to the model are computed once.
 
     Raises:
@@ -146,9 +154,9 @@ def position_scores(
 
 
 def position_shares(
-    model: HookedModel, prompt: Prompt, neurons: NeuronSet
+    model: HookedModel, prompt: Prompt, neurons: NeuronSet, *, estimate: Estimate = "first_order"
 ) -> tuple[Float[np.ndarray, "neuron pos"], float]:
-    """`position_scores` as shares of P(y|x), n dlogP/dn, and P(y|x)."""
+    """`position_scores` as shares of P(y|x), n dlogP/dn, and P(y|x); or by another estimate."""
     parts: dict[Key, Tensor] = {}
     by_site = neurons.by_site()
 
@@ -156,7 +164,7 @@ def position_shares(
         score = at_least_float32(activation) * at_least_float32(gradient)
         parts[key] = score[0].flatten(1)[:, torch.tensor(by_site[key])].T
 
-    with frozen(model), gradient_hooks(model, list(by_site), use):
+    with frozen(model), gradient_hooks(model, estimate_points(by_site, estimate), use):
         total = log_probability(model, prompt)
         total.sum().backward()
     check_finite(list(parts.values()), [name_of(prompt)] * len(parts), "activations or gradients")
@@ -198,9 +206,16 @@ def _check_one(
 ) -> pd.DataFrame:
     prompt = one_prompt(model, instance, neurons, answer_format=answer_format)
     cuts = cuts_of(model, prompt, neurons, positions=positions)
-    scores = position_scores(model, prompt, neurons)
+    estimates = {}
+    for estimate in ESTIMATES:
+        shares, probability = position_shares(model, prompt, neurons, estimate=estimate)
+        whole = positions == "all"
+        sums = shares.sum(axis=1) if whole else shares.reshape(-1)
+        highest = shares.max(axis=1) if whole else sums
+        estimates[estimate] = sums * probability
+        estimates[f"score_{estimate}"] = highest / len(prompt.label)
     lengths, every = [len(prompt.sequence)] * len(cuts), range(len(cuts))
-    exact = np.empty((2, len(cuts)))
+    log_p = np.empty((2, len(cuts)))
     integrated = np.full(len(cuts), np.nan)
     if token_budget is None:
         token_budget = fitting_budget(model, lengths[0], gradients=False)
@@ -216,7 +231,7 @@ def _check_one(
         for rows, found in in_batches(
             every, lengths, token_budget, work=cut, what="", grouping=grouping
         ):
-            exact[:, rows] = found
+            log_p[:, rows] = found
     if steps:
         # A backward pass holds about twice what a forward pass does.
         budget, lengths = max(1, token_budget // 2), [length * steps for length in lengths]
@@ -228,8 +243,7 @@ def _check_one(
     return cuts.assign(
         instance=instance.id,
         country=country_in_frames(instance.country),
-        probability=exact[0],
-        first_order=scores.sum(axis=1) if positions == "all" else scores.reshape(-1),
+        **estimates,
         integrated=integrated,
-        exact=exact[0] - exact[1],
+        **effects_in(log_p),
     )

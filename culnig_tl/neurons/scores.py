@@ -13,6 +13,7 @@ import pandas as pd
 from culnig_tl.checks import check_count, shown
 from culnig_tl.errors import CulnigError, FlatRanking
 from culnig_tl.files import write_atomically
+from culnig_tl.neurons.estimates import Estimate
 from culnig_tl.neurons.layout import LAYOUT_SCHEMA, NeuronLayout
 from culnig_tl.provenance import Provenance
 from culnig_tl.schemas import check_object, damaged
@@ -97,6 +98,11 @@ class Scores:
     sums: np.ndarray
     provenance: Provenance
     parts: Mapping[str, Part] = field(default_factory=dict)
+
+    @property
+    def estimate(self) -> Estimate:
+        """How neurons' effects were estimated (`ESTIMATES`)."""
+        return self.provenance.get("arguments", {}).get("estimate", "first_order")
 
     def half(self, number: int) -> "Scores":
         """The scores of one half of the questions, 0 or 1, as a stable hash divides them.

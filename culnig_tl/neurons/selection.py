@@ -72,7 +72,7 @@ def select_general(
     """
     shares = {"top_mlp": top_mlp, "top_attention": top_attention, "remove": remove}
     check_shares(shares)
-    _check_one_model(scores, control, countryrc)
+    _check_alike(scores, control, countryrc)
     layout, target = scores.layout, target or scores.targets[0]
     rank = rank_values(scores, control, variant, target=target)
     ties: dict[str, int] = {}
@@ -135,7 +135,7 @@ def select_specific(
     shares = {"top": top, "remove": remove}
     check_shares(shares)
     check_least_z(least_z)
-    _check_one_model(scores, control, countryrc)
+    _check_alike(scores, control, countryrc)
     if len(scores.countries) < 2:
         raise CulnigError(
             f"these scores hold {', '.join(scores.countries)} only, and what is specific shows "
@@ -278,7 +278,8 @@ def check_least_z(least_z: float) -> None:
     check_number("least_z", least_z, least=-math.inf)
 
 
-def _check_one_model(scores: Scores, control: Scores | None, countryrc: Scores | None) -> None:
+def _check_alike(scores: Scores, control: Scores | None, countryrc: Scores | None) -> None:
+    """Refuse scores of several models, or by several estimates."""
     name = scores.provenance["model"]["name"]
     for what, other in (("the control's", control), ("the CountryRC", countryrc)):
         if other is None:
@@ -295,6 +296,11 @@ def _check_one_model(scores: Scores, control: Scores | None, countryrc: Scores |
             other="expected",
             remedy="use scores of one model",
         )
+        if other.estimate != scores.estimate:
+            raise CulnigError(
+                f"{what} scores are by the estimate {other.estimate}, expected {scores.estimate}: "
+                "score again with one estimate"
+            )
 
 
 def _provenance(
@@ -310,7 +316,7 @@ def _provenance(
         "versions": package_versions(),
         "model": scores.provenance["model"],
         "method": method,
-        "arguments": arguments,
+        "arguments": arguments | {"estimate": scores.estimate},
         "scores": scores.provenance["dataset"],
         "control": control and control.provenance["dataset"],
         "countryrc": countryrc and countryrc.provenance["dataset"],

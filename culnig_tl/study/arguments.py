@@ -24,6 +24,7 @@ from culnig_tl.models.choices import (
     ModelClass,
 )
 from culnig_tl.models.embedded import EMBEDDED_NAME
+from culnig_tl.neurons.estimates import ESTIMATES, Estimate
 from culnig_tl.neurons.scores import TARGETS, VARIANTS, Target, Variant
 from culnig_tl.neurons.selection import check_least_z
 from culnig_tl.tasks import TASKS, task_of
@@ -114,6 +115,11 @@ class Study:
     variant: Variant = _option(
         "Reduction over positions: max, mean or norm.", SELECT, default="max"
     )
+    estimate: Estimate = _option(
+        f"How a neuron's effect is estimated: {', '.join(ESTIMATES)}.",
+        SELECT,
+        default="first_order",
+    )
     target: Target | None = _option(
         f"What is differentiated: {', '.join(TARGETS)}; by default the scores' first.",
         SELECT,
@@ -160,6 +166,7 @@ def check_study(arguments: Mapping[str, Any]) -> None:
         ("dtype", "dtype", DTYPES),
         ("answer format", "answer_format", FORMATS),
         ("score variant", "variant", VARIANTS),
+        ("estimate", "estimate", ESTIMATES),
         ("target", "target", TARGETS),
     ):
         if name != "target" or given[name] is not None:
@@ -223,6 +230,8 @@ def _check_tasks(given: Mapping[str, Any]) -> None:
         raise CulnigError(f"country {twice[0]!r} is named twice: name each once")
 
 
+# What an argument was before it could be given, where that is not what it now is by default.
+EARLIER = {"estimate": "first_order"}
 PRESETS = {
     "quick": Study(),
     "paper": Study(

@@ -13,7 +13,7 @@ from typing import Any
 from culnig_tl.checks import shown
 from culnig_tl.errors import CulnigError
 from culnig_tl.schemas import damaged, read_object
-from culnig_tl.study.arguments import Study, check_study
+from culnig_tl.study.arguments import EARLIER, Study, check_study
 from culnig_tl.study.data import StudyData
 from culnig_tl.study.maskings import Masking
 from culnig_tl.tasks.instances import content_hash
@@ -70,7 +70,7 @@ def study_of(out: Path, *, trust_remote_code: bool = False) -> Study:
             f"{file} has an argument {shown(later[0])}, which this version does not know: use the "
             "version that made the run, or make it again in another folder"
         )
-    arguments = defaults | given | {"trust_remote_code": trust_remote_code}
+    arguments = defaults | EARLIER | given | {"trust_remote_code": trust_remote_code}
     try:
         check_study(arguments)
     except CulnigError as error:

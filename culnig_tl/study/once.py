@@ -122,7 +122,10 @@ def scores_once(
             scores = Scores.load(
                 file, layout=layout_of(model), model=about["name"], dataset_hash=hashed
             )
-            arguments = {"answer_format": resolve_format(tokenizer_of(model), answer_format)}
+            arguments = {
+                "answer_format": resolve_format(tokenizer_of(model), answer_format),
+                "estimate": study.estimate,
+            }
             found[name] = check_scores(file, scores, about, dataset=hashed, arguments=arguments)
             continue
         _log.info("scoring %d instances: %s", len(part), name)
@@ -133,6 +136,7 @@ def scores_once(
             answer_format=answer_format,
             token_budget=study.token_budget,
             checkpoint=checkpoint,
+            estimate=study.estimate,
         )
         found[name].save(file)
         remove_checkpoint(checkpoint)

@@ -29,7 +29,7 @@ from culnig_tl.models.identity import commit_of, weights_of
 from culnig_tl.neurons.scores import Scores
 from culnig_tl.neurons.sets import NeuronSet
 from culnig_tl.provenance import NUMBERS, Provenance, sha256_of
-from culnig_tl.study.arguments import Study
+from culnig_tl.study.arguments import EARLIER, Study
 from culnig_tl.study.data import StudyData, passage_countries
 from culnig_tl.study.folder import dataset_hashes, study_arguments
 from culnig_tl.study.maskings import study_maskings
@@ -89,7 +89,7 @@ def changed_arguments(run: Mapping[str, Any], study: Study) -> dict[str, tuple[A
 
     Without those of where it runs, and of what files are called.
     """
-    held, defaults = run["arguments"], study_arguments(Study())
+    held, defaults = run["arguments"], study_arguments(Study()) | EARLIER
     skipped = {*_WHERE_IT_RUNS, *_BY_CONTENT}
     if "weights" in run["model"]:
         skipped.add("revision")
@@ -179,7 +179,10 @@ def check_scores(
         "dataset hash": (about["dataset"]["hash"], dataset),
         "numbers": (about.get("versions", {}).get("numbers"), str(NUMBERS)),
         **{key: (about["model"].get(key), model.get(key)) for key in ("name", "weights", "dtype")},
-        **{key: (about["arguments"].get(key), value) for key, value in arguments.items()},
+        **{
+            key: (about["arguments"].get(key, EARLIER.get(key)), value)
+            for key, value in arguments.items()
+        },
     }
     for what, (before, now) in pairs.items():
         if before != now and before is not None and now is not None:

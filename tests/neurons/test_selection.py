@@ -142,6 +142,7 @@ def test_provenance_tells_what_it_was_made_from():
         "top_mlp": 0.1,
         "top_attention": 0.2,
         "remove": 0.07,
+        "estimate": "first_order",
     }
     hashes = [about[key]["hash"] for key in ("scores", "control", "countryrc")]
     assert hashes == ["everyday", "control", "countryrc"]
