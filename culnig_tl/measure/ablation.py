@@ -1,32 +1,49 @@
-"""Interventions: scaling a set of neurons while a model runs, through its own hooks."""
+"""Interventions: what a set of neurons does is changed while a model runs, by its own hooks."""
 
 import contextlib
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from culnig_tl.checks import check_number
+from culnig_tl.checks import check_choice, check_number
 from culnig_tl.errors import CulnigError
+from culnig_tl.measure.reference import Reference
 from culnig_tl.models.choices import HookedModel
 from culnig_tl.models.description import layout_of
-from culnig_tl.neurons.layout import hook_name
+from culnig_tl.neurons.layout import Site, hook_name
 from culnig_tl.neurons.sets import NeuronSet, require_same_model
+
+Values = Literal["zero", "mean", "resample"]
+VALUES: tuple[Values, ...] = get_args(Values)
 
 
 @contextlib.contextmanager
 def ablate(
-    model: HookedModel, neurons: NeuronSet | None, *, factor: float = 0.0
+    model: HookedModel,
+    neurons: NeuronSet | None,
+    *,
+    factor: float = 0.0,
+    values: Values = "zero",
+    reference: Reference | None = None,
 ) -> Iterator[HookedModel]:
-    """Multiply the activations of `neurons` by `factor` at every position, within the `with`.
+    """Multiply the activations of `neurons` by `factor` at every position, within the `with`; or
+    put others in their place.
 
     0 suppresses, 2 enhances (the paper's two interventions), 1 and an empty set change nothing.
     Holds during generation too. The hooks are gone afterwards, an exception included.
 
+    Args:
+        values: `zero`: by `factor`, as above. `mean`: their mean over the positions of the
+            reference prompts. `resample`: at each position what they do together at some position
+            of a reference prompt. The beginning-of-text token keeps its own with both.
+        reference: from `reference_activations`; needed by `mean` and `resample`.
+
     Raises:
-        CulnigError: the set is of a model with other neurons, a factor that is no finite number,
+        CulnigError: the set or the reference is of a model with other neurons, a factor that is
+            no finite number or stands beside `mean` or `resample`, unknown values, no reference,
             or a hook did not fire although another one did.
 
     Example:
@@ -42,17 +59,30 @@ def ablate(
         True
     """
     check_number("factor", factor)
-    hooks = [] if neurons is None else ablation_hooks(model, neurons, factor=factor)
+    check_choice("values", values, VALUES)
+    seen: list[Tensor] = []
+    if values == "zero":
+        hooks = [] if neurons is None else ablation_hooks(model, neurons, factor=factor)
+    else:
+        hooks = _replacing(model, neurons, values, seen, factor=factor, reference=reference)
     fired = dict.fromkeys((name for name, _ in hooks), 0)
 
-    def counted(name: str, scale: Any) -> Any:
+    def counted(name: str, change: Any) -> Any:
         def hook_function(activation: Tensor, hook: Any) -> Tensor:
             fired[name] += 1
-            return scale(activation, hook)
+            return change(activation, hook)
 
         return hook_function
 
-    with model.hooks(fwd_hooks=[(name, counted(name, scale)) for name, scale in hooks]):
+    def see(module: Any, given: tuple[Tensor, ...]) -> None:
+        assert reference is not None
+        seen[:] = [reference.own(given[0]), reference.rows_of(given[0])]
+
+    with contextlib.ExitStack() as stack:
+        if values != "zero":
+            stack.callback(model.embed.register_forward_pre_hook(see).remove)
+        changes = [(name, counted(name, change)) for name, change in hooks]
+        stack.enter_context(model.hooks(fwd_hooks=changes))
         yield model
     silent = [name for name, times in fired.items() if not times]
     if silent and len(silent) < len(fired):
@@ -87,3 +117,55 @@ def _scaling(size: int, indices: np.ndarray, factor: float) -> Any:
         return activation * scale.to(activation).view(activation.shape[2:])
 
     return hook_function
+
+
+def _replacing(
+    model: HookedModel,
+    neurons: NeuronSet | None,
+    values: Values,
+    seen: list[Tensor],
+    *,
+    factor: float,
+    reference: Reference | None,
+) -> list[tuple[str, Any]]:
+    """The (hook name, function) pairs that put the reference's values in place.
+
+    `seen` holds what `Reference` says of the tokens of the pass that runs.
+    """
+    if factor:
+        raise CulnigError(f"factor {factor} beside values {values!r}: give one of them")
+    if reference is None:
+        raise CulnigError(
+            f"values {values!r} need a reference: give reference=reference_activations(model, "
+            "instances)"
+        )
+    require_same_model(
+        reference,
+        layout_of(model),
+        what="the reference is of a model with",
+        remedy="make it with this model",
+    )
+    if neurons is None:
+        return []
+    require_same_model(neurons, layout_of(model))
+
+    def replacing(key: tuple[int, Site], indices: np.ndarray) -> Any:
+        index = torch.tensor(indices)
+        mean, drawn = reference.mean[key][index], reference.drawn[key][:, index]
+
+        def hook_function(activation: Tensor, hook: Any) -> Tensor:
+            own, rows = seen
+            flat = activation.flatten(2).clone()
+            if values == "mean":
+                new = mean.to(flat).expand(*flat.shape[:2], -1)
+            else:
+                new = drawn.to(flat)[rows.to(flat.device)]
+            kept = own.to(flat.device)[:, :, None]
+            flat[:, :, index] = torch.where(kept, flat[:, :, index], new)
+            return flat.view(activation.shape)
+
+        return hook_function
+
+    return [
+        (hook_name(*key), replacing(key, indices)) for key, indices in neurons.by_site().items()
+    ]

@@ -9,7 +9,8 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from culnig_tl.measure.ablation import ablate
+from culnig_tl.measure.ablation import Values, ablate
+from culnig_tl.measure.reference import Reference
 from culnig_tl.models.batches import (
     alike,
     covers,
@@ -54,10 +55,14 @@ def evaluate(
     neurons: NeuronSet | None = None,
     *,
     factor: float = 0.0,
+    values: Values = "zero",
+    reference: Reference | None = None,
     answer_format: AnswerFormat = "auto",
     token_budget: int | None = None,
 ) -> pd.DataFrame:
     """Let the model answer, with the activations of `neurons` multiplied by `factor`.
+
+    Or with those of other prompts in their place (`values`, `reference`, as in `ablate`).
 
     The predicted option is the one with the highest mean log-probability of its tokens (for a
     letter: of its one token). The options share their prompt, so its keys and values are computed
@@ -95,7 +100,8 @@ def evaluate(
         asked = [different[row] for row in batch]
         return answer_log_probabilities(model, asked, token_budget=token_budget)
 
-    with frozen(model), torch.no_grad(), ablate(model, neurons, factor=factor):
+    changed = ablate(model, neurons, factor=factor, values=values, reference=reference)
+    with frozen(model), torch.no_grad(), changed:
         for batch, answers in in_batches(
             my_share(lengths),
             lengths,

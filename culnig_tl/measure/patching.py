@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, get_args
 
+import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
@@ -16,6 +17,8 @@ from torch import Tensor
 from culnig_tl.checks import check_choice
 from culnig_tl.errors import CulnigError
 from culnig_tl.measure.attribution import gradient_hooks
+from culnig_tl.measure.evaluation import COPIES, answer_log_probabilities
+from culnig_tl.models.batches import fitting_budget, in_batches
 from culnig_tl.models.choices import HookedModel
 from culnig_tl.models.description import layout_of
 from culnig_tl.models.finite import check_finite
@@ -28,6 +31,8 @@ from culnig_tl.tasks.instances import Instance
 
 Align = Literal["end", "refuse"]
 ALIGN: tuple[Align, ...] = get_args(Align)
+# How far a patch of itself may move, in nats, and how far off all the way everything may be.
+MOST_ITSELF, MOST_OFF = 1e-3, 0.01
 Key = tuple[int, Site]
 
 
@@ -108,6 +113,90 @@ def attribution_patch(
     return pair.about() | {"estimated": estimated}
 
 
+def pair_preferences(model: HookedModel, instances: Sequence[Instance]) -> pd.DataFrame:
+    """Of every ordered pair of countries that are asked the same, which answer each prompt prefers.
+
+    Only where the source's prompt prefers the source's answer and the base's the base's
+    (in_source > 0 > before) is there something that a patch can move. Pairs whose answers are the
+    same are left out.
+
+    Returns:
+        One row a pair: source, target, source_id, target_id, question (its number), instance (the
+        number of question and template), before and in_source (D as in `activation_patch`), and
+        decided (whether in_source > 0 > before).
+
+    Raises:
+        CulnigError: no pair among the instances, or log P that is NaN or infinite.
+
+    Example:
+        `model` is a tiny random one, and `iran` and `spain` ask the same question.
+
+        >>> pairs = pair_preferences(model, [iran, spain])
+        >>> pairs["source"].tolist(), pairs["decided"].dtype.name
+        (['Iran', 'Spain'], 'bool')
+    """
+    pairs = country_pairs(instances)
+    if not pairs:
+        raise CulnigError(
+            "no two instances ask the same question of different countries with different "
+            "answers: load a task with countries, such as everyday or blend"
+        )
+    log_p = _answers_of_the_group(model, pairs)
+    rows: list[dict[str, Any]] = []
+    questions: dict[tuple[str, str], int] = {}
+    for number, source, base in pairs:
+        there, here = log_p[number, source.country], log_p[number, base.country]
+        answers = source.answer_text, base.answer_text
+        in_source, before = (at[answers[0]] - at[answers[1]] for at in (there, here))
+        asked = questions.setdefault(base.same_question[:2], len(questions))
+        rows.append(
+            {
+                "source": source.country,
+                "target": base.country,
+                "source_id": source.id,
+                "target_id": base.id,
+                "question": asked,
+                "instance": number,
+                "before": before,
+                "in_source": in_source,
+                "decided": in_source > 0 > before,
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def _answers_of_the_group(
+    model: HookedModel, pairs: Sequence[tuple[int, Instance, Instance]]
+) -> dict[tuple[int, str | None], dict[str, float]]:
+    """log P of the answer of every country that is asked the same, by number and country asked."""
+    asked: dict[int, dict[str | None, Instance]] = {}
+    for number, source, base in pairs:
+        asked.setdefault(number, {}).update({one.country: one for one in (source, base)})
+    keys, prompts = [], []
+    for number, group in asked.items():
+        answers = tuple(dict.fromkeys(one.answer_text for one in group.values()))
+        for country, one in group.items():
+            keys.append((number, country))
+            labels = tuple(map(str, range(len(answers))))
+            own = answers.index(one.answer_text)
+            prompts.append(replace(one, options=answers, answer=own, labels=labels, credits=None))
+    made = model_prompts(model, prompts, answer_format="cloze")
+    lengths = [len(prompt.tokens) for prompt in made]
+    budget = fitting_budget(model, max(lengths), gradients=False, cached=1 + COPIES)
+
+    def work(rows: list[int]) -> list[tuple[list[Tensor], list[bool]]]:
+        return answer_log_probabilities(model, [made[row] for row in rows], token_budget=budget)
+
+    found: dict[tuple[int, str | None], dict[str, float]] = {}
+    what = "Which answer is preferred"
+    with frozen(model), torch.no_grad():
+        for rows, answers in in_batches(range(len(made)), lengths, budget, work=work, what=what):
+            for row, (options, _) in zip(rows, answers, strict=True):
+                sums = [float(option.sum()) for option in options]
+                found[keys[row]] = dict(zip(prompts[row].options, sums, strict=True))
+    return found
+
+
 def patching_effects(
     model: HookedModel,
     instances: Sequence[Instance],
@@ -115,12 +204,18 @@ def patching_effects(
     *,
     align: Align = "end",
     limit: int | None = None,
+    pairs: pd.DataFrame | None = None,
 ) -> pd.DataFrame:
-    """Both kinds of patching for every ordered pair of countries that are asked the same question.
+    """Both kinds of patching for the ordered pairs of countries that each prefer their own answer.
 
-    Pairs whose answers are the same are left out; `limit` takes the first so many.
     `agreement(frame, "estimated", by="set", truth="moved")` says how far the gradient's estimate
     can be trusted.
+
+    Args:
+        model, instances, neurons, align: as `activation_patch`, and what the pairs are among.
+        limit: at most so many pairs, of as many questions as there are.
+        pairs: a frame of `pair_preferences` of these instances; None makes it. The decided ones
+            are patched: leave rows out to patch fewer, or set `decided` to patch others.
 
     Returns:
         One row a pair: the columns of `activation_patch`, estimated, question (its number), and
@@ -128,32 +223,111 @@ def patching_effects(
         wants them.
 
     Raises:
-        CulnigError: no pair among the instances, or as `activation_patch`.
+        CulnigError: no pair among the instances, or none that is decided; or as
+            `activation_patch`.
 
     Example:
         `model` is a tiny random one, and `iran` and `spain` ask the same question.
 
-        >>> frame = patching_effects(model, [iran, spain], neurons)
+        >>> pairs = pair_preferences(model, [iran, spain]).assign(decided=True)
+        >>> frame = patching_effects(model, [iran, spain], neurons, pairs=pairs)
         >>> list(zip(frame["source"], frame["target"]))
         [('Iran', 'Spain'), ('Spain', 'Iran')]
     """
-    pairs = country_pairs(instances)[:limit]
-    if not pairs:
-        raise CulnigError(
-            "no two instances ask the same question of different countries with different "
-            "answers: load a task with countries, such as everyday or blend"
-        )
+    if pairs is None:
+        pairs = pair_preferences(model, instances)
+    wanted = _decided(pairs, instances, limit)
     rows = []
-    questions: dict[tuple[str, str], int] = {}
-    for number, source, base in progress(pairs, "Patching", len(pairs)):
+    for row, source, base in progress(wanted, "Patching", len(wanted)):
         pair = _Pair.of(model, source, base, neurons=neurons, align=align)
         values, in_source = _in_source(model, pair, neurons)
         estimated, before = _estimated(model, pair, neurons, values=values)
         after = _patched(model, pair, neurons, values=values)
-        row = pair.about() | _distances(before, after, in_source)
-        asked = questions.setdefault(base.same_question[:2], len(questions))
-        rows.append(row | {"estimated": estimated, "question": asked, "instance": number})
+        found = pair.about() | _distances(before, after, in_source)
+        numbers = {"question": row["question"], "instance": row["instance"]}
+        rows.append(found | {"estimated": estimated} | numbers)
     return pd.DataFrame(rows).assign(set=neurons.name, probability=1.0)
+
+
+def check_scale(
+    model: HookedModel, instances: Sequence[Instance], pairs: pd.DataFrame, *, limit: int = 3
+) -> pd.DataFrame:
+    """Check the scale of patching on decided pairs of one length: 0 of itself, 1 of everything.
+
+    A prompt that is patched into itself must not move; and every neuron of the source's prompt,
+    patched into the base's, must move D all the way, as the last token is the same in both.
+
+    Args:
+        pairs: a frame of `pair_preferences`.
+        limit: of so many pairs at most.
+
+    Returns:
+        One row a pair: source_id, target_id, itself (nats moved), everything (share moved). No row
+        where no decided pair has prompts of one length.
+
+    Raises:
+        CulnigError: one moves by more than 0.001 nats into itself, or everything moves it other
+            than all the way, by more than 1%: patching does not work on this model.
+
+    Example:
+        `model` is a tiny random one, and `iran` and `spain` ask the same question.
+
+        >>> pairs = pair_preferences(model, [iran, spain]).assign(decided=True)
+        >>> check_scale(model, [iran, spain], pairs).round(2)["everything"].tolist()
+        [1.0, 1.0]
+    """
+    layout = layout_of(model)
+    everything = NeuronSet(layout, np.arange(layout.total), "everything")
+    rows = []
+    for _, source, base in _decided(pairs, instances, None):
+        pair = _Pair.of(model, source, base, neurons=everything, align="end")
+        if len(pair.own[0].tokens) != len(pair.base[0].tokens) or len(rows) == limit:
+            continue
+        same = replace(pair, own=pair.base)
+        values, own = _in_source(model, same, everything)
+        itself = _patched(model, same, everything, values=values) - own
+        values, in_source = _in_source(model, pair, everything)
+        after = _patched(model, pair, everything, values=values)
+        share = _distances(own, after, in_source)["share"]
+        if abs(itself) > MOST_ITSELF or not abs(share - 1) < MOST_OFF:
+            raise CulnigError(
+                f"instances {source.id} and {base.id}: patched into itself the base moves by "
+                f"{itself:.3g} nats (expected 0), everything moves it {share:.3g} of the way "
+                "(expected 1): patching does not work on this model"
+            )
+        rows.append(
+            {
+                "source_id": source.id,
+                "target_id": base.id,
+                "itself": itself,
+                "everything": share,
+            }
+        )
+    return pd.DataFrame(rows, columns=["source_id", "target_id", "itself", "everything"])
+
+
+def _decided(
+    pairs: pd.DataFrame, instances: Sequence[Instance], limit: int | None
+) -> list[tuple[pd.Series, Instance, Instance]]:
+    """The decided pairs with their source and base, one of each question before a second of any."""
+    wanted = pairs[pairs["decided"]]
+    if not len(wanted):
+        raise CulnigError(
+            f"in none of {len(pairs)} pairs does each prompt prefer its own answer, so there is "
+            "nothing to move: take other questions, or a model that can answer them"
+        )
+    turn = wanted.groupby("question", sort=False).cumcount()
+    wanted = wanted.iloc[np.argsort(turn.to_numpy(), kind="stable")][:limit]
+    there = {(n, s.country, b.country): (s, b) for n, s, b in country_pairs(instances)}
+    keys = zip(wanted["instance"], wanted["source"], wanted["target"], strict=True)
+    try:
+        found = [there[key] for key in keys]
+    except KeyError as error:
+        raise CulnigError(
+            "these pairs are not of these instances: give the frame of pair_preferences of them"
+        ) from error
+    rows = [row for _, row in wanted.iterrows()]
+    return [(row, *pair) for row, pair in zip(rows, found, strict=True)]
 
 
 def country_pairs(instances: Sequence[Instance]) -> list[tuple[int, Instance, Instance]]:
@@ -211,12 +385,7 @@ class _Pair:
                 "patching cannot move it; take another pair"
             )
 
-        def prompts(instance: Instance) -> tuple[Prompt, Prompt]:
-            both = [replace(instance, options=answers, answer=i, labels=("A", "B")) for i in (0, 1)]
-            first, second = model_prompts(model, both, answer_format="cloze")
-            return first, second
-
-        own, there = prompts(source), prompts(base)
+        own, there = (_with_answers(model, one, answers) for one in (source, base))
         lengths = len(own[0].tokens), len(there[0].tokens)
         if align == "refuse" and lengths[0] != lengths[1]:
             raise CulnigError(
@@ -236,6 +405,15 @@ class _Pair:
             "target_answer": source.options[1],
             "positions": self.positions,
         }
+
+
+def _with_answers(
+    model: HookedModel, instance: Instance, answers: tuple[str, str]
+) -> tuple[Prompt, Prompt]:
+    """The instance's prompt with each of two answers."""
+    both = [replace(instance, options=answers, answer=i, labels=("A", "B")) for i in (0, 1)]
+    first, second = model_prompts(model, both, answer_format="cloze")
+    return first, second
 
 
 def _in_source(

@@ -48,11 +48,12 @@ def interaction(
     (and others): then they are not ablated again.
 
     Returns:
-        One row an instance: instance, country, set, neurons (how many), probability P(n),
-        first_order (the sum of the scores), singles (the sum of the exact single effects), joint
-        (P(n) minus P with the whole set at 0). Additive: singles = joint. As a set cannot take
-        more than all of P, also in nats, where there is no such end: singles_nats and joint_nats,
-        the same of log P (a single neuron's at most 36.7).
+        One row an instance: instance, country, question, set, neurons (how many), probability
+        P(n), first_order (the sum of the scores), singles (the sum of the exact single effects),
+        joint (P(n) minus P with the whole set at 0). Additive: singles = joint. As a set cannot
+        take more than all of P, also in nats, where there is no such end: singles_nats and
+        joint_nats, the same of log P (a single neuron's at most 36.7), and floor_nats, what every
+        neuron of the model at 0 takes. `additivity` says how to read them.
 
     Raises:
         CulnigError: as `taylor_check`; `effects` does not hold these neurons on these instances,
@@ -98,12 +99,21 @@ def interaction(
     )
     joint = np.zeros(len(instances))
     prompts = model_prompts(model, instances, answer_format=answer_format)
-    with frozen(model), torch.no_grad(), ablate(model, neurons):
-        for places in scored_once(prompts, clamp_control=False):
-            joint[places] = float(log_probability(model, prompts[places[0]]))
+    floor = np.zeros(len(instances))
+    everything = NeuronSet(neurons.layout, np.arange(neurons.layout.total), "everything")
+    for masked, found in ((neurons, joint), (everything, floor)):
+        with frozen(model), torch.no_grad(), ablate(model, masked):
+            for places in scored_once(prompts, clamp_control=False):
+                found[places] = float(log_probability(model, prompts[places[0]]))
     sums["joint"] = sums["probability"] - np.exp(joint)
     sums["joint_nats"] = np.log(sums["probability"]) - joint
-    return sums.reset_index().assign(set=neurons.name, neurons=len(neurons))
+    sums["floor_nats"] = np.log(sums["probability"]) - floor
+    asked = {instance.id: instance.question_key for instance in instances}
+    return sums.reset_index().assign(
+        question=lambda frame: frame["instance"].map(asked),
+        set=neurons.name,
+        neurons=len(neurons),
+    )
 
 
 def _effects_of(

@@ -183,11 +183,16 @@ def _free_bytes(device: torch.device) -> int:
     return psutil.virtual_memory().available // here
 
 
+def padding_token(tokenizer: Any) -> int:
+    """The token that stands where there is none."""
+    return next(x for x in (tokenizer.pad_token_id, tokenizer.eos_token_id, 0) if x is not None)
+
+
 def pad_batch(
     sequences: Sequence[Sequence[int]], rows: Sequence[int], tokenizer: Any, *, device: Any
 ) -> Batch:
     """The sequences `rows` as one batch, padded on the left."""
-    pad = next(x for x in (tokenizer.pad_token_id, tokenizer.eos_token_id, 0) if x is not None)
+    pad = padding_token(tokenizer)
     width = max(len(sequences[row]) for row in rows)
     tokens = torch.full((len(rows), width), pad, dtype=torch.long)
     mask = torch.zeros_like(tokens)

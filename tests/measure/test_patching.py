@@ -12,7 +12,9 @@ from culnig_tl.analysis.agreement import patching_matrix
 from culnig_tl.measure.patching import (
     activation_patch,
     attribution_patch,
+    check_scale,
     country_pairs,
+    pair_preferences,
     patching_effects,
 )
 from culnig_tl.models.description import layout_of, tokenizer_of
@@ -192,7 +194,8 @@ def effects():
     iran = replace(iran, cloze=iran.cloze.replace("iran", "Iran"))
     spain = replace(spain, cloze=spain.cloze.replace("spain", "Spain"))
     model = tiny.bridge("llama")
-    return patching_effects(model, [iran, spain], everything(model))
+    pairs = pair_preferences(model, [iran, spain]).assign(decided=True)
+    return patching_effects(model, [iran, spain], everything(model), pairs=pairs)
 
 
 def test_effects_of_both_directions(effects):
@@ -215,3 +218,69 @@ def test_the_matrix_is_of_source_and_target(effects):
 def test_a_matrix_of_no_such_value(effects):
     with pytest.raises(CulnigError, match="unknown value 'x': choose from moved, estimated, share"):
         patching_matrix(effects, value="x")
+
+
+def several(count: int = 3):
+    """Iran's and Spain's prompts of so many questions; which is preferred is set by the tests."""
+    iran, spain = pair()
+    return [
+        replace(one, id=f"{number}/{one.country}", question_id=f"food-{number}")
+        for number in range(count)
+        for one in (iran, spain)
+    ]
+
+
+def test_preferences_are_those_of_the_patch():
+    model = tiny.bridge("llama")
+    iran, spain = several(1)
+    pairs = pair_preferences(model, [iran, spain])
+    assert list(pairs["source"]) == ["Iran", "Spain"]
+    for (_, row), (source, base) in zip(
+        pairs.iterrows(), ((iran, spain), (spain, iran)), strict=True
+    ):
+        found = activation_patch(model, source, base, neurons=everything(model))
+        assert row["before"] == pytest.approx(found["before"], abs=1e-5)
+        assert row["in_source"] == pytest.approx(found["in_source"], abs=1e-5)
+        assert row["decided"] == (found["in_source"] > 0 > found["before"])
+
+
+def test_only_decided_pairs_are_patched_one_of_each_question_first():
+    model, instances = tiny.bridge("llama"), several()
+    pairs = pair_preferences(model, instances)
+    with pytest.raises(CulnigError, match="in none of 6 pairs does each prompt prefer its own"):
+        patching_effects(model, instances, everything(model), pairs=pairs.assign(decided=False))
+    pairs["decided"] = [False, True, True, True, True, True]
+    found = patching_effects(model, instances, everything(model), pairs=pairs, limit=4)
+    assert list(found["question"]) == [0, 1, 2, 1]
+    assert list(found["source"]) == ["Spain", "Iran", "Iran", "Spain"]
+    with pytest.raises(CulnigError, match="these pairs are not of these instances"):
+        patching_effects(model, instances[:2], everything(model), pairs=pairs)
+
+
+@pytest.mark.parametrize(("kind", "model_class"), tiny.FEWER_MODELS)
+def test_the_scale_goes_from_nothing_to_everything(kind, model_class):
+    model, instances = tiny.model(kind, model_class), several(2)
+    pairs = pair_preferences(model, instances).assign(decided=True)
+    scale = check_scale(model, instances, pairs, limit=2)
+    assert len(scale) == 2
+    assert scale["itself"].abs().max() < 1e-3
+    assert scale["everything"].to_numpy() == pytest.approx(1, abs=0.01)
+
+
+def test_a_scale_that_does_not_hold(monkeypatch):
+    from culnig_tl.measure import patching
+
+    model, instances = tiny.bridge("llama"), several(1)
+    pairs = pair_preferences(model, instances).assign(decided=True)
+    monkeypatch.setattr(patching, "_patched", lambda *a, **k: 0.5)
+    with pytest.raises(CulnigError, match=r"patched into itself the base moves by [\d.]+ nats"):
+        check_scale(model, instances, pairs)
+
+
+def test_prompts_of_two_lengths_have_no_scale():
+    model, instances = tiny.bridge("llama"), list(pair(longer=True))
+    instances = [replace(one, question_id="food") for one in instances]
+    pairs = pair_preferences(model, instances).assign(decided=True)
+    assert list(check_scale(model, instances, pairs).columns) == [
+        *("source_id", "target_id", "itself", "everything")
+    ]
