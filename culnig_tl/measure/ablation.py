@@ -11,6 +11,7 @@ from torch import Tensor
 from culnig_tl.checks import check_choice, check_number
 from culnig_tl.errors import CulnigError
 from culnig_tl.measure.reference import Reference
+from culnig_tl.models.caches import whole_tokens
 from culnig_tl.models.choices import HookedModel
 from culnig_tl.models.description import layout_of
 from culnig_tl.neurons.layout import Site, hook_name
@@ -64,7 +65,9 @@ def ablate(
     if values == "zero":
         hooks = [] if neurons is None else ablation_hooks(model, neurons, factor=factor)
     else:
-        hooks = _replacing(model, neurons, values, seen, factor=factor, reference=reference)
+        hooks = _replacing(
+            model, neurons, values=values, seen=seen, factor=factor, reference=reference
+        )
     fired = dict.fromkeys((name for name, _ in hooks), 0)
 
     def counted(name: str, change: Any) -> Any:
@@ -76,7 +79,9 @@ def ablate(
 
     def see(module: Any, given: tuple[Tensor, ...]) -> None:
         assert reference is not None
-        seen[:] = [reference.own(given[0]), reference.rows_of(given[0])]
+        count = given[0].shape[1]
+        tokens = whole_tokens(given[0])
+        seen[:] = [reference.own(tokens)[:, -count:], reference.rows_of(tokens)[:, -count:]]
 
     with contextlib.ExitStack() as stack:
         if values != "zero":
@@ -122,9 +127,9 @@ def _scaling(size: int, indices: np.ndarray, factor: float) -> Any:
 def _replacing(
     model: HookedModel,
     neurons: NeuronSet | None,
+    *,
     values: Values,
     seen: list[Tensor],
-    *,
     factor: float,
     reference: Reference | None,
 ) -> list[tuple[str, Any]]:

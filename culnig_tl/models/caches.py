@@ -1,6 +1,7 @@
 """Keys and values of prompts, which their continuations share."""
 
 import copy
+from contextvars import ContextVar
 from dataclasses import replace
 from typing import Any
 
@@ -11,6 +12,15 @@ from torch import Tensor
 
 from culnig_tl.models.choices import HookedModel
 from culnig_tl.models.classes import is_native
+
+# The tokens before those of the pass that runs: [batch, pos], or None where all run.
+_BEFORE: ContextVar[Tensor | None] = ContextVar("before", default=None)
+
+
+def whole_tokens(tokens: Int[Tensor, "batch pos"]) -> Int[Tensor, "batch all"]:
+    """Within a pass: its tokens, behind those that a `PrefixCache` holds."""
+    before = _BEFORE.get()
+    return tokens if before is None else torch.cat([before.to(tokens.device), tokens], dim=1)
 
 
 class PrefixCache:
@@ -23,6 +33,7 @@ class PrefixCache:
     def __init__(self, model: HookedModel, batch: int) -> None:
         self._native = is_native(model)
         self._mask: Tensor | None = None
+        self._tokens: Tensor | None = None
         if self._native:
             from transformer_lens.cache.key_value_cache import TransformerLensKeyValueCache
 
@@ -34,14 +45,23 @@ class PrefixCache:
 
     def run(self, model: HookedModel, tokens: Tensor, mask: Tensor) -> Tensor:
         """Run `tokens` after what is cached; they are cached too."""
-        if self._native:
-            return model(tokens, attention_mask=mask, past_kv_cache=self._cache)
-        self._mask = mask if self._mask is None else torch.cat([self._mask, mask], dim=1)
-        return model(tokens, attention_mask=self._mask, past_key_values=self._cache, use_cache=True)
+        before = _BEFORE.set(self._tokens)
+        try:
+            self._tokens = whole_tokens(tokens)
+            if self._native:
+                return model(tokens, attention_mask=mask, past_kv_cache=self._cache)
+            self._mask = mask if self._mask is None else torch.cat([self._mask, mask], dim=1)
+            return model(
+                tokens, attention_mask=self._mask, past_key_values=self._cache, use_cache=True
+            )
+        finally:
+            _BEFORE.reset(before)
 
     def take(self, rows: Int[Tensor, "rows"]) -> "PrefixCache":
         """A cache of these rows of the batch, in this order, repeated where `rows` repeats."""
         taken = copy.copy(self)
+        assert self._tokens is not None
+        taken._tokens = self._tokens[rows.to(self._tokens.device)]
         if self._native:
             taken._cache = copy.copy(self._cache)
             taken._cache.entries = [
