@@ -96,7 +96,16 @@ def example_names(tmp_path_factory) -> dict:
         "masked": culnig_tl.evaluate(model, instances, neurons),
         "random": [culnig_tl.evaluate(model, instances, random)],
         "effects": culnig_tl.taylor_check(model, instances[:3], few, steps=0),
-        "patching": culnig_tl.patching_effects(model, [iran, spain], neurons),
+        "patching": culnig_tl.patching_effects(
+            model,
+            [iran, spain],
+            neurons,
+            pairs=culnig_tl.pair_preferences(model, [iran, spain]).assign(decided=True),
+        ),
+        "sums": culnig_tl.interaction(model, instances[:3], few),
+        "curve": culnig_tl.faithfulness_curve(
+            model, instances, scores.mean(), shares=(0.1,), seeds=1
+        ),
         "curves": pd.DataFrame(
             {
                 "trained": "qnli",

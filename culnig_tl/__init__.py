@@ -7,13 +7,16 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from culnig_tl.analysis.agreement import agreement, patching_matrix
+    from culnig_tl.analysis.additivity import additivity
+    from culnig_tl.analysis.agreement import agreement, patching_matrix, rank_agreement
     from culnig_tl.analysis.comparison import compare
     from culnig_tl.analysis.countries import compare_countries, own_ranks
+    from culnig_tl.analysis.faithfulness import faithfulness_areas
     from culnig_tl.analysis.plots import (
         plot_agreement,
         plot_distribution,
         plot_dose_response,
+        plot_faithfulness,
         plot_finetuning,
         plot_interaction,
         plot_layers,
@@ -26,11 +29,21 @@ if TYPE_CHECKING:
     from culnig_tl.measure.attribution import attribute
     from culnig_tl.measure.effects import exact_effects
     from culnig_tl.measure.evaluation import evaluate
-    from culnig_tl.measure.patching import activation_patch, attribution_patch, patching_effects
+    from culnig_tl.measure.faithfulness import faithfulness_curve
+    from culnig_tl.measure.patching import (
+        activation_patch,
+        attribution_patch,
+        check_scale,
+        pair_preferences,
+        patching_effects,
+    )
+    from culnig_tl.measure.paths import joint_path
     from culnig_tl.measure.perplexity import perplexity, perplexity_increase
+    from culnig_tl.measure.reference import reference_activations
     from culnig_tl.measure.set_effects import dose_response, interaction
     from culnig_tl.measure.taylor import taylor_check
     from culnig_tl.measure.token_view import token_attribution
+    from culnig_tl.measure.top import top_effects
     from culnig_tl.models.configs import neuron_layout
     from culnig_tl.models.loading import load_hf_model, load_model
     from culnig_tl.models.wrapping import wrap_model
@@ -52,19 +65,23 @@ if TYPE_CHECKING:
 
 # Where the public names are.
 _MODULES = {
+    "analysis.additivity": ("additivity",),
     "analysis.agreement": (
         "agreement",
         "patching_matrix",
+        "rank_agreement",
     ),
     "analysis.comparison": ("compare",),
     "analysis.countries": (
         "compare_countries",
         "own_ranks",
     ),
+    "analysis.faithfulness": ("faithfulness_areas",),
     "analysis.plots": (
         "plot_agreement",
         "plot_distribution",
         "plot_dose_response",
+        "plot_faithfulness",
         "plot_finetuning",
         "plot_interaction",
         "plot_layers",
@@ -77,21 +94,27 @@ _MODULES = {
     "measure.attribution": ("attribute",),
     "measure.effects": ("exact_effects",),
     "measure.evaluation": ("evaluate",),
+    "measure.faithfulness": ("faithfulness_curve",),
     "measure.patching": (
         "activation_patch",
         "attribution_patch",
+        "check_scale",
+        "pair_preferences",
         "patching_effects",
     ),
+    "measure.paths": ("joint_path",),
     "measure.perplexity": (
         "perplexity",
         "perplexity_increase",
     ),
+    "measure.reference": ("reference_activations",),
     "measure.set_effects": (
         "dose_response",
         "interaction",
     ),
     "measure.taylor": ("taylor_check",),
     "measure.token_view": ("token_attribution",),
+    "measure.top": ("top_effects",),
     "models.configs": ("neuron_layout",),
     "models.loading": (
         "load_hf_model",
@@ -134,23 +157,29 @@ __all__ = [
     "ablate",
     "activation_patch",
     "activation_shares",
+    "additivity",
     "agreement",
     "attribute",
     "attribution_patch",
+    "check_scale",
     "compare",
     "compare_countries",
     "compare_methods",
     "dose_response",
     "evaluate",
     "exact_effects",
+    "faithfulness_areas",
+    "faithfulness_curve",
     "finetune",
     "interaction",
+    "joint_path",
     "load_hf_model",
     "load_model",
     "load_task",
     "neuron_layout",
     "overlap",
     "own_ranks",
+    "pair_preferences",
     "patching_effects",
     "patching_matrix",
     "perplexity",
@@ -158,11 +187,14 @@ __all__ = [
     "plot_agreement",
     "plot_distribution",
     "plot_dose_response",
+    "plot_faithfulness",
     "plot_finetuning",
     "plot_interaction",
     "plot_layers",
     "plot_matrix",
     "plot_sweep",
+    "rank_agreement",
+    "reference_activations",
     "run_study",
     "select_cape",
     "select_general",
@@ -173,6 +205,7 @@ __all__ = [
     "split_instances",
     "taylor_check",
     "token_attribution",
+    "top_effects",
     "verify_run",
     "wrap_model",
 ]

@@ -15,7 +15,7 @@ import pandas as pd
 from culnig_tl.checks import check_choice
 from culnig_tl.errors import CulnigError
 from culnig_tl.frames import check_columns, numbers
-from culnig_tl.resampling import mean_interval
+from culnig_tl.resampling import interval, mean_interval
 
 # Of `taylor_check`, and of `patching_effects`.
 Column = Literal[
@@ -117,6 +117,80 @@ def agreement(
             row |= {name: mean, f"{name}_low": low, f"{name}_high": high}
         rows.append(row)
     return pd.DataFrame(rows).set_index(groups)
+
+
+def rank_agreement(
+    effects: pd.DataFrame,
+    *,
+    by: str = "site",
+    truth: str = "nats",
+    resamples: int = 1000,
+    seed: int = 0,
+) -> pd.DataFrame:
+    """Whether what neurons are ranked by says what they do on average, over a whole dataset.
+
+    A neuron's rank value (mean score minus the control's) is one number; here it is held against
+    the mean over questions of the neuron's true effect. The 95% intervals are from bootstrap
+    resamples of the questions.
+
+    Args:
+        effects: the frame of `taylor_check`, with the columns `rank` (the rank value) and
+            `selected` (whether the neuron is in the set).
+        by: the column that makes a group.
+        truth: the effect: `nats` or `exact`.
+        resamples: of the bootstrap.
+
+    Returns:
+        One row a group: neurons, questions; spearman (of rank value and mean effect);
+        selected and others (the mean effect of the set's neurons, and of the others); right (the
+        share of the set's neurons whose mean effect is above 0, so that masking them costs): each
+        with `_low` and `_high`; NaN where there are none, or fewer than 3 questions.
+
+    Raises:
+        CulnigError: a column that is not there, or a value that is NaN or infinite.
+
+    Example:
+        `effects` is a frame of `taylor_check`.
+
+        >>> ranked = effects.assign(rank=effects["exact"], selected=effects["index"] < 9)
+        >>> "spearman_low" in rank_agreement(ranked, by="token", resamples=20)
+        True
+    """
+    keys = ["layer", "site", "index"]
+    check_columns(effects, (*keys, "rank", "selected", "instance", truth, by), "these effects")
+    for column in ("rank", truth):
+        numbers(effects, column, "these effects", key=["instance"])
+    asked = "question" if "question" in effects else "instance"
+    rng, rows = np.random.default_rng(seed), {}
+    for group, part in effects.groupby(by, observed=True, sort=True):
+        means = part.pivot_table(index=keys, columns=asked, values=truth, observed=True)
+        about = part.groupby(keys, observed=True)[["rank", "selected"]].first().loc[means.index]
+        effect, rank = means.to_numpy(), about["rank"].to_numpy(dtype=float)
+        chosen, count = about["selected"].to_numpy(dtype=bool), effect.shape[1]
+        drawn = rng.multinomial(count, np.full(count, 1 / count), size=resamples) / count
+        row: dict[str, float] = {"neurons": len(effect), "questions": count}
+        found = _of_ranking(rank, effect.mean(axis=1), chosen)
+        again = [_of_ranking(rank, effect @ weights, chosen) for weights in drawn]
+        for name, value in found.items():
+            values = np.array([one[name] for one in again])
+            few = count < FEWEST or np.isnan(values).any()
+            low, high = (np.nan, np.nan) if few else interval(values)
+            row |= {name: value, f"{name}_low": low, f"{name}_high": high}
+        rows[group] = row
+    return pd.DataFrame.from_dict(rows, orient="index").rename_axis(by)
+
+
+def _of_ranking(rank: np.ndarray, effect: np.ndarray, chosen: np.ndarray) -> dict[str, float]:
+    from scipy import stats
+
+    there, others = chosen.any(), (~chosen).any()
+    flat = len(rank) < FEWEST or np.ptp(rank) == 0 or np.ptp(effect) == 0
+    return {
+        "spearman": np.nan if flat else float(stats.spearmanr(rank, effect).statistic),
+        "selected": float(effect[chosen].mean()) if there else np.nan,
+        "others": float(effect[~chosen].mean()) if others else np.nan,
+        "right": float((effect[chosen] > 0).mean()) if there else np.nan,
+    }
 
 
 def patching_matrix(effects: pd.DataFrame, *, value: PatchingValue = "share") -> pd.DataFrame:

@@ -315,6 +315,56 @@ def plot_interaction(interactions: pd.DataFrame, *, axes: Axes | None = None) ->
     return _finish(axes)
 
 
+def plot_faithfulness(curves: pd.DataFrame, *, axes: Axes | None = None) -> Axes:
+    """Faithfulness by the share of neurons masked (dashed) or kept, from `faithfulness_curve`.
+
+    A colour for each of `values`, what neurons are replaced by; the band spans the random sets.
+
+    Example:
+        `curve` is what `faithfulness_curve` found of a tiny model.
+
+        >>> plot_faithfulness(curve).get_ylabel()
+        'faithfulness (1: the whole model)'
+    """
+    axes = axes if axes is not None else _new_axes(7.0, 4.0)
+    if "values" not in curves:
+        curves = curves.assign(values="")
+    least = curves.loc[curves["share"] > 0, "share"].min()
+    for number, (values, part) in enumerate(curves.groupby("values", sort=False)):
+        for kind, style in (("kept", "-"), ("masked", "--")):
+            rows = part[part["kind"] == kind]
+            ranked = rows[rows["set"] == "ranked"].sort_values("share")
+            axes.plot(
+                ranked["share"].clip(lower=least / 3),
+                ranked["faithful"],
+                style,
+                marker="o",
+                markersize=3,
+                color=f"C{number}",
+                label=f"{kind}, the others {values}" if kind == "kept" else f"{kind}: {values}",
+            )
+            random = rows[rows["set"] != "ranked"].groupby("share")["faithful"]
+            if len(random):
+                axes.fill_between(
+                    random.min().index.to_numpy(dtype=float).clip(min=least / 3),
+                    random.min(),
+                    random.max(),
+                    color=f"C{number}",
+                    alpha=0.15,
+                    linewidth=0,
+                )
+    axes.set_xscale("log")
+    axes.axhline(1, color="#bbbbbb", linewidth=0.8, zorder=0)
+    axes.axhline(0, color="#bbbbbb", linewidth=0.8, zorder=0)
+    axes.set_ylim(-1.5, 2)
+    axes.set(
+        xlabel="share of neurons (by rank; band: random sets)",
+        ylabel="faithfulness (1: the whole model)",
+        title="What is left, and what is enough",
+    )
+    return _finish(axes)
+
+
 def plot_matrix(
     matrix: pd.DataFrame,
     label: str,

@@ -2,7 +2,7 @@
 
 import contextlib
 from collections.abc import Iterator
-from typing import Any, Literal, get_args
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,11 +14,9 @@ from culnig_tl.measure.reference import Reference
 from culnig_tl.models.caches import whole_tokens
 from culnig_tl.models.choices import HookedModel
 from culnig_tl.models.description import layout_of
+from culnig_tl.neurons.estimates import VALUES, Values
 from culnig_tl.neurons.layout import Site, hook_name
 from culnig_tl.neurons.sets import NeuronSet, require_same_model
-
-Values = Literal["zero", "mean", "resample"]
-VALUES: tuple[Values, ...] = get_args(Values)
 
 
 @contextlib.contextmanager

@@ -7,10 +7,12 @@ import pandas as pd
 
 from culnig_tl.errors import CulnigError
 from culnig_tl.measure.generation import generate
+from culnig_tl.measure.reference import Reference
 from culnig_tl.models.chat import chat_text, without_reasoning
 from culnig_tl.models.choices import HookedModel
 from culnig_tl.models.description import tokenizer_of
 from culnig_tl.models.prompts import chat_tokens, check_texts
+from culnig_tl.neurons.estimates import Values
 from culnig_tl.neurons.sets import NeuronSet
 from culnig_tl.tasks.judging import basic_words, judge_answer
 from culnig_tl.tasks.short_questions import ShortQuestion
@@ -22,10 +24,13 @@ def answer_questions(
     neurons: NeuronSet | None = None,
     *,
     factor: float = 0.0,
+    values: Values = "zero",
+    reference: Reference | None = None,
     max_new_tokens: int = 512,
     token_budget: int | None = None,
 ) -> pd.DataFrame:
-    """Let the model write an answer to each question, with `neurons` multiplied by `factor`.
+    """Let the model write an answer to each question, with `neurons` multiplied by `factor`,
+    or with other prompts' activations in their place (`ablate`).
 
     A chat model is told the question's prompt and writes until its turn ends. A base model goes on
     behind the same prompt, and its answer is the first line that is not empty.
@@ -59,6 +64,8 @@ def answer_questions(
         sequences,
         neurons,
         factor=factor,
+        values=values,
+        reference=reference,
         max_new_tokens=max_new_tokens,
         stop=stop,
         token_budget=token_budget,

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from culnig_tl.measure.ablation import Values, ablate
+from culnig_tl.measure.ablation import ablate
 from culnig_tl.measure.reference import Reference
 from culnig_tl.models.batches import (
     alike,
@@ -25,6 +25,7 @@ from culnig_tl.models.description import tokenizer_of
 from culnig_tl.models.finite import check_finite
 from culnig_tl.models.forward import at_least_float32, frozen, kept_residuals, unembed
 from culnig_tl.models.prompts import Prompt, model_prompts
+from culnig_tl.neurons.estimates import Values
 from culnig_tl.neurons.sets import NeuronSet
 from culnig_tl.no_country import country_in_frames
 from culnig_tl.processes import gathered, my_share

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from culnig_tl.checks import check_count, check_share
 from culnig_tl.errors import CulnigError
-from culnig_tl.measure.ablation import Values, ablate
+from culnig_tl.measure.ablation import ablate
 from culnig_tl.measure.attribution import scored_once
 from culnig_tl.measure.reference import Reference
 from culnig_tl.models.batches import fitting_budget, in_batches, pad_batch
@@ -23,6 +23,7 @@ from culnig_tl.models.description import layout_of, tokenizer_of
 from culnig_tl.models.finite import check_finite
 from culnig_tl.models.forward import frozen, label_log_probability
 from culnig_tl.models.prompts import Prompt, model_prompts
+from culnig_tl.neurons.estimates import Values
 from culnig_tl.neurons.selection import select_random, share_count
 from culnig_tl.neurons.sets import NeuronSet
 from culnig_tl.progress import progress

@@ -8,6 +8,7 @@ import torch
 from culnig_tl.checks import check_count
 from culnig_tl.errors import CulnigError
 from culnig_tl.measure.ablation import ablate
+from culnig_tl.measure.reference import Reference
 from culnig_tl.models.batches import alike, fitting_budget, in_batches, pad_batch
 from culnig_tl.models.caches import PrefixCache
 from culnig_tl.models.choices import HookedModel
@@ -15,6 +16,7 @@ from culnig_tl.models.description import model_end_tokens, position_limit, token
 from culnig_tl.models.finite import check_finite
 from culnig_tl.models.forward import frozen, kept_logits
 from culnig_tl.models.prompts import check_lengths
+from culnig_tl.neurons.estimates import Values
 from culnig_tl.neurons.sets import NeuronSet
 
 
@@ -24,6 +26,8 @@ def generate(
     neurons: NeuronSet | None = None,
     *,
     factor: float = 0.0,
+    values: Values = "zero",
+    reference: Reference | None = None,
     max_new_tokens: int = 512,
     stop: Callable[[str], bool] | None = None,
     token_budget: int | None = None,
@@ -39,6 +43,7 @@ def generate(
         model: from `load_model` or `wrap_model`.
         sequences: token ids, each at least one.
         stop: asked after each token with the text that was written so far.
+        factor, values, reference: what `neurons` do instead, as in `ablate`.
         token_budget: tokens in a batch, what is written included; None takes what fits.
         names: of the sequences, for messages.
 
@@ -85,7 +90,8 @@ def generate(
         return _write(model, different, rows, max_new_tokens=max_new_tokens, stop=stop, names=named)
 
     written: dict[int, list[int]] = {}
-    with frozen(model), torch.no_grad(), ablate(model, neurons, factor=factor):
+    changed = ablate(model, neurons, factor=factor, values=values, reference=reference)
+    with frozen(model), torch.no_grad(), changed:
         for _, found in in_batches(
             range(len(different)),
             lengths,

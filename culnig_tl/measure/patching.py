@@ -146,7 +146,7 @@ def pair_preferences(model: HookedModel, instances: Sequence[Instance]) -> pd.Da
     questions: dict[tuple[str, str], int] = {}
     for number, source, base in pairs:
         there, here = log_p[number, source.country], log_p[number, base.country]
-        answers = source.answer_text, base.answer_text
+        answers = _folded(source), _folded(base)
         in_source, before = (at[answers[0]] - at[answers[1]] for at in (there, here))
         asked = questions.setdefault(base.same_question[:2], len(questions))
         rows.append(
@@ -174,11 +174,13 @@ def _answers_of_the_group(
         asked.setdefault(number, {}).update({one.country: one for one in (source, base)})
     keys, prompts = [], []
     for number, group in asked.items():
-        answers = tuple(dict.fromkeys(one.answer_text for one in group.values()))
+        # Two that differ in spaces or capitals are one option.
+        spelled = {_folded(one): one.answer_text for one in reversed(group.values())}
+        answers = tuple(spelled.values())
         for country, one in group.items():
             keys.append((number, country))
             labels = tuple(map(str, range(len(answers))))
-            own = answers.index(one.answer_text)
+            own = list(spelled).index(_folded(one))
             prompts.append(replace(one, options=answers, answer=own, labels=labels, credits=None))
     made = model_prompts(model, prompts, answer_format="cloze")
     lengths = [len(prompt.tokens) for prompt in made]
@@ -193,8 +195,13 @@ def _answers_of_the_group(
         for rows, answers in in_batches(range(len(made)), lengths, budget, work=work, what=what):
             for row, (options, _) in zip(rows, answers, strict=True):
                 sums = [float(option.sum()) for option in options]
-                found[keys[row]] = dict(zip(prompts[row].options, sums, strict=True))
+                folded = [option.strip().lower() for option in prompts[row].options]
+                found[keys[row]] = dict(zip(folded, sums, strict=True))
     return found
+
+
+def _folded(instance: Instance) -> str:
+    return instance.answer_text.strip().lower()
 
 
 def patching_effects(
@@ -347,8 +354,7 @@ def country_pairs(instances: Sequence[Instance]) -> list[tuple[int, Instance, In
         for number, group in enumerate(groups.values())
         for source in group.values()
         for base in group.values()
-        if source.country != base.country
-        and source.answer_text.strip().lower() != base.answer_text.strip().lower()
+        if source.country != base.country and _folded(source) != _folded(base)
     ]
 
 

@@ -10,6 +10,7 @@ from torch import Tensor
 from culnig_tl.errors import CulnigError
 from culnig_tl.measure.ablation import ablate
 from culnig_tl.measure.evaluation import token_log_probabilities
+from culnig_tl.measure.reference import Reference
 from culnig_tl.measure.windows import cut_windows
 from culnig_tl.models.batches import (
     alike,
@@ -24,6 +25,7 @@ from culnig_tl.models.description import (
 )
 from culnig_tl.models.finite import check_finite
 from culnig_tl.models.forward import frozen, kept_residuals
+from culnig_tl.neurons.estimates import Values
 from culnig_tl.neurons.sets import NeuronSet
 from culnig_tl.processes import add_up, my_share
 
@@ -33,10 +35,14 @@ def perplexity(
     texts: Mapping[str, Sequence[str]],
     neurons: NeuronSet | None = None,
     *,
+    values: Values = "zero",
+    reference: Reference | None = None,
     context: int = 128,
     token_budget: int | None = None,
 ) -> pd.DataFrame:
     """Perplexity of each group's texts, with `neurons` masked: e to the mean of -ln P(token).
+
+    Or with other prompts' activations in their place (`values`, `reference`, as in `ablate`).
 
     Texts are cut into windows as in `activation_shares`; a window's first token is predicted from
     the beginning of the text, or not at all by a model that has no token for it.
@@ -73,7 +79,8 @@ def perplexity(
         check_finite(found, [different[row].name for row in rows], "log-probabilities")
         return found
 
-    with frozen(model), torch.no_grad(), ablate(model, neurons):
+    changed = ablate(model, neurons, values=values, reference=reference)
+    with frozen(model), torch.no_grad(), changed:
         for rows, parts in in_batches(
             my_share(lengths),
             lengths,

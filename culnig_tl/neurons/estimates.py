@@ -9,6 +9,9 @@ from culnig_tl.neurons.layout import Site, hook_name
 # Those that one backward pass gives for every neuron, by which neurons are selected.
 Estimate = Literal["first_order", "gate_exact"]
 ESTIMATES: tuple[Estimate, ...] = get_args(Estimate)
+# What a masked neuron's activation is replaced by.
+Values = Literal["zero", "mean", "resample"]
+VALUES: tuple[Values, ...] = get_args(Values)
 
 
 @dataclass(frozen=True)

@@ -241,16 +241,18 @@ class Run:
         check_data(self.folder, self.about, data)
         return data
 
-    def check_own_data(self) -> None:
-        """Refuse when the data of the study's own task, or of CountryRC, are not those of the run.
+    def own_data(self) -> StudyData:
+        """The instances of the study's own task and of CountryRC, read again.
 
         Raises:
-            CulnigError: they are not.
+            CulnigError: they are not those of the run.
         """
         own = {
             k: path for k, path in self.study.data.items() if k in (self.study.task, "countryrc")
         }
-        check_data(self.folder, self.about, study_data(replace(self.study, tests=(), data=own)))
+        data = study_data(replace(self.study, tests=(), data=own))
+        check_data(self.folder, self.about, data)
+        return data
 
     def load_model(self) -> HookedModel:
         """The run's model, hooked.

@@ -6,6 +6,7 @@
 # pyright: reportIndexIssue=false
 
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +14,14 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
-from culnig_tl.analysis.agreement import agreement, patching_matrix
+from culnig_tl.analysis.additivity import additivity
+from culnig_tl.analysis.agreement import agreement, patching_matrix, rank_agreement
+from culnig_tl.analysis.faithfulness import faithfulness_areas
 from culnig_tl.analysis.plots import (
     plot_agreement,
     plot_agreement_by_layer,
     plot_dose_response,
+    plot_faithfulness,
     plot_interaction,
     plot_matrix,
 )
@@ -25,6 +29,7 @@ from culnig_tl.checks import check_count
 from culnig_tl.errors import CulnigError
 from culnig_tl.frames import (
     COUNT,
+    FLAG,
     MAYBE_NUMBER,
     NAME,
     NUMBER,
@@ -33,9 +38,13 @@ from culnig_tl.frames import (
     TEXT,
     Frame,
     one_of,
+    read_frame,
 )
+from culnig_tl.neurons.estimates import ESTIMATES, VALUES
 from culnig_tl.neurons.layout import SITES
+from culnig_tl.neurons.selection import rank_values
 from culnig_tl.neurons.sets import NeuronSet
+from culnig_tl.no_country import country_in_frames
 from culnig_tl.schemas import damaged
 from culnig_tl.study.arguments import evaluation_budget
 from culnig_tl.study.data import cultural_instances
@@ -43,10 +52,13 @@ from culnig_tl.study.run import Run
 from culnig_tl.study.same_study import set_hashes
 from culnig_tl.study.section import Section, read_frames, table_rows
 from culnig_tl.tasks.countries import country_name
-from culnig_tl.tasks.instances import content_hash
+from culnig_tl.tasks.instances import Instance, content_hash, stable_random
 
 DOSES = (0.0, 0.5, 1.0, 1.5, 2.0)
 RANDOM_SETS = 3
+CURVE = (0.001, 0.01, 0.1)  # shares of the neurons, masked and kept
+# The least P(answer) of a question that the model can answer.
+LEAST = 0.01
 FEW_COUNTRIES = ("China", "Iran", "Mexico", "USA")
 CHECKS = {
     "effects": Frame(
@@ -64,7 +76,15 @@ CHECKS = {
             "exact": NUMBER,
         },
         key=("instance", "layer", "site", "index", "position"),
-        optional={"question": NAME},
+        optional={
+            "question": NAME,
+            "gate_exact": NUMBER,
+            "score_first_order": NUMBER,
+            "score_gate_exact": NUMBER,
+            "nats": NUMBER,
+            "rank": NUMBER,
+            "selected": FLAG,
+        },
     ),
     "interactions": Frame(
         {
@@ -80,6 +100,7 @@ CHECKS = {
             "neurons": COUNT,
         },
         key=("set", "instance"),
+        optional={"question": NAME, "floor_nats": NUMBER},
     ),
     "doses": Frame(
         {
@@ -98,6 +119,48 @@ CHECKS = {
             "change_high": MAYBE_NUMBER,
         },
     ),
+}
+# What runs of earlier versions do not have, and what may have no rows.
+MORE = {
+    "joint": Frame(
+        {
+            "set": NAME,
+            "instance": NAME,
+            "question": NAME,
+            "first_order": NUMBER,
+            "gate_exact": NUMBER,
+            "shares": NUMBER,
+            "joint": NUMBER,
+        },
+        key=("set", "instance"),
+    ),
+    "curves": Frame(
+        {
+            "values": one_of(VALUES),
+            "share": SHARE,
+            "neurons": COUNT,
+            "kind": one_of(("masked", "kept")),
+            "set": NAME,
+            "log_probability": NUMBER,
+            "faithful": NUMBER,
+        },
+        key=("values", "kind", "set", "share"),
+    ),
+    "pairs": Frame(
+        {
+            "source": NAME,
+            "target": NAME,
+            "source_id": NAME,
+            "target_id": NAME,
+            "question": COUNT,
+            "instance": COUNT,
+            "before": NUMBER,
+            "in_source": NUMBER,
+            "decided": FLAG,
+        },
+        key=("instance", "source", "target"),
+    ),
+    "scale": Frame({"source_id": NAME, "target_id": NAME, "itself": NUMBER, "everything": NUMBER}),
     "patching": Frame(
         {
             "source": NAME,
@@ -130,15 +193,21 @@ def verify_run(
 ) -> pd.DataFrame:
     """Check the gradient of a finished run against true interventions, on its test questions.
 
+    The questions are such as the model answers: the right option first and P(answer) above 1% when
+    nothing is masked. Where there are too few, those of the highest P(answer) come next.
+
     Into `verify` go: effects.csv (`taylor_check` of the culture-general set and of `sample`
-    random neurons), interactions.csv and doses.csv (the set and the run's first random sets),
-    patching.csv (countries' prompts against each other) and tokens.html. What is there is not
-    done again. Then the report is written anew, with a section on them.
+    random neurons, with the value that each was ranked by), interactions.csv, joint.csv
+    (`joint_path`) and doses.csv (the set and the run's first random sets), curves.csv
+    (`faithfulness_curve` of the ranking), pairs.csv, scale.csv and patching.csv (countries'
+    prompts against each other; the last two where each of two prompts prefers its own answer) and
+    tokens.html. What is there is not done again. Then the report is written anew, with a section
+    on them.
 
     Args:
         run: a finished run, or its folder.
-        prompts: questions for the effects and interactions; eight times as many, at most 64, for
-            the doses.
+        prompts: questions for the effects, interactions and joint paths; four times as many, at
+            most 32, for the curves; eight times as many, at most 64, for the doses.
         sample: random neurons beside the set's.
         steps: nodes of the integrated gradient; 0 leaves it out.
         pairs: at most so many pairs of prompts are patched.
@@ -158,10 +227,19 @@ def verify_run(
         >>> list(summary.columns[:3])
         ['instances', 'questions', 'effects']
     """
-    from culnig_tl.measure.patching import country_pairs, patching_effects
+    from culnig_tl.measure.faithfulness import faithfulness_curve
+    from culnig_tl.measure.patching import (
+        check_scale,
+        country_pairs,
+        pair_preferences,
+        patching_effects,
+    )
+    from culnig_tl.measure.paths import joint_path
+    from culnig_tl.measure.reference import reference_activations
     from culnig_tl.measure.set_effects import dose_response, interaction
-    from culnig_tl.measure.taylor import taylor_check
+    from culnig_tl.measure.taylor import position_shares, taylor_check
     from culnig_tl.measure.token_view import token_attribution
+    from culnig_tl.models.prompts import model_prompts
 
     for what, value in (("prompts", prompts), ("sample", sample), ("pairs", pairs)):
         check_count(what, value, least=1)
@@ -169,8 +247,9 @@ def verify_run(
     run = Run.for_step(run, trust_remote_code=trust_remote_code)
     study, culture = run.study, run.neurons
     sets = [culture, *run.random()[:RANDOM_SETS]]
-    run.check_own_data()
-    questions = cultural_instances(study, study.countries, prompts)
+    answered = _answered_first(run)
+    questions = answered[:prompts]
+    some = answered[: min(4 * prompts, 32)]
     many = cultural_instances(study, study.countries, min(8 * prompts, 64))
     to_patch = cultural_instances(study, _patched_countries(study.countries), 0)
     if not country_pairs(to_patch):
@@ -185,9 +264,12 @@ def verify_run(
         sample=sample,
         steps=steps,
         pairs=pairs,
+        answerable=LEAST,
         questions=content_hash([*questions, *many, *to_patch]),
         sets=set_hashes(sets),
     )
+    control = run.scores("control") if study.control else None
+    ranking = rank_values(run.scores("neuron"), control, study.variant, target=study.target)
     others = np.setdiff1d(np.arange(culture.layout.total), culture.ids)
     drawn = np.random.default_rng(0).choice(others, min(sample, len(others)), replace=False)
     checked = NeuronSet(culture.layout, np.concatenate([culture.ids, drawn]), "checked")
@@ -205,7 +287,11 @@ def verify_run(
 
     def effects() -> pd.DataFrame:
         _log.info("verifying: effects")
-        return taylor_check(step.model, questions, checked, steps=steps, checkpoint=finished, **how)
+        frame = taylor_check(
+            step.model, questions, checked, steps=steps, checkpoint=finished, **how
+        )
+        ids = np.tile(checked.ids, len(questions))
+        return frame.assign(rank=ranking[ids], selected=np.isin(ids, culture.ids))
 
     def interactions() -> pd.DataFrame:
         _log.info("verifying: interactions")
@@ -215,22 +301,103 @@ def verify_run(
         ]
         return pd.concat(parts, ignore_index=True)
 
+    def joint() -> pd.DataFrame:
+        _log.info("verifying: joint paths")
+        rows = []
+        for one in sets[:2]:
+            for instance in questions:
+                path = joint_path(step.model, instance, one, **how)
+                (prompt,) = model_prompts(step.model, [instance], answer_format=study.answer_format)
+                rows.append(
+                    {
+                        "set": one.name,
+                        "instance": instance.id,
+                        "question": instance.question_key,
+                        **{
+                            estimate: position_shares(step.model, prompt, one, estimate=estimate)[
+                                0
+                            ].sum()
+                            for estimate in ESTIMATES
+                        },
+                        "shares": path["share"].sum(),
+                        "joint": path["joint"].iloc[0],
+                    }
+                )
+        return pd.DataFrame(rows)
+
+    def curves() -> pd.DataFrame:
+        _log.info("verifying: what is left when neurons are masked, or only they are kept")
+        reference = reference_activations(step.model, many, **how)
+        parts = {
+            values: faithfulness_curve(
+                step.model,
+                some,
+                ranking,
+                shares=CURVE,
+                values=values,
+                reference=reference,
+                seeds=1,
+                **how,
+            )
+            for values in VALUES
+        }
+        return pd.concat(parts, names=["values"]).reset_index("values").reset_index(drop=True)
+
     def doses() -> pd.DataFrame:
         _log.info("verifying: doses")
         parts = [dose_response(step.model, many, one, factors=DOSES, **how) for one in sets[:2]]
         return pd.concat(parts, ignore_index=True)
 
-    def patching() -> pd.DataFrame:
-        _log.info("verifying: patching")
-        return patching_effects(step.model, to_patch, culture, limit=pairs)
+    def preferences() -> pd.DataFrame:
+        _log.info("verifying: which pairs of prompts prefer their own answers")
+        return pair_preferences(step.model, to_patch)
 
     step.text("tokens.html", tokens)
     found = step.frame("effects", CHECKS["effects"], effects)
     step.frame("interactions", CHECKS["interactions"], interactions)
+    step.frame("joint", MORE["joint"], joint)
     step.frame("doses", CHECKS["doses"], doses)
-    step.frame("patching", CHECKS["patching"], patching)
+    step.frame("curves", MORE["curves"], curves)
+    asked = step.frame("pairs", MORE["pairs"], preferences)
+    if asked["decided"].any():
+        scale = step.folder / "scale.csv"
+        if not scale.exists():
+            checked_pairs = check_scale(step.model, to_patch, asked)
+            if len(checked_pairs):
+                step.write("scale", checked_pairs, index=False)
+
+        def patching() -> pd.DataFrame:
+            _log.info("verifying: patching")
+            return patching_effects(step.model, to_patch, culture, limit=pairs, pairs=asked)
+
+        step.frame("patching", MORE["patching"], patching)
+    else:
+        _log.warning(
+            "in none of %d pairs of prompts does each prefer its own answer: nothing is patched",
+            len(asked),
+        )
     run.write_report()
     return agreement(found)
+
+
+def _answered_first(run: Run) -> list[Instance]:
+    """One instance of each test question of the study's own task, those that the model answers
+    first, by a stable hash; then the others, the likeliest answer first."""
+    study = run.study
+    frame = run.evaluation("original")
+    frame = frame[frame["task"] == study.task].set_index(["id", "country"])
+    found = []
+    for instance in one_of_each(run.own_data().tests[study.task]):
+        row = frame.loc[(instance.id, country_in_frames(instance.country))]
+        good = bool(row["correct"] == 1 and row["probability"] >= LEAST)
+        order = stable_random("verify", instance.id).random() if good else -row["probability"]
+        found.append((not good, order, instance.id, instance))
+    return [instance for *_, instance in sorted(found, key=lambda one: one[:3])]
+
+
+def one_of_each(instances: Sequence[Instance]) -> list[Instance]:
+    """The first instance of each question of each country."""
+    return list({(i.question_key, i.country): i for i in reversed(instances)}.values())[::-1]
 
 
 def _patched_countries(countries: tuple[str, ...] | None) -> tuple[str, ...]:
@@ -247,6 +414,10 @@ def _read(folder: Path) -> dict[str, Any] | None:
     found, page = read_frames(folder / "verify", CHECKS), folder / "verify" / "tokens.html"
     if found is None:
         return None
+    for name, frame in MORE.items():
+        file = folder / "verify" / f"{name}.csv"
+        if file.exists():
+            found[name] = read_frame(file, frame)
     try:
         return found | {"tokens": page.read_text(encoding="utf-8")}
     except OSError as error:
@@ -257,13 +428,15 @@ def _read(folder: Path) -> dict[str, Any] | None:
 
 def _show(checks: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Axes]]:
     """Tables and figures of the section on the gradient."""
-    effects, patching = checks["effects"], checks["patching"]
-    estimates = ["first_order"]
+    effects = checks["effects"]
+    estimates = [name for name in ESTIMATES if name in effects]
     if effects["integrated"].notna().any():
         estimates.append("integrated")
     tables = pd.concat(
         {name: agreement(effects, estimate=name) for name in estimates}, names=["estimate"]
     )
+    scores = [name for name in effects if str(name).startswith("score_")]
+    selecting = {name: agreement(effects, estimate=name, truth="nats") for name in scores}
     additive = checks["interactions"].copy()
     for column in ("first_order", "singles", "joint"):
         additive[column] /= additive["probability"]
@@ -272,10 +445,22 @@ def _show(checks: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Axes]]:
         "agreement by layer": plot_agreement_by_layer(agreement(effects, by=["site", "layer"])),
         "additivity": plot_interaction(checks["interactions"]),
         "dose response": plot_dose_response(checks["doses"]),
-        "patching": plot_matrix(
-            patching_matrix(patching), "share", "How far the answer moves to the source's"
-        ),
     }
+    if "gate_exact" in effects:
+        figures["gate exact against truth"] = plot_agreement(effects, estimate="gate_exact")
+    patching = checks.get("patching")
+    if patching is not None:
+        figures["patching"] = plot_matrix(
+            patching_matrix(patching), "share", "How far the answer moves to the source's"
+        )
+    curves = checks.get("curves")
+    areas = []
+    if curves is not None:
+        figures["curves"] = plot_faithfulness(curves)
+        parts = {values: faithfulness_areas(part) for values, part in curves.groupby("values")}
+        areas = table_rows(pd.concat(parts, names=["values"]))
+    joint = checks.get("joint")
+    interactions = checks["interactions"]
     values = {
         "agreement": table_rows(tables),
         "additivity": table_rows(
@@ -283,12 +468,47 @@ def _show(checks: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Axes]]:
                 ["first_order", "singles", "joint", "singles_nats", "joint_nats"]
             ].mean()
         ),
-        "patching": table_rows(agreement(patching, estimate="estimated", by="set", truth="moved")),
-        "pairs": len(patching),
+        "selecting": table_rows(pd.concat(selecting, names=["estimate"])) if scores else [],
+        "ranking": table_rows(rank_agreement(effects)) if "rank" in effects else [],
+        "readings": table_rows(additivity(interactions)) if "floor_nats" in interactions else [],
+        "joint": [] if joint is None else table_rows(_joint_rows(joint)),
+        "areas": areas,
+        "probability": effects.groupby("instance")["probability"].first().median(),
+        "asked": _asked_pairs(checks.get("pairs")),
+        "scale": [] if "scale" not in checks else table_rows(checks["scale"]),
+        "patching": []
+        if patching is None
+        else table_rows(agreement(patching, estimate="estimated", by="set", truth="moved")),
+        "moved": None if patching is None else patching[["moved", "share"]].mean().to_dict(),
+        "pairs": 0 if patching is None else len(patching),
+        "questions": 0 if patching is None else patching["question"].nunique(),
         "prompts": effects["instance"].nunique(),
         "tokens": checks["tokens"],
     }
     return values, figures
+
+
+def _joint_rows(joint: pd.DataFrame) -> pd.DataFrame:
+    """By set: means of what each way of adding up gives, and how far the shares are off."""
+    off = (joint["shares"] - joint["joint"]).abs()
+    table = joint.groupby("set", sort=False)[["first_order", "gate_exact", "shares", "joint"]]
+    means = table.mean()
+    whole = joint["joint"].abs().groupby(joint["set"]).sum()
+    means["off"] = off.groupby(joint["set"]).sum() / whole
+    return means
+
+
+def _asked_pairs(pairs: pd.DataFrame | None) -> dict[str, int] | None:
+    """How many pairs of prompts were looked at, and in how many each prefers its own answer."""
+    if pairs is None:
+        return None
+    decided = pairs[pairs["decided"]]
+    return {
+        "pairs": len(pairs),
+        "questions": pairs["question"].nunique(),
+        "decided": len(decided),
+        "decided_questions": decided["question"].nunique(),
+    }
 
 
 SECTION = Section("verify", _read, _show)
