@@ -22,7 +22,7 @@ from culnig_tl.study.finetune import FINETUNINGS, finetune_table
 from culnig_tl.study.maskings import Masking
 from culnig_tl.study.short_answers import REPLIES
 from culnig_tl.study.tables import study_tables
-from culnig_tl.study.verify import CHECKS
+from culnig_tl.study.verify import CHECKS, MORE
 
 TEXTS = (
     *("007", "1", "1.0", "1e5", "True", "False", "nan", "NaN", "NA", "None", "inf", "", " ", "-"),
@@ -126,7 +126,7 @@ OTHERS = {
 
 @pytest.mark.parametrize("name", OTHERS)
 def test_the_other_files_of_a_run_are_read_back(name, tmp_path):
-    schema = {**CHECKS, **FINETUNINGS}[name]
+    schema = {**CHECKS, **MORE, **FINETUNINGS}[name]
     write_frame(OTHERS[name], tmp_path / "x.csv")
     pd.testing.assert_frame_equal(read_frame(tmp_path / "x.csv", schema), OTHERS[name])
     indexed = OTHERS[name].set_index(list(OTHERS[name].columns[:2]))

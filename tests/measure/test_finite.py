@@ -18,13 +18,17 @@ from culnig_tl import (
     dose_response,
     evaluate,
     exact_effects,
+    faithfulness_curve,
     finetune,
     interaction,
+    joint_path,
+    pair_preferences,
     patching_effects,
     perplexity,
     perplexity_increase,
     taylor_check,
     token_attribution,
+    top_effects,
     wrap_model,
 )
 from culnig_tl.analysis.agreement import agreement
@@ -52,6 +56,16 @@ ONE, OTHER = (
     for country, answer in (("Iran", 0), ("Spain", 3))
 )
 BOTH = [ONE, OTHER]
+RANKING = np.arange(336.0)
+PAIRS = pd.DataFrame(
+    {
+        "source": ["Iran", "Spain"],
+        "target": ["Spain", "Iran"],
+        "question": 0,
+        "instance": 0,
+        "decided": True,
+    }
+)
 TEXTS = {"a": ["what do people eat with tea"], "b": ["tea is hot on the green"]}
 QUESTION = ShortQuestion(
     id="q-7",
@@ -104,7 +118,11 @@ READS_LOGITS = {
     "token_attribution": one_set(lambda m, s: token_attribution(m, ONE, s)),
     "activation_patch": one_set(lambda m, s: activation_patch(m, ONE, OTHER, neurons=s)),
     "attribution_patch": one_set(lambda m, s: attribution_patch(m, ONE, OTHER, neurons=s)),
-    "patching_effects": one_set(lambda m, s: patching_effects(m, BOTH, s)),
+    "patching_effects": one_set(lambda m, s: patching_effects(m, BOTH, s, pairs=PAIRS)),
+    "pair_preferences": lambda m: pair_preferences(m, BOTH),
+    "joint_path": one_set(lambda m, s: joint_path(m, ONE, s, steps=2)),
+    "top_effects": lambda m: top_effects(m, ONE, 2, share=0.01),
+    "faithfulness_curve": lambda m: faithfulness_curve(m, BOTH, RANKING, shares=(0.1,), seeds=0),
 }
 NAMED = {
     "generate": (lambda m: generate(m, [[3, 4], [5]], max_new_tokens=2), "sequence 0: its logits"),
@@ -163,7 +181,8 @@ def hidden_nan(model, value: float = torch.nan):
 
 
 READS_ACTIVATIONS = [name for name in READS_LOGITS if "evaluate" not in name]
-READS_ACTIVATIONS = [name for name in READS_ACTIVATIONS if name != "dose_response"]
+NOT_THEM = ("dose_response", "pair_preferences", "faithfulness_curve")
+READS_ACTIVATIONS = [name for name in READS_ACTIVATIONS if name not in NOT_THEM]
 
 
 @pytest.mark.model

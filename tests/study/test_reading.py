@@ -162,7 +162,7 @@ DAMAGE = [
     ("verify/effects.csv", ("site", "o"), "column 'site' has 'o', expected one of gate, q, k, v"),
     ("verify/interactions.csv", ("set", None), "no column 'set'"),
     ("verify/doses.csv", ("accuracy", ""), "column 'accuracy' has '', expected a number from 0 to"),
-    ("verify/patching.csv", ("moved", "-"), "column 'moved' has '-', expected a number"),
+    ("verify/pairs.csv", ("before", "-"), "column 'before' has '-', expected a number"),
     ("methods/table.csv", ("significant", "yes"), "has 'yes', expected True or False"),
     ("methods/overlap.csv", ("LAPE", "1.5"), "column 'LAPE' has '1.5', expected a whole number"),
     ("methods/overlap.csv", ("set", "../../evil"), "the set '../../evil' cannot be a file's name"),
