@@ -263,6 +263,8 @@ def joint(model: Any, instances: Sequence[Instance], neurons: NeuronSet) -> pd.D
                         "shares": path["share"].sum(),
                         "joint": path["joint"].iloc[0],
                         "singles": row["singles_nats"],
+                        "floor": row["floor_nats"],
+                        "question": instance.question_key,
                         **first,
                     }
                 )

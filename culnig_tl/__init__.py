@@ -30,11 +30,11 @@ if TYPE_CHECKING:
     from culnig_tl.measure.effects import exact_effects
     from culnig_tl.measure.evaluation import evaluate
     from culnig_tl.measure.faithfulness import faithfulness_curve
+    from culnig_tl.measure.pairs import pair_preferences
     from culnig_tl.measure.patching import (
         activation_patch,
         attribution_patch,
         check_scale,
-        pair_preferences,
         patching_effects,
     )
     from culnig_tl.measure.paths import joint_path
@@ -95,11 +95,11 @@ _MODULES = {
     "measure.effects": ("exact_effects",),
     "measure.evaluation": ("evaluate",),
     "measure.faithfulness": ("faithfulness_curve",),
+    "measure.pairs": ("pair_preferences",),
     "measure.patching": (
         "activation_patch",
         "attribution_patch",
         "check_scale",
-        "pair_preferences",
         "patching_effects",
     ),
     "measure.paths": ("joint_path",),

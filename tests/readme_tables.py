@@ -151,13 +151,73 @@ def evidence() -> list[str]:
     ]
 
 
+SAID = {
+    ("first_order", "gate"): "gate, first order",
+    ("gate_exact", "gate"): "gate, its own curve exact",
+    ("first_order", "q"): "q, first order",
+    ("first_order", "k"): "k, first order",
+    ("first_order", "v"): "v, first order",
+    ("temperature_2", "q"): "q, softmax at twice the temperature",
+    ("temperature_2", "k"): "k, softmax at twice the temperature",
+    ("frozen_norms", "gate"): "gate, its own curve exact, norms as constants",
+    ("frozen_norms", "q"): "q, norms as constants",
+    ("score_first_order", "gate"): "gate, the maximum that selects",
+    ("score_gate_exact", "gate"): "gate, the same of its own curve",
+    ("score_first_order", "q"): "q, the maximum that selects",
+}
+
+
+def estimates() -> list[str]:
+    """How well each estimate agrees with the true effect on log P."""
+    rows = {(row["estimate"], row["site"]): row for row in _read("estimates/agreement.csv")}
+    return [
+        _line(
+            name,
+            f"{rows[key]['effects']:,}",
+            *(
+                f"{rows[key][what]:.2f} [{rows[key][what + '_low']:.2f}, "
+                f"{rows[key][what + '_high']:.2f}]"
+                for what in ("pearson", "spearman")
+            ),
+            *(f"{rows[key][what]:.2f}" for what in ("sign", "slope", "error")),
+        )
+        for key, name in SAID.items()
+    ]
+
+
+def activations() -> list[str]:
+    """How often an estimate's sign is right, by the gate's own activation."""
+    lines = []
+    for row in _read("estimates/activations.csv"):
+        low, high = row["activation"].strip("(]").split(", ")
+        where = {"-inf": f"below {high}", "inf": f"above {low}"}
+        name = where.get(low if low == "-inf" else high, f"{low} to {high}").replace(".0", "")
+        shares = (f"{100 * row[estimate]:.0f}%" for estimate in ("first_order", "gate_exact"))
+        lines.append(_line(name, f"{row['effects']:,}", *shares))
+    return lines
+
+
+def joint() -> list[str]:
+    """What single effects and the joint path say of a set, beside what it does."""
+    frame = pd.read_csv(RESULTS / "estimates" / "joint.csv")
+    frame = frame[frame["steps"] == 10]
+    off = (frame["shares"] - frame["joint"]).abs().groupby(frame["set"]).sum()
+    off /= frame["joint"].abs().groupby(frame["set"]).sum()
+    columns = ["first_order", "gate_exact", "singles", "shares", "joint", "floor"]
+    means = frame.groupby("set", sort=False)[columns].mean()
+    return [
+        _line(name, *(f"{value:.2f}" for value in row), f"{100 * off[name]:.1f}%")
+        for name, row in means.iterrows()
+    ]
+
+
 def speed(name: str) -> dict[str, float]:
     """The ratios of a benchmark by name of the target."""
     found = json.loads((RESULTS / name).read_text())
     return {target["name"]: target["ratio"] for target in found["targets"]}
 
 
-TABLES = (study, stable, ablations, parts, own, methods, evidence)
+TABLES = (study, stable, ablations, parts, own, methods, evidence, estimates, activations, joint)
 
 if __name__ == "__main__":
     import sys

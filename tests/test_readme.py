@@ -53,6 +53,17 @@ def test_ratios_of_speed(row):
             assert cell == f"{ratio:.{2 if 'bare' in target else 1}f}"
 
 
+def test_every_gate_of_one_prompt():
+    found = json.loads((RESULTS / "every-gate-HookedTransformer.json").read_text())
+    assert f"{found['neurons']:,}, was set to 0" in TEXT
+    assert f"{found['seconds'] / 60:.1f} minutes): first order ranked them" in TEXT
+    assert (
+        f"Spearman {found['spearman']:.2f}, Pearson {found['pearson']:.2f}, "
+        f"{100 * found['top']:.0f} of the top 100 right, {100 * found['sign']:.0f}% of the signs, "
+        f"slope {found['slope']:.2f}"
+    ) in TEXT
+
+
 def test_simulated_evidence():
     found = json.loads((RESULTS / "evidence.json").read_text())
     for row in found["null"]:

@@ -17,8 +17,7 @@ from torch import Tensor
 from culnig_tl.checks import check_choice
 from culnig_tl.errors import CulnigError
 from culnig_tl.measure.attribution import gradient_hooks
-from culnig_tl.measure.evaluation import COPIES, answer_log_probabilities
-from culnig_tl.models.batches import fitting_budget, in_batches
+from culnig_tl.measure.pairs import decided_pairs, folded, pair_preferences
 from culnig_tl.models.choices import HookedModel
 from culnig_tl.models.description import layout_of
 from culnig_tl.models.finite import check_finite
@@ -113,97 +112,6 @@ def attribution_patch(
     return pair.about() | {"estimated": estimated}
 
 
-def pair_preferences(model: HookedModel, instances: Sequence[Instance]) -> pd.DataFrame:
-    """Of every ordered pair of countries that are asked the same, which answer each prompt prefers.
-
-    Only where the source's prompt prefers the source's answer and the base's the base's
-    (in_source > 0 > before) is there something that a patch can move. Pairs whose answers are the
-    same are left out.
-
-    Returns:
-        One row a pair: source, target, source_id, target_id, question (its number), instance (the
-        number of question and template), before and in_source (D as in `activation_patch`), and
-        decided (whether in_source > 0 > before).
-
-    Raises:
-        CulnigError: no pair among the instances, or log P that is NaN or infinite.
-
-    Example:
-        `model` is a tiny random one, and `iran` and `spain` ask the same question.
-
-        >>> pairs = pair_preferences(model, [iran, spain])
-        >>> pairs["source"].tolist(), pairs["decided"].dtype.name
-        (['Iran', 'Spain'], 'bool')
-    """
-    pairs = country_pairs(instances)
-    if not pairs:
-        raise CulnigError(
-            "no two instances ask the same question of different countries with different "
-            "answers: load a task with countries, such as everyday or blend"
-        )
-    log_p = _answers_of_the_group(model, pairs)
-    rows: list[dict[str, Any]] = []
-    questions: dict[tuple[str, str], int] = {}
-    for number, source, base in pairs:
-        there, here = log_p[number, source.country], log_p[number, base.country]
-        answers = _folded(source), _folded(base)
-        in_source, before = (at[answers[0]] - at[answers[1]] for at in (there, here))
-        asked = questions.setdefault(base.same_question[:2], len(questions))
-        rows.append(
-            {
-                "source": source.country,
-                "target": base.country,
-                "source_id": source.id,
-                "target_id": base.id,
-                "question": asked,
-                "instance": number,
-                "before": before,
-                "in_source": in_source,
-                "decided": in_source > 0 > before,
-            }
-        )
-    return pd.DataFrame(rows)
-
-
-def _answers_of_the_group(
-    model: HookedModel, pairs: Sequence[tuple[int, Instance, Instance]]
-) -> dict[tuple[int, str | None], dict[str, float]]:
-    """log P of the answer of every country that is asked the same, by number and country asked."""
-    asked: dict[int, dict[str | None, Instance]] = {}
-    for number, source, base in pairs:
-        asked.setdefault(number, {}).update({one.country: one for one in (source, base)})
-    keys, prompts = [], []
-    for number, group in asked.items():
-        # Two that differ in spaces or capitals are one option.
-        spelled = {_folded(one): one.answer_text for one in reversed(group.values())}
-        answers = tuple(spelled.values())
-        for country, one in group.items():
-            keys.append((number, country))
-            labels = tuple(map(str, range(len(answers))))
-            own = list(spelled).index(_folded(one))
-            prompts.append(replace(one, options=answers, answer=own, labels=labels, credits=None))
-    made = model_prompts(model, prompts, answer_format="cloze")
-    lengths = [len(prompt.tokens) for prompt in made]
-    budget = fitting_budget(model, max(lengths), gradients=False, cached=1 + COPIES)
-
-    def work(rows: list[int]) -> list[tuple[list[Tensor], list[bool]]]:
-        return answer_log_probabilities(model, [made[row] for row in rows], token_budget=budget)
-
-    found: dict[tuple[int, str | None], dict[str, float]] = {}
-    what = "Which answer is preferred"
-    with frozen(model), torch.no_grad():
-        for rows, answers in in_batches(range(len(made)), lengths, budget, work=work, what=what):
-            for row, (options, _) in zip(rows, answers, strict=True):
-                sums = [float(option.sum()) for option in options]
-                folded = [option.strip().lower() for option in prompts[row].options]
-                found[keys[row]] = dict(zip(folded, sums, strict=True))
-    return found
-
-
-def _folded(instance: Instance) -> str:
-    return instance.answer_text.strip().lower()
-
-
 def patching_effects(
     model: HookedModel,
     instances: Sequence[Instance],
@@ -243,7 +151,7 @@ def patching_effects(
     """
     if pairs is None:
         pairs = pair_preferences(model, instances)
-    wanted = _decided(pairs, instances, limit)
+    wanted = decided_pairs(pairs, instances, limit)
     rows = []
     for row, source, base in progress(wanted, "Patching", len(wanted)):
         pair = _Pair.of(model, source, base, neurons=neurons, align=align)
@@ -286,7 +194,7 @@ def check_scale(
     layout = layout_of(model)
     everything = NeuronSet(layout, np.arange(layout.total), "everything")
     rows = []
-    for _, source, base in _decided(pairs, instances, None):
+    for _, source, base in decided_pairs(pairs, instances, None):
         pair = _Pair.of(model, source, base, neurons=everything, align="end")
         if len(pair.own[0].tokens) != len(pair.base[0].tokens) or len(rows) == limit:
             continue
@@ -311,51 +219,6 @@ def check_scale(
             }
         )
     return pd.DataFrame(rows, columns=["source_id", "target_id", "itself", "everything"])
-
-
-def _decided(
-    pairs: pd.DataFrame, instances: Sequence[Instance], limit: int | None
-) -> list[tuple[pd.Series, Instance, Instance]]:
-    """The decided pairs with their source and base, one of each question before a second of any."""
-    wanted = pairs[pairs["decided"]]
-    if not len(wanted):
-        raise CulnigError(
-            f"in none of {len(pairs)} pairs does each prompt prefer its own answer, so there is "
-            "nothing to move: take other questions, or a model that can answer them"
-        )
-    turn = wanted.groupby("question", sort=False).cumcount()
-    wanted = wanted.iloc[np.argsort(turn.to_numpy(), kind="stable")][:limit]
-    there = {(n, s.country, b.country): (s, b) for n, s, b in country_pairs(instances)}
-    keys = zip(wanted["instance"], wanted["source"], wanted["target"], strict=True)
-    try:
-        found = [there[key] for key in keys]
-    except KeyError as error:
-        raise CulnigError(
-            "these pairs are not of these instances: give the frame of pair_preferences of them"
-        ) from error
-    rows = [row for _, row in wanted.iterrows()]
-    return [(row, *pair) for row, pair in zip(rows, found, strict=True)]
-
-
-def country_pairs(instances: Sequence[Instance]) -> list[tuple[int, Instance, Instance]]:
-    """(number, source, base) of all ordered pairs asked the same with different answers; pairs of
-    one number have one question and template.
-
-    Of those that ask the same question (`Instance.same_question`) of the same country (BLEnD has
-    up to five, with other wrong options) the first is taken.
-    """
-    groups: dict[tuple[str, str, int], dict[str, Instance]] = {}
-    for instance in instances:
-        if instance.country is not None:
-            group = groups.setdefault(instance.same_question, {})
-            group.setdefault(instance.country, instance)
-    return [
-        (number, source, base)
-        for number, group in enumerate(groups.values())
-        for source in group.values()
-        for base in group.values()
-        if source.country != base.country and _folded(source) != _folded(base)
-    ]
 
 
 @dataclass(frozen=True)
@@ -385,7 +248,7 @@ class _Pair:
         check_choice("align", align, ALIGN)
         require_same_model(neurons, layout_of(model))
         answers = source.answer_text, base.answer_text
-        if answers[0].strip().lower() == answers[1].strip().lower():
+        if folded(source) == folded(base):
             raise CulnigError(
                 f"instances {source.id} and {base.id} have the same answer {answers[0]!r}: "
                 "patching cannot move it; take another pair"

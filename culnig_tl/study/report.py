@@ -37,7 +37,7 @@ from culnig_tl.study import (
     lm_eval,
     precision,
     short_answers,
-    verify,
+    verify_section,
 )
 from culnig_tl.study.published import published
 from culnig_tl.study.run import Run
@@ -50,7 +50,7 @@ from culnig_tl.study.section import (
 _COMPARISONS = ("table", "probability", "matched")
 # In the order in which they stand in the report.
 SECTIONS = (
-    verify.SECTION,
+    verify_section.SECTION,
     compare_methods.SECTION,
     finetune.SECTION,
     precision.SECTION,

@@ -9,12 +9,11 @@ import torch
 
 from culnig_tl import CulnigError, NeuronSet
 from culnig_tl.analysis.agreement import patching_matrix
+from culnig_tl.measure.pairs import country_pairs, pair_preferences
 from culnig_tl.measure.patching import (
     activation_patch,
     attribution_patch,
     check_scale,
-    country_pairs,
-    pair_preferences,
     patching_effects,
 )
 from culnig_tl.models.description import layout_of, tokenizer_of

@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 from culnig_tl import load_model
 from culnig_tl.errors import CulnigError, EmptySelection
 from culnig_tl.files import half_written_name, read_json, write_json
-from culnig_tl.measure import attribution, evaluation, patching
+from culnig_tl.measure import attribution, evaluation, pairs
 from culnig_tl.measure.attribution import attribute
 from culnig_tl.measure.evaluation import evaluate
 from culnig_tl.models import loading
@@ -611,7 +611,7 @@ def test_verify_of_one_country():
 
 
 def test_verify_without_a_pair(made, monkeypatch):
-    monkeypatch.setattr(patching, "country_pairs", lambda instances: [])
+    monkeypatch.setattr(pairs, "country_pairs", lambda instances: [])
     monkeypatch.setattr(loading, "load_model", None)
     with pytest.raises(CulnigError, match="cannot be verified: patching .* no two countries"):
         verify_run(made[0] / "finished")
