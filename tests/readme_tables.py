@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from culnig_tl.analysis.additivity import additivity
 from culnig_tl.analysis.texts import interval_text, number_text
 from culnig_tl.resampling import p_text
 
@@ -209,6 +210,20 @@ def joint() -> list[str]:
         _line(name, *(f"{value:.2f}" for value in row), f"{100 * off[name]:.1f}%")
         for name, row in means.iterrows()
     ]
+
+
+def joint_ratio() -> str:
+    """How far the set's effect is from the sum of the single ones, in words."""
+    frame = pd.read_csv(RESULTS / "estimates" / "joint.csv")
+    frame = frame[(frame["steps"] == 10) & (frame["set"] == "culture-general")].rename(
+        columns={"singles": "singles_nats", "joint": "joint_nats", "floor": "floor_nats"}
+    )
+    row = additivity(frame).iloc[0]
+    assert row["reading"] == "in series"
+    return (
+        f"Masked together they take {row['ratio']:.2f} [{row['ratio_low']:.2f}, "
+        f"{row['ratio_high']:.2f}] of what they take one by one: *in series*."
+    )
 
 
 def speed(name: str) -> dict[str, float]:

@@ -4,7 +4,7 @@ import json
 import re
 
 import pytest
-from readme_tables import RESULTS, ROOT, TABLES, speed
+from readme_tables import RESULTS, ROOT, TABLES, joint_ratio, speed
 
 from culnig_tl.neurons.sets import NeuronSet
 from culnig_tl.resampling import DEVIATION, FEWEST_QUESTIONS, questions_for
@@ -38,6 +38,7 @@ SPEED = {
 @pytest.mark.parametrize("table", TABLES, ids=lambda table: table.__name__)
 def test_rows_are_those_of_the_files(table):
     lines = README.splitlines()
+    lines += [line.strip() for line in lines]  # a table within a list
     assert [line for line in table() if line not in lines] == []
 
 
@@ -51,6 +52,10 @@ def test_ratios_of_speed(row):
             found = speed(f"{benchmark}-{of}.json")
             (ratio,) = [value for name, value in found.items() if name.startswith(target)]
             assert cell == f"{ratio:.{2 if 'bare' in target else 1}f}"
+
+
+def test_single_effects_and_the_whole_set():
+    assert joint_ratio() in TEXT
 
 
 def test_every_gate_of_one_prompt():
