@@ -47,7 +47,6 @@ from culnig_tl.models.forward import frozen
 from culnig_tl.models.loading import load_model
 from culnig_tl.models.prompts import Prompt, model_prompts
 from culnig_tl.neurons.estimates import ESTIMATES, Estimate, estimate_points
-from culnig_tl.neurons.layout import SITES
 from culnig_tl.neurons.selection import select_random
 from culnig_tl.neurons.sets import NeuronSet
 from culnig_tl.tasks import load_task
@@ -116,7 +115,6 @@ def all_shares(
 ) -> np.ndarray:
     """Activation x gradient of log P of all neurons, summed over positions, by flat id."""
     layout = layout_of(model)
-    keys = [(layer, site) for layer in range(layout.n_layers) for site in SITES]
     found = np.zeros(layout.total)
 
     def use(key: Any, activation: Tensor, gradient: Tensor) -> None:
@@ -125,7 +123,7 @@ def all_shares(
 
     with (
         frozen(model),
-        gradient_hooks(model, estimate_points(keys, estimate), use),
+        gradient_hooks(model, estimate_points(layout.keys, estimate), use),
     ):
         log_probability(model, prompt, hooks=hooks).sum().backward()
     return found

@@ -8,12 +8,12 @@
 import numpy as np
 import pandas as pd
 
+from culnig_tl.analysis.agreement import FEWEST
 from culnig_tl.frames import check_columns, numbers
 from culnig_tl.resampling import RESAMPLES, interval, resampled_means
 
 # A set that takes so much of what masking everything takes has reached the floor.
 FLOOR = 0.9
-FEWEST = 3  # questions, for an interval
 
 
 def additivity(interactions: pd.DataFrame, *, resamples: int = RESAMPLES) -> pd.DataFrame:

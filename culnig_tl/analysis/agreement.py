@@ -15,7 +15,7 @@ import pandas as pd
 from culnig_tl.checks import check_choice
 from culnig_tl.errors import CulnigError
 from culnig_tl.frames import check_columns, numbers
-from culnig_tl.resampling import interval, mean_interval
+from culnig_tl.resampling import interval, mean_interval, resampled_means
 
 # Of `taylor_check`, and of `patching_effects`.
 Column = Literal[
@@ -167,10 +167,10 @@ def rank_agreement(
         about = part.groupby(keys, observed=True)[["rank", "selected"]].first().loc[means.index]
         effect, rank = means.to_numpy(), about["rank"].to_numpy(dtype=float)
         chosen, count = about["selected"].to_numpy(dtype=bool), effect.shape[1]
-        drawn = rng.multinomial(count, np.full(count, 1 / count), size=resamples) / count
+        drawn = resampled_means(effect.T, np.arange(count), resamples=resamples, rng=rng)
         row: dict[str, float] = {"neurons": len(effect), "questions": count}
         found = _of_ranking(rank, effect.mean(axis=1), chosen)
-        again = [_of_ranking(rank, effect @ weights, chosen) for weights in drawn]
+        again = [_of_ranking(rank, means_again, chosen) for means_again in drawn]
         for name, value in found.items():
             values = np.array([one[name] for one in again])
             few = count < FEWEST or np.isnan(values).any()

@@ -322,10 +322,7 @@ def score_batch(
         total.add_(variants.sum(dim=(0, 2)).to(total))
         found[key] = variants
 
-    keys: list[tuple[int, Site]] = [
-        (layer, site) for layer in range(layout.n_layers) for site in SITES
-    ]
-    points = estimate_points(keys, estimate)
+    points = estimate_points(layout.keys, estimate)
     with gradient_hooks(model, points, reduce):
         labels = [prompt.label for prompt in prompts]
         log_probability = label_log_probability(model, batch.tokens, batch.mask, labels=labels)

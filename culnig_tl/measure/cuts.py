@@ -17,7 +17,7 @@ from culnig_tl.models.description import layout_of, tokenizer_of
 from culnig_tl.models.finite import check_finite
 from culnig_tl.models.forward import label_log_probability
 from culnig_tl.models.prompts import Prompt, model_prompts
-from culnig_tl.neurons.layout import Site, hook_name
+from culnig_tl.neurons.layout import Key, hook_name
 from culnig_tl.neurons.sets import NeuronSet, require_same_model
 from culnig_tl.tasks.instances import Instance
 
@@ -26,7 +26,6 @@ POSITIONS: tuple[Positions, ...] = get_args(Positions)
 EVERY_POSITION = -1
 # Reading a small model's weights once costs about as much as this many rows.
 FEWEST_ROWS = 32
-Key = tuple[int, Site]
 
 
 def check_neurons(model: HookedModel, neurons: NeuronSet) -> None:
@@ -138,6 +137,30 @@ def ablated(model: HookedModel, prompt: Prompt, cuts: pd.DataFrame) -> np.ndarra
     found = stacked(model, prompt, cuts, change=lambda key, row, n: torch.zeros_like(n))
     log_p = found.double().cpu().numpy()
     return np.stack([np.full(len(cuts), log_p[-1]), log_p[:-1]])
+
+
+def quadrature(steps: int) -> tuple[np.ndarray, np.ndarray]:
+    """Nodes and weights of Gauss-Legendre quadrature from 0 to 1.
+
+    Example:
+        >>> nodes, weights = quadrature(1)
+        >>> nodes.tolist(), weights.tolist()
+        ([0.5], [1.0])
+    """
+    nodes, weights = np.polynomial.legendre.leggauss(steps)
+    return (nodes + 1) / 2, weights / 2
+
+
+def keep_hooks(neurons: NeuronSet, found: dict[Key, Tensor]) -> list[tuple[str, Any]]:
+    """Hooks that put a set's activations on a single prompt into `found`: [pos, neuron]."""
+
+    def keep(key: Key, index: np.ndarray) -> Callable[..., None]:
+        def hook_function(activation: Tensor, hook: Any) -> None:
+            found[key] = activation[0].flatten(1)[:, torch.tensor(index)]
+
+        return hook_function
+
+    return [(hook_name(*key), keep(key, index)) for key, index in neurons.by_site().items()]
 
 
 def effects_in(log_p: Float[np.ndarray, "2 cut"]) -> dict[str, np.ndarray]:

@@ -88,7 +88,7 @@ def faithfulness_curve(
         check_share("share", share)
     check_count("seeds", seeds)
     order = np.argsort(-np.asarray(ranking), kind="stable")
-    everything = NeuronSet(layout, np.arange(layout.total), "everything")
+    everything = NeuronSet.everything(layout)
     points = []
     for share in sorted({0.0, *map(float, shares), 1.0}):
         ranked = NeuronSet(layout, order[: share_count(layout.total, share)], "ranked")

@@ -9,7 +9,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, get_args
 
-import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
@@ -17,13 +16,14 @@ from torch import Tensor
 from culnig_tl.checks import check_choice
 from culnig_tl.errors import CulnigError
 from culnig_tl.measure.attribution import gradient_hooks
+from culnig_tl.measure.cuts import keep_hooks
 from culnig_tl.measure.pairs import decided_pairs, folded, pair_preferences
 from culnig_tl.models.choices import HookedModel
 from culnig_tl.models.description import layout_of
 from culnig_tl.models.finite import check_finite
 from culnig_tl.models.forward import frozen, label_log_probability
 from culnig_tl.models.prompts import Prompt, model_prompts
-from culnig_tl.neurons.layout import Site, hook_name
+from culnig_tl.neurons.layout import Key, hook_name
 from culnig_tl.neurons.sets import NeuronSet, require_same_model
 from culnig_tl.progress import progress
 from culnig_tl.tasks.instances import Instance
@@ -32,7 +32,6 @@ Align = Literal["end", "refuse"]
 ALIGN: tuple[Align, ...] = get_args(Align)
 # How far a patch of itself may move, in nats, and how far off all the way everything may be.
 MOST_ITSELF, MOST_OFF = 1e-3, 0.01
-Key = tuple[int, Site]
 
 
 def activation_patch(
@@ -191,8 +190,7 @@ def check_scale(
         >>> check_scale(model, [iran, spain], pairs).round(2)["everything"].tolist()
         [1.0, 1.0]
     """
-    layout = layout_of(model)
-    everything = NeuronSet(layout, np.arange(layout.total), "everything")
+    everything = NeuronSet.everything(layout_of(model))
     rows = []
     for _, source, base in decided_pairs(pairs, instances, None):
         pair = _Pair.of(model, source, base, neurons=everything, align="end")
@@ -290,17 +288,10 @@ def _in_source(
 ) -> tuple[dict[Key, Tensor], float]:
     """The source's own run: [pos, neuron] of the set at each (layer, site), and D."""
     found: dict[Key, Tensor] = {}
-    end = len(pair.own[0].tokens)
-
-    def keep(key: Key, index: Any) -> Callable[..., None]:
-        def hook_function(activation: Tensor, hook: Any) -> None:
-            found[key] = activation[0, :end].flatten(1)[:, torch.tensor(index)]
-
-        return hook_function
-
-    hooks = [(hook_name(*key), keep(key, index)) for key, index in neurons.by_site().items()]
     with frozen(model), torch.no_grad():
-        side = float(_side(model, pair.own, hooks=hooks))
+        side = float(_side(model, pair.own, hooks=keep_hooks(neurons, found)))
+    end = len(pair.own[0].tokens)
+    found = {key: values[:end] for key, values in found.items()}
     name = f"instance {pair.own[0].instance.id}"
     check_finite(list(found.values()), [name] * len(found), "activations")
     return found, side

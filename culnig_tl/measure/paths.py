@@ -9,17 +9,16 @@ import torch
 from torch import Tensor
 
 from culnig_tl.checks import check_count
-from culnig_tl.measure.cuts import check_neurons, log_probability
+from culnig_tl.measure.cuts import check_neurons, keep_hooks, log_probability, name_of, quadrature
 from culnig_tl.models.batches import fitting_budget
 from culnig_tl.models.choices import AnswerFormat, HookedModel
 from culnig_tl.models.finite import check_finite
 from culnig_tl.models.forward import frozen
 from culnig_tl.models.prompts import Prompt, model_prompts
-from culnig_tl.neurons.layout import Site, hook_name
+from culnig_tl.neurons.layout import Key, hook_name
 from culnig_tl.neurons.sets import NeuronSet
 from culnig_tl.tasks.instances import Instance
 
-Key = tuple[int, Site]
 STEPS = 8
 
 
@@ -75,8 +74,7 @@ def joint_path(
     if token_budget is None:
         token_budget = fitting_budget(model, length)
     at_once = max(1, token_budget // length)
-    nodes, weights = np.polynomial.legendre.leggauss(steps)
-    alphas, weights = (nodes + 1) / 2, weights / 2
+    alphas, weights = quadrature(steps)
     total = np.zeros(len(neurons))
     with frozen(model):
         for start in range(0, steps, at_once):
@@ -93,18 +91,9 @@ def _activations(
 ) -> tuple[dict[Key, Tensor], float]:
     """[pos, neuron] of the set at each (layer, site), and log P(y|x)."""
     found: dict[Key, Tensor] = {}
-
-    def keep(key: Key, index: np.ndarray) -> Callable[..., None]:
-        def hook_function(activation: Tensor, hook: Any) -> None:
-            found[key] = activation[0].flatten(1)[:, torch.tensor(index)]
-
-        return hook_function
-
-    hooks = [(hook_name(*key), keep(key, index)) for key, index in neurons.by_site().items()]
     with frozen(model), torch.no_grad():
-        base = float(log_probability(model, prompt, hooks=hooks))
-    name = f"instance {prompt.instance.id}"
-    check_finite(list(found.values()), [name] * len(found), "activations")
+        base = float(log_probability(model, prompt, hooks=keep_hooks(neurons, found)))
+    check_finite(list(found.values()), [name_of(prompt)] * len(found), "activations")
     return found, base
 
 
@@ -159,8 +148,7 @@ def _slopes(
     )
     keys = list(neurons.by_site())
     gradients = torch.autograd.grad(log_p.sum(), [leaves[key] for key in keys])
-    name = f"instance {prompt.instance.id}"
-    check_finite(gradients, [name] * len(gradients), "gradients")
+    check_finite(gradients, [name_of(prompt)] * len(gradients), "gradients")
     products = [
         (values[key].double() * gradient.double()).sum(dim=1)
         for key, gradient in zip(keys, gradients, strict=True)

@@ -18,10 +18,9 @@ from culnig_tl.models.description import layout_of, tokenizer_of
 from culnig_tl.models.finite import check_finite
 from culnig_tl.models.forward import at_least_float32, frozen, kept_residuals
 from culnig_tl.models.prompts import model_prompts
-from culnig_tl.neurons.layout import SITES, NeuronLayout, Site, hook_name
+from culnig_tl.neurons.layout import Key, NeuronLayout, hook_name
 from culnig_tl.tasks.instances import Instance
 
-Key = tuple[int, Site]
 ROWS = 256
 
 
@@ -120,9 +119,8 @@ def reference_activations(
     lengths = [len(sequence) for sequence in sequences]
     if token_budget is None:
         token_budget = fitting_budget(model, max(lengths), gradients=False)
-    keys: list[Key] = [(layer, site) for layer in range(layout.n_layers) for site in SITES]
     sums: dict[Key, Tensor] = {}
-    drawn: dict[Key, list[Tensor]] = {key: [] for key in keys}
+    drawn: dict[Key, list[Tensor]] = {key: [] for key in layout.keys}
     with frozen(model), torch.no_grad():
         for group in group_rows(range(len(sequences)), lengths, token_budget):
             batch = pad_batch(
@@ -143,7 +141,7 @@ def reference_activations(
 
                 return hook_function
 
-            with model.hooks(fwd_hooks=[(hook_name(*key), keep(key)) for key in keys]):
+            with model.hooks(fwd_hooks=[(hook_name(*key), keep(key)) for key in layout.keys]):
                 last = torch.tensor([0], device=model.cfg.device)
                 kept_residuals(model, batch.tokens, batch.mask, keep=last)
     check_finite(list(sums.values()), ["the reference"] * len(sums), "activations")

@@ -100,7 +100,7 @@ def interaction(
     joint = np.zeros(len(instances))
     prompts = model_prompts(model, instances, answer_format=answer_format)
     floor = np.zeros(len(instances))
-    everything = NeuronSet(neurons.layout, np.arange(neurons.layout.total), "everything")
+    everything = NeuronSet.everything(neurons.layout)
     for masked, found in ((neurons, joint), (everything, floor)):
         with frozen(model), torch.no_grad(), ablate(model, masked):
             for places in scored_once(prompts, clamp_control=False):

@@ -14,7 +14,6 @@ from culnig_tl.errors import CulnigError
 from culnig_tl.files import write_atomically
 from culnig_tl.measure.attribution import gradient_hooks, scored_once
 from culnig_tl.measure.cuts import (
-    Key,
     Positions,
     ablated,
     by_layer,
@@ -23,6 +22,7 @@ from culnig_tl.measure.cuts import (
     log_probability,
     name_of,
     one_prompt,
+    quadrature,
     stacked,
 )
 from culnig_tl.models.batches import fitting_budget, in_batches, told
@@ -32,6 +32,7 @@ from culnig_tl.models.finite import check_finite
 from culnig_tl.models.forward import at_least_float32, frozen
 from culnig_tl.models.prompts import Prompt, model_prompts
 from culnig_tl.neurons.estimates import ESTIMATES, Estimate, estimate_points
+from culnig_tl.neurons.layout import Key
 from culnig_tl.neurons.sets import NeuronSet
 from culnig_tl.no_country import country_in_frames
 from culnig_tl.progress import progress
@@ -176,8 +177,8 @@ def _integrated(
     model: HookedModel, prompt: Prompt, cuts: pd.DataFrame, *, steps: int
 ) -> np.ndarray:
     """The integral of n dP/dn along n -> alpha n, for each cut."""
-    nodes, weights = np.polynomial.legendre.leggauss(steps)
-    alpha = torch.tensor((nodes + 1) / 2).repeat(len(cuts))
+    nodes, weights = quadrature(steps)
+    alpha = torch.tensor(nodes).repeat(len(cuts))
     paths: list[tuple[Tensor, Tensor, Tensor]] = []
 
     def change(key: Key, row: Tensor, n: Tensor) -> Tensor:
@@ -191,7 +192,7 @@ def _integrated(
     for (row, n, _), gradient in zip(paths, gradients, strict=True):
         products[row.numpy()] = (n * gradient).sum(dim=1).double().cpu().numpy()
     check_finite(gradients, [name_of(prompt)] * len(gradients), "gradients")
-    return products.reshape(len(cuts), steps) @ (weights / 2)
+    return products.reshape(len(cuts), steps) @ weights
 
 
 def _check_one(

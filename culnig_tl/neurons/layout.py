@@ -20,6 +20,7 @@ Site = Literal["gate", "q", "k", "v"]
 SITES: tuple[Site, ...] = get_args(Site)
 ATTENTION_SITES: tuple[Site, ...] = SITES[1:]
 _HOOKS = {"gate": "mlp.hook_pre", "q": "attn.hook_q", "k": "attn.hook_k", "v": "attn.hook_v"}
+Key = tuple[int, Site]
 LAYOUT_SCHEMA = {"n_layers": int, "gate": int, "q": int, "k": int, "v": int}
 
 
@@ -85,6 +86,11 @@ class NeuronLayout:
     def counts(self) -> dict[str, int]:
         """Neurons of each site over all layers."""
         return {site: self.n_layers * self.size(site) for site in SITES}
+
+    @property
+    def keys(self) -> list[Key]:
+        """Every (layer, site), in the order of the flat ids."""
+        return [(layer, site) for layer in range(self.n_layers) for site in SITES]
 
     def span(self, layer: int, site: Site) -> slice:
         """The flat ids of one site in one layer."""

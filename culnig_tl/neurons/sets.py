@@ -111,6 +111,11 @@ class NeuronSet:
         """The set of these neurons."""
         return cls(layout, np.array([layout.flat_id(n) for n in neurons], dtype=np.int64), name)
 
+    @classmethod
+    def everything(cls, layout: NeuronLayout) -> "NeuronSet":
+        """All neurons of a model."""
+        return cls(layout, np.arange(layout.total), "everything")
+
     def __len__(self) -> int:
         return len(self.ids)
 
