@@ -37,11 +37,11 @@ from culnig_tl.analysis.agreement import STATISTICS, agreement
 from culnig_tl.analysis.plots import plot_agreement
 from culnig_tl.files import write_json
 from culnig_tl.measure.attribution import gradient_hooks
-from culnig_tl.measure.cuts import log_probability
+from culnig_tl.measure.cuts import keep_hooks, log_probability
 from culnig_tl.measure.evaluation import evaluate
-from culnig_tl.measure.paths import joint_path
+from culnig_tl.measure.paths import path_sums
 from culnig_tl.measure.set_effects import interaction
-from culnig_tl.measure.taylor import position_shares, taylor_check
+from culnig_tl.measure.taylor import taylor_check
 from culnig_tl.models.description import layout_of
 from culnig_tl.models.forward import frozen
 from culnig_tl.models.loading import load_model
@@ -50,7 +50,7 @@ from culnig_tl.neurons.estimates import ESTIMATES, Estimate, estimate_points
 from culnig_tl.neurons.selection import select_random
 from culnig_tl.neurons.sets import NeuronSet
 from culnig_tl.tasks import load_task
-from culnig_tl.tasks.instances import Instance
+from culnig_tl.tasks.instances import Instance, one_of_each
 
 LEAST = 0.01
 SHARES = {"gate": 0.5, "q": 0.2, "k": 0.15, "v": 0.15}
@@ -226,47 +226,24 @@ def by_activation(
 
 def activations(model: Any, prompt: Prompt, neurons: NeuronSet) -> np.ndarray:
     """[neuron, pos]."""
-    found = {}
-
-    def keep(key: Any, index: np.ndarray) -> Callable[..., None]:
-        def hook_function(activation: Tensor, hook: Any) -> None:
-            found[key] = activation[0].flatten(1)[:, torch.tensor(index)].T
-
-        return hook_function
-
-    by_site = neurons.by_site()
-    points = estimate_points(by_site, "first_order")
-    hooks = [(points[key], keep(key, index)) for key, index in by_site.items()]
+    found: dict[Key, Tensor] = {}
     with torch.no_grad():
-        log_probability(model, prompt, hooks=hooks)
-    return torch.cat([found[key] for key in by_site]).numpy()
+        log_probability(model, prompt, hooks=keep_hooks(neurons, found))
+    return torch.cat([found[key].T for key in neurons.by_site()]).numpy()
 
 
 def joint(model: Any, instances: Sequence[Instance], neurons: NeuronSet) -> pd.DataFrame:
     """Of the set and a matched random one: what the shares of the joint path add up to."""
-    rows = []
+    parts = []
     for one in (neurons, select_random(neurons, 0, matched=True)):
-        whole = interaction(model, instances, one, **CLOZE)
-        for instance, (_, row) in zip(instances, whole.iterrows(), strict=True):
-            (prompt,) = model_prompts(model, [instance], **CLOZE)
-            first = {e: position_shares(model, prompt, one, estimate=e)[0].sum() for e in ESTIMATES}
-            for steps in (4, 8, 10):
-                path = joint_path(model, instance, one, steps=steps, **CLOZE)
-                rows.append(
-                    {
-                        "set": one.name,
-                        "neurons": len(one),
-                        "instance": instance.id,
-                        "steps": steps,
-                        "shares": path["share"].sum(),
-                        "joint": path["joint"].iloc[0],
-                        "singles": row["singles_nats"],
-                        "floor": row["floor_nats"],
-                        "question": instance.question_key,
-                        **first,
-                    }
-                )
-    return pd.DataFrame(rows)
+        whole = interaction(model, instances, one, **CLOZE).set_index("instance")
+        for steps in (4, 8, 10):
+            sums = path_sums(model, instances, one, steps=steps, **CLOZE)
+            singles, floor = (
+                sums["instance"].map(whole[column]) for column in ("singles_nats", "floor_nats")
+            )
+            parts.append(sums.assign(neurons=len(one), steps=steps, singles=singles, floor=floor))
+    return pd.concat(parts, ignore_index=True)
 
 
 def main() -> None:
@@ -283,8 +260,7 @@ def main() -> None:
     about = machine()
     model = load_model(MODEL, model_class=chosen.model_class)
     tests = load_task("blend", "test", data=chosen.blend)
-    once = list({(i.question_key, i.country): i for i in reversed(tests)}.values())[::-1]
-    instances = answerable(model, once, chosen.prompts)
+    instances = answerable(model, one_of_each(tests), chosen.prompts)
     frames, seconds = zip(*effects_of(model, instances, chosen), strict=True)
     effects = pd.concat(frames, ignore_index=True)
     effects.to_parquet(chosen.work / "effects.parquet")

@@ -10,19 +10,16 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 import torch
-from torch import Tensor
 
 from culnig_tl.checks import check_count, check_share
 from culnig_tl.errors import CulnigError
 from culnig_tl.measure.ablation import ablate
-from culnig_tl.measure.attribution import scored_once
+from culnig_tl.measure.likelihood import log_probabilities
 from culnig_tl.measure.reference import Reference
-from culnig_tl.models.batches import fitting_budget, in_batches, pad_batch
 from culnig_tl.models.choices import AnswerFormat, HookedModel
-from culnig_tl.models.description import layout_of, tokenizer_of
-from culnig_tl.models.finite import check_finite
-from culnig_tl.models.forward import frozen, label_log_probability
-from culnig_tl.models.prompts import Prompt, model_prompts
+from culnig_tl.models.description import layout_of
+from culnig_tl.models.forward import frozen
+from culnig_tl.models.prompts import model_prompts
 from culnig_tl.neurons.estimates import Values
 from culnig_tl.neurons.selection import select_random, share_count
 from culnig_tl.neurons.sets import NeuronSet
@@ -98,9 +95,6 @@ def faithfulness_curve(
             sets.append(drawn.named(f"random-{seed}"))
         points += [(share, kind, one) for kind in KINDS for one in sets]
     prompts = model_prompts(model, instances, answer_format=answer_format)
-    lengths = [len(prompt.sequence) for prompt in prompts]
-    if token_budget is None:
-        token_budget = fitting_budget(model, max(lengths), gradients=False)
     means: dict[bytes, float] = {}
     rows = []
     for share, kind, one in progress(points, "Faithfulness", len(points)):
@@ -109,7 +103,8 @@ def faithfulness_curve(
         if key not in means:
             changed = ablate(model, replaced, values=values, reference=reference)
             with frozen(model), torch.no_grad(), changed:
-                means[key] = _mean_log_probability(model, prompts, token_budget=token_budget)
+                found = log_probabilities(model, prompts, token_budget=token_budget)
+            means[key] = float(found.mean())
         rows.append(
             {
                 "share": share,
@@ -126,31 +121,3 @@ def faithfulness_curve(
     if abs(whole - none) < 1e-9:
         raise CulnigError("replacing every neuron changes nothing: take another reference")
     return curve.assign(faithful=(curve["log_probability"] - none) / (whole - none))
-
-
-def _mean_log_probability(
-    model: HookedModel, prompts: Sequence[Prompt], *, token_budget: int
-) -> float:
-    """The mean of log P(y|x) over prompts, each different one run once."""
-    groups = scored_once(prompts, clamp_control=False)
-    different = [prompts[places[0]] for places in groups]
-    lengths = [len(prompt.sequence) for prompt in different]
-
-    def work(rows: list[int]) -> Tensor:
-        asked = [different[row] for row in rows]
-        batch = pad_batch(
-            [prompt.sequence for prompt in asked],
-            range(len(asked)),
-            tokenizer_of(model),
-            device=model.cfg.device,
-        )
-        labels = [prompt.label for prompt in asked]
-        found = label_log_probability(model, batch.tokens, batch.mask, labels=labels)
-        names = [f"instance {prompt.instance.id}" for prompt in asked]
-        check_finite(found, names, "log-probabilities")
-        return found.double().cpu()
-
-    total = 0.0
-    for rows, found in in_batches(range(len(different)), lengths, token_budget, work=work, what=""):
-        total += sum(float(p) * len(groups[row]) for row, p in zip(rows, found, strict=True))
-    return total / len(prompts)

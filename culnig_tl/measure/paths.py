@@ -10,11 +10,13 @@ from torch import Tensor
 
 from culnig_tl.checks import check_count
 from culnig_tl.measure.cuts import check_neurons, keep_hooks, log_probability, name_of, quadrature
+from culnig_tl.measure.taylor import position_shares
 from culnig_tl.models.batches import fitting_budget
 from culnig_tl.models.choices import AnswerFormat, HookedModel
 from culnig_tl.models.finite import check_finite
 from culnig_tl.models.forward import frozen
 from culnig_tl.models.prompts import Prompt, model_prompts
+from culnig_tl.neurons.estimates import ESTIMATES
 from culnig_tl.neurons.layout import Key, hook_name
 from culnig_tl.neurons.sets import NeuronSet
 from culnig_tl.tasks.instances import Instance
@@ -84,6 +86,44 @@ def joint_path(
         with torch.no_grad():
             masked = _scaled(model, prompt, neurons, values=values, alphas=torch.zeros(1))
     return neurons.frame().assign(share=total, joint=base - float(masked))
+
+
+def path_sums(
+    model: HookedModel,
+    instances: Sequence[Instance],
+    neurons: NeuronSet,
+    *,
+    steps: int = STEPS,
+    answer_format: AnswerFormat = "auto",
+    token_budget: int | None = None,
+) -> pd.DataFrame:
+    """What a set's shares add up to, beside its true effect and the sums of one-pass estimates.
+
+    Returns:
+        One row an instance: set, instance, question, each of `ESTIMATES` (its sum over the set),
+        shares (their sum, `joint_path`) and joint (the true effect); all in nats of log P.
+
+    Raises:
+        CulnigError: as `joint_path`.
+    """
+    rows = []
+    for instance in instances:
+        (prompt,) = model_prompts(model, [instance], answer_format=answer_format)
+        path = joint_path(
+            model,
+            instance,
+            neurons,
+            steps=steps,
+            answer_format=answer_format,
+            token_budget=token_budget,
+        )
+        sums = {
+            estimate: position_shares(model, prompt, neurons, estimate=estimate)[0].sum()
+            for estimate in ESTIMATES
+        }
+        about = {"set": neurons.name, "instance": instance.id, "question": instance.question_key}
+        rows.append(about | sums | {"shares": path["share"].sum(), "joint": path["joint"].iloc[0]})
+    return pd.DataFrame(rows)
 
 
 def _activations(

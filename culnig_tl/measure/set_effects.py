@@ -16,9 +16,8 @@ from culnig_tl.checks import check_number
 from culnig_tl.errors import CulnigError
 from culnig_tl.frames import check_columns, numbers
 from culnig_tl.measure.ablation import ablate
-from culnig_tl.measure.attribution import scored_once
-from culnig_tl.measure.cuts import log_probability
 from culnig_tl.measure.evaluation import evaluate
+from culnig_tl.measure.likelihood import log_probabilities
 from culnig_tl.measure.taylor import check_ids, taylor_check
 from culnig_tl.models.choices import AnswerFormat, HookedModel
 from culnig_tl.models.forward import frozen
@@ -97,14 +96,12 @@ def interaction(
         singles=("exact", "sum"),
         singles_nats=("nats", "sum"),
     )
-    joint = np.zeros(len(instances))
     prompts = model_prompts(model, instances, answer_format=answer_format)
-    floor = np.zeros(len(instances))
-    everything = NeuronSet.everything(neurons.layout)
-    for masked, found in ((neurons, joint), (everything, floor)):
+    left = []
+    for masked in (neurons, NeuronSet.everything(neurons.layout)):
         with frozen(model), torch.no_grad(), ablate(model, masked):
-            for places in scored_once(prompts, clamp_control=False):
-                found[places] = float(log_probability(model, prompts[places[0]]))
+            left.append(log_probabilities(model, prompts, token_budget=token_budget))
+    joint, floor = left
     sums["joint"] = sums["probability"] - np.exp(joint)
     sums["joint_nats"] = np.log(sums["probability"]) - joint
     sums["floor_nats"] = np.log(sums["probability"]) - floor

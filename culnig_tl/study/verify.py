@@ -6,7 +6,6 @@
 # pyright: reportIndexIssue=false
 
 import logging
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,7 @@ import pandas as pd
 from culnig_tl.analysis.agreement import agreement
 from culnig_tl.checks import check_count
 from culnig_tl.errors import CulnigError
-from culnig_tl.neurons.estimates import ESTIMATES, VALUES
+from culnig_tl.neurons.estimates import VALUES
 from culnig_tl.neurons.selection import rank_values
 from culnig_tl.neurons.sets import NeuronSet
 from culnig_tl.no_country import country_in_frames
@@ -26,7 +25,7 @@ from culnig_tl.study.run import Run
 from culnig_tl.study.same_study import set_hashes
 from culnig_tl.study.verify_section import CHECKS, MORE
 from culnig_tl.tasks.countries import country_name
-from culnig_tl.tasks.instances import Instance, content_hash, stable_random
+from culnig_tl.tasks.instances import Instance, content_hash, one_of_each, stable_random
 
 DOSES = (0.0, 0.5, 1.0, 1.5, 2.0)
 RANDOM_SETS = 3
@@ -85,12 +84,11 @@ def verify_run(
     from culnig_tl.measure.faithfulness import faithfulness_curve
     from culnig_tl.measure.pairs import country_pairs, pair_preferences
     from culnig_tl.measure.patching import check_scale, patching_effects
-    from culnig_tl.measure.paths import joint_path
+    from culnig_tl.measure.paths import path_sums
     from culnig_tl.measure.reference import reference_activations
     from culnig_tl.measure.set_effects import dose_response, interaction
-    from culnig_tl.measure.taylor import position_shares, taylor_check
+    from culnig_tl.measure.taylor import taylor_check
     from culnig_tl.measure.token_view import token_attribution
-    from culnig_tl.models.prompts import model_prompts
 
     for what, value in (("prompts", prompts), ("sample", sample), ("pairs", pairs)):
         check_count(what, value, least=1)
@@ -154,27 +152,8 @@ def verify_run(
 
     def joint() -> pd.DataFrame:
         _log.info("verifying: joint paths")
-        rows = []
-        for one in sets[:2]:
-            for instance in questions:
-                path = joint_path(step.model, instance, one, **how)
-                (prompt,) = model_prompts(step.model, [instance], answer_format=study.answer_format)
-                rows.append(
-                    {
-                        "set": one.name,
-                        "instance": instance.id,
-                        "question": instance.question_key,
-                        **{
-                            estimate: position_shares(step.model, prompt, one, estimate=estimate)[
-                                0
-                            ].sum()
-                            for estimate in ESTIMATES
-                        },
-                        "shares": path["share"].sum(),
-                        "joint": path["joint"].iloc[0],
-                    }
-                )
-        return pd.DataFrame(rows)
+        parts = [path_sums(step.model, questions, one, **how) for one in sets[:2]]
+        return pd.concat(parts, ignore_index=True)
 
     def curves() -> pd.DataFrame:
         _log.info("verifying: what is left when neurons are masked, or only they are kept")
@@ -244,11 +223,6 @@ def _answered_first(run: Run) -> list[Instance]:
         order = stable_random("verify", instance.id).random() if good else -row["probability"]
         found.append((not good, order, instance.id, instance))
     return [instance for *_, instance in sorted(found, key=lambda one: one[:3])]
-
-
-def one_of_each(instances: Sequence[Instance]) -> list[Instance]:
-    """The first instance of each question of each country."""
-    return list({(i.question_key, i.country): i for i in reversed(instances)}.values())[::-1]
 
 
 def _patched_countries(countries: tuple[str, ...] | None) -> tuple[str, ...]:

@@ -2,6 +2,7 @@
 
 import hashlib
 import random
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -157,6 +158,14 @@ class Instance:
     def answer_text(self) -> str:
         """The right option's own text."""
         return self.options[self.answer]
+
+
+def one_of_each(instances: Sequence[Instance]) -> list[Instance]:
+    """The first instance of each question, in their order."""
+    first: dict[str, Instance] = {}
+    for instance in instances:
+        first.setdefault(instance.question_key, instance)
+    return list(first.values())
 
 
 def content_hash(instances: list[Instance]) -> str:
