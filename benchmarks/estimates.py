@@ -34,7 +34,7 @@ from common import MODEL, RESULTS, machine
 from torch import Tensor
 
 from culnig_tl.analysis.agreement import STATISTICS, agreement
-from culnig_tl.analysis.plots import plot_agreement
+from culnig_tl.analysis.effect_plots import plot_agreement
 from culnig_tl.files import write_json
 from culnig_tl.measure.attribution import gradient_hooks
 from culnig_tl.measure.cuts import keep_hooks, log_probability

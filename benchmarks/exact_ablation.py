@@ -21,7 +21,7 @@ import torch
 from common import MODEL, RESULTS, Target, finish, interleaved, machine, parser
 
 from culnig_tl.analysis.agreement import STATISTICS, agreement
-from culnig_tl.analysis.plots import plot_agreement
+from culnig_tl.analysis.effect_plots import plot_agreement
 from culnig_tl.files import write_json
 from culnig_tl.measure.cuts import log_probability
 from culnig_tl.measure.effects import exact_effects

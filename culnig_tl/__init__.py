@@ -11,14 +11,16 @@ if TYPE_CHECKING:
     from culnig_tl.analysis.agreement import agreement, patching_matrix, rank_agreement
     from culnig_tl.analysis.comparison import compare
     from culnig_tl.analysis.countries import compare_countries, own_ranks
-    from culnig_tl.analysis.faithfulness import faithfulness_areas
-    from culnig_tl.analysis.plots import (
+    from culnig_tl.analysis.effect_plots import (
         plot_agreement,
-        plot_distribution,
         plot_dose_response,
         plot_faithfulness,
-        plot_finetuning,
         plot_interaction,
+    )
+    from culnig_tl.analysis.faithfulness import faithfulness_areas
+    from culnig_tl.analysis.plots import (
+        plot_distribution,
+        plot_finetuning,
         plot_layers,
         plot_matrix,
         plot_sweep,
@@ -77,13 +79,15 @@ _MODULES = {
         "own_ranks",
     ),
     "analysis.faithfulness": ("faithfulness_areas",),
-    "analysis.plots": (
+    "analysis.effect_plots": (
         "plot_agreement",
-        "plot_distribution",
         "plot_dose_response",
         "plot_faithfulness",
-        "plot_finetuning",
         "plot_interaction",
+    ),
+    "analysis.plots": (
+        "plot_distribution",
+        "plot_finetuning",
         "plot_layers",
         "plot_matrix",
         "plot_sweep",

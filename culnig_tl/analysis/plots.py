@@ -1,4 +1,4 @@
-"""Figures: each takes a frame or a neuron set and returns matplotlib axes. Needs no model."""
+"""Figures of sets and of what masking does: each returns matplotlib axes. Needs no model."""
 
 # pandas types most results as unions of everything it can return.
 # pyright: reportArgumentType=false, reportAttributeAccessIssue=false, reportCallIssue=false
@@ -7,7 +7,7 @@
 
 import itertools
 from collections.abc import Sequence
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -15,7 +15,15 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from culnig_tl.analysis.agreement import Column
+from culnig_tl.analysis.drawing import (
+    CHANCE_LINE,
+    SITE_COLOURS,
+    SITE_LABELS,
+    finish,
+    legend_below,
+    new_axes,
+    plain,
+)
 from culnig_tl.analysis.texts import number_text
 from culnig_tl.checks import check_choice
 from culnig_tl.neurons.layout import SITES
@@ -24,12 +32,8 @@ from culnig_tl.neurons.sets import NeuronSet
 
 FinetuningTests = Literal["trained", "culture"]
 FINETUNING_TESTS: tuple[FinetuningTests, ...] = get_args(FinetuningTests)
-SITE_COLOURS = {"gate": "#4c72b0", "q": "#dd8452", "k": "#55a868", "v": "#c44e52"}
-_SITE_LABELS = {"gate": "MLP gate", "q": "query", "k": "key", "v": "value"}
 CHOICE_COLOURS = {"top": "#c44e52", "bottom": "#4c72b0", "random": "#8c8c8c", "all": "#222222"}
 HIGH_Z = 2.5
-LONGEST_TEXT = 40
-_CHANCE: dict[str, Any] = {"color": "#222222", "linestyle": "--", "linewidth": 0.9}
 _BAR_COLOURS = {"original": "#555555", "masked": "#c44e52", "random": "#9ab6d6"}
 
 
@@ -43,7 +47,7 @@ def plot_distribution(neurons: NeuronSet, *, axes: Axes | None = None) -> Axes:
         >>> axes.get_title()
         'culture: 23 neurons'
     """
-    axes = axes if axes is not None else _new_axes(8.0, 3.2)
+    axes = axes if axes is not None else new_axes(8.0, 3.2)
     counts = neurons.counts()
     bottom = pd.Series(0, index=counts.index)
     for site in SITES:
@@ -52,13 +56,13 @@ def plot_distribution(neurons: NeuronSet, *, axes: Axes | None = None) -> Axes:
             counts[site],
             bottom=bottom,
             color=SITE_COLOURS[site],
-            label=f"{_SITE_LABELS[site]} ({counts[site].sum():,})",
+            label=f"{SITE_LABELS[site]} ({counts[site].sum():,})",
         )
         bottom = bottom + counts[site]
     title = f"{plain(neurons.name)}: {len(neurons):,} neurons"
     axes.set(xlabel="layer", ylabel="neurons", title=title)
     axes.locator_params(axis="both", integer=True)
-    return _finish(axes)
+    return finish(axes)
 
 
 def plot_comparison(
@@ -81,7 +85,7 @@ def plot_comparison(
         >>> axes.get_ylabel()
         'accuracy (%)'
     """
-    axes = axes if axes is not None else _new_axes(8.0, 3.2)
+    axes = axes if axes is not None else new_axes(8.0, 3.2)
     names = [f"{plain(task)}{' *' if row['significant'] else ''}" for task, row in table.iterrows()]
     errors = {"original": None, "random": table["random_sd"], "masked": None}
     if "difference_low" in table:
@@ -118,8 +122,8 @@ def plot_comparison(
         axes.tick_params(axis="x", rotation=30)
     axes.set_ylim(bottom=0)
     axes.set(ylabel="accuracy (%)", title=title or "What masking does (* significant)")
-    _finish(axes)
-    _legend_below(axes)
+    finish(axes)
+    legend_below(axes)
     return axes
 
 
@@ -137,7 +141,7 @@ def plot_countries(table: pd.DataFrame, task: str, *, axes: Axes | None = None) 
         'accuracy (%)'
     """
     rows = table.loc[task].sort_values("original")
-    axes = axes if axes is not None else _new_axes(8.0, 0.9 + 0.3 * len(rows))
+    axes = axes if axes is not None else new_axes(8.0, 0.9 + 0.3 * len(rows))
     for row, (_, values) in enumerate(rows.iterrows()):
         axes.plot([values["original"], values["masked"]], [row, row], color="#cccccc", zorder=1)
     for column, marker in (("original", "o"), ("masked", "D"), ("random", "|")):
@@ -157,12 +161,12 @@ def plot_countries(table: pd.DataFrame, task: str, *, axes: Axes | None = None) 
             label="95% interval of masked - random",
         )  # fmt: skip
     if "chance" in rows and rows["chance"].notna().any():
-        axes.axvline(rows["chance"].mean(), label="chance", **_CHANCE)
+        axes.axvline(rows["chance"].mean(), label="chance", **CHANCE_LINE)
     counts = rows["questions" if "questions" in rows else "items"]
     names = [f"{plain(country)} ({int(count)})" for country, count in counts.items()]
     axes.set_yticks(range(len(rows)), names)
     axes.set(xlabel="accuracy (%)", title=f"{plain(task)}: by country (questions)")
-    return _finish(axes)
+    return finish(axes)
 
 
 def _whiskers(table: pd.DataFrame, value: str) -> np.ndarray:
@@ -178,191 +182,8 @@ def _chance_lines(
     label: str | None = "chance"
     for value, span in zip([] if chance is None else chance, spans, strict=False):
         if np.isfinite(value):
-            axes.plot(span, [value, value], label=label, **_CHANCE)
+            axes.plot(span, [value, value], label=label, **CHANCE_LINE)
             label = None
-
-
-def plot_agreement(
-    effects: pd.DataFrame, *, estimate: Column = "first_order", axes: Axes | None = None
-) -> Axes:
-    """Estimate against exact effect, both as a share of P(n), one point an effect, by site.
-
-    Example:
-        `effects` is a frame of `taylor_check`.
-
-        >>> axes = plot_agreement(effects)
-        >>> axes.get_ylabel()
-        'exact effect / P(n)'
-    """
-    axes = axes if axes is not None else _new_axes(6.0, 4.6)
-    x, y = (effects[column] / effects["probability"] for column in (estimate, "exact"))
-    for site in SITES:
-        rows = effects["site"] == site
-        if rows.any():
-            axes.scatter(
-                x[rows],
-                y[rows],
-                s=6,
-                alpha=0.5,
-                linewidth=0,
-                color=SITE_COLOURS[site],
-                label=f"{_SITE_LABELS[site]} ({rows.sum():,})",
-                rasterized=True,
-            )
-    ends = [min(x.min(), y.min()), max(x.max(), y.max())]
-    axes.plot(ends, ends, color="#999999", linewidth=0.8, zorder=0, label="truth = estimate")
-    # Linear around 0, logarithmic outside: effects span many orders of magnitude.
-    small = max(1e-6, float(y.abs().quantile(0.25)))
-    axes.set_xscale("symlog", linthresh=small)
-    axes.set_yscale("symlog", linthresh=small)
-    axes.set(
-        xlabel=f"{estimate.replace('_', ' ')} estimate / P(n)",
-        ylabel="exact effect / P(n)",
-        title="Estimate against true ablation",
-    )
-    axes.tick_params(labelsize=8)
-    axes.tick_params(axis="x", rotation=45)
-    return _finish(axes)
-
-
-def plot_agreement_by_layer(
-    summary: pd.DataFrame, *, statistic: str = "spearman", axes: Axes | None = None
-) -> Axes:
-    """A statistic of `agreement(by=["site", "layer"])` by layer: a line a site, with intervals.
-
-    Example:
-        `effects` is a frame of `taylor_check`, of which there is little here.
-
-        >>> summary = agreement(effects, by=["site", "layer"], resamples=50)
-        >>> plot_agreement_by_layer(summary, statistic="sign").get_ylabel()
-        'sign'
-    """
-    axes = axes if axes is not None else _new_axes(8.0, 3.2)
-    for site in SITES:
-        if site not in summary.index.get_level_values("site"):
-            continue
-        rows = summary.loc[site]
-        axes.plot(
-            rows.index, rows[statistic], color=SITE_COLOURS[site], marker="o", markersize=3,
-            label=_SITE_LABELS[site],
-        )  # fmt: skip
-        axes.fill_between(
-            rows.index.to_numpy(dtype=float),
-            rows[f"{statistic}_low"],
-            rows[f"{statistic}_high"],
-            color=SITE_COLOURS[site],
-            alpha=0.15,
-            linewidth=0,
-        )
-    axes.set(xlabel="layer", ylabel=statistic, title=f"Agreement with true ablation: {statistic}")
-    axes.locator_params(axis="x", integer=True)
-    return _finish(axes)
-
-
-def plot_dose_response(doses: pd.DataFrame, *, axes: Axes | None = None) -> Axes:
-    """Accuracy against the factor, one line a set, from the frames of `dose_response`.
-
-    The band is the 95% interval of its difference from factor 1, around it; dashed: chance.
-
-    Example:
-        `model` is a tiny random one, and `few` a set of four of its neurons.
-
-        >>> doses = dose_response(model, instances, few, factors=(0, 1))
-        >>> plot_dose_response(doses).get_xlabel()
-        "factor on the set's activations"
-    """
-    axes = axes if axes is not None else _new_axes(6.0, 3.2)
-    for name, rows in doses.groupby("set", sort=False):
-        label = plain(name)
-        (line,) = axes.plot(
-            rows["factor"], 100 * rows["accuracy"], marker="o", markersize=4, label=label
-        )
-        if "change_low" in rows and rows["change_low"].notna().all():
-            ends = (
-                100 * (rows["accuracy"] + rows[end] - rows["change"])
-                for end in ("change_low", "change_high")
-            )
-            axes.fill_between(
-                rows["factor"], *ends, color=line.get_color(), alpha=0.15, linewidth=0
-            )
-    if "chance" in doses:
-        axes.axhline(100 * doses["chance"].mean(), label="chance", **_CHANCE)
-    axes.axvline(1, color="#bbbbbb", linewidth=0.8, zorder=0)
-    axes.set(xlabel="factor on the set's activations", ylabel="accuracy (%)", title="Dose response")
-    return _finish(axes)
-
-
-def plot_interaction(interactions: pd.DataFrame, *, axes: Axes | None = None) -> Axes:
-    """Joint effect against the sum of single effects on log P, from `interaction`, in nats.
-
-    Example:
-        `model` is a tiny random one, and `few` a set of four of its neurons.
-
-        >>> frame = interaction(model, instances[:3], few, effects=effects)
-        >>> plot_interaction(frame).get_title()
-        'How far from additive'
-    """
-    axes = axes if axes is not None else _new_axes(6.0, 4.0)
-    for name, rows in interactions.groupby("set", sort=False):
-        axes.scatter(rows["singles_nats"], rows["joint_nats"], s=18, label=plain(name))
-    low, high = axes.get_xlim()
-    axes.plot([low, high], [low, high], color="#999999", linewidth=0.8, zorder=0, label="additive")
-    axes.set(
-        xlabel="sum of the single effects on log P (nats)",
-        ylabel="effect of the whole set on log P (nats)",
-        title="How far from additive",
-    )
-    return _finish(axes)
-
-
-def plot_faithfulness(curves: pd.DataFrame, *, axes: Axes | None = None) -> Axes:
-    """Faithfulness by the share of neurons masked (dashed) or kept, from `faithfulness_curve`.
-
-    A colour for each of `values`, what neurons are replaced by; the band spans the random sets.
-
-    Example:
-        `curve` is what `faithfulness_curve` found of a tiny model.
-
-        >>> plot_faithfulness(curve).get_ylabel()
-        'faithfulness (1: the whole model)'
-    """
-    axes = axes if axes is not None else _new_axes(7.0, 4.0)
-    if "values" not in curves:
-        curves = curves.assign(values="")
-    least = curves.loc[curves["share"] > 0, "share"].min()
-    for number, (values, part) in enumerate(curves.groupby("values", sort=False)):
-        for kind, style in (("kept", "-"), ("masked", "--")):
-            rows = part[part["kind"] == kind]
-            ranked = rows[rows["set"] == "ranked"].sort_values("share")
-            axes.plot(
-                ranked["share"].clip(lower=least / 3),
-                ranked["faithful"],
-                style,
-                marker="o",
-                markersize=3,
-                color=f"C{number}",
-                label=f"{kind}, the others {values}" if kind == "kept" else f"{kind}: {values}",
-            )
-            random = rows[rows["set"] != "ranked"].groupby("share")["faithful"]
-            if len(random):
-                axes.fill_between(
-                    random.min().index.to_numpy(dtype=float).clip(min=least / 3),
-                    random.min(),
-                    random.max(),
-                    color=f"C{number}",
-                    alpha=0.15,
-                    linewidth=0,
-                )
-    axes.set_xscale("log")
-    axes.axhline(1, color="#bbbbbb", linewidth=0.8, zorder=0)
-    axes.axhline(0, color="#bbbbbb", linewidth=0.8, zorder=0)
-    axes.set_ylim(-1.5, 2)
-    axes.set(
-        xlabel="share of neurons (by rank; band: random sets)",
-        ylabel="faithfulness (1: the whole model)",
-        title="What is left, and what is enough",
-    )
-    return _finish(axes)
 
 
 def plot_matrix(
@@ -389,7 +210,7 @@ def plot_matrix(
         ('target', 'source')
     """
     rows, columns = matrix.shape
-    axes = axes if axes is not None else _new_axes(2.8 + 0.55 * columns, 1.6 + 0.55 * rows)
+    axes = axes if axes is not None else new_axes(2.8 + 0.55 * columns, 1.6 + 0.55 * rows)
     values = matrix.to_numpy(dtype=float)
     finite = values[np.isfinite(values)]
     high = max(float(np.abs(finite).max()), 1e-12) if len(finite) else 1.0
@@ -423,14 +244,14 @@ def plot_layers(sets: Sequence[NeuronSet], *, axes: Axes | None = None) -> Axes:
         >>> len(axes.get_lines())
         2
     """
-    axes = axes if axes is not None else _new_axes(8.0, 3.2)
+    axes = axes if axes is not None else new_axes(8.0, 3.2)
     for neurons in sets:
         counts = neurons.counts().sum(axis=1)
         label = f"{plain(neurons.name)} ({len(neurons):,})"
         axes.plot(counts.index, 100 * counts / counts.sum(), marker="o", markersize=3, label=label)
     axes.set(xlabel="layer", ylabel="% of the set", title="Where the sets sit")
     axes.locator_params(axis="x", integer=True)
-    return _finish(axes)
+    return finish(axes)
 
 
 def plot_sweep(sweep: pd.DataFrame, *, axes: Axes | None = None) -> Axes:
@@ -444,7 +265,7 @@ def plot_sweep(sweep: pd.DataFrame, *, axes: Axes | None = None) -> Axes:
         >>> axes.get_ylabel()
         'accuracy lost (points)'
     """
-    axes = axes if axes is not None else _new_axes(6.5, 3.2)
+    axes = axes if axes is not None else new_axes(6.5, 3.2)
     for r, rows in sweep.reset_index().groupby("r"):
         errors = _whiskers(rows, "reduction") if "reduction_low" in rows else None
         axes.errorbar(
@@ -470,7 +291,7 @@ def plot_sweep(sweep: pd.DataFrame, *, axes: Axes | None = None) -> Axes:
         ylabel="accuracy lost (points)",
         title="Shares t and r (numbers: neurons masked)",
     )
-    return _finish(axes)
+    return finish(axes)
 
 
 def plot_score_histogram(
@@ -485,7 +306,7 @@ def plot_score_histogram(
         >>> len(axes.get_legend().get_texts())  # a variant each
         3
     """
-    axes = axes if axes is not None else _new_axes(6.5, 3.2)
+    axes = axes if axes is not None else new_axes(6.5, 3.2)
     for variant in scores.variants:
         mean = scores.mean(variant=variant, target=target)
         z = (mean - mean.mean()) / (mean.std() or 1.0)
@@ -498,7 +319,7 @@ def plot_score_histogram(
         ylabel="neurons",
         title="Scores of all neurons",
     )
-    return _finish(axes)
+    return finish(axes)
 
 
 def plot_finetuning(
@@ -522,7 +343,7 @@ def plot_finetuning(
         'qnli (trained), learning rate 0.0001'
     """
     check_choice("tests", tests, FINETUNING_TESTS)
-    axes = axes if axes is not None else _new_axes(5.5, 3.2)
+    axes = axes if axes is not None else new_axes(5.5, 3.2)
     own = curves["task"] == curves["trained"]
     rows = curves[own if tests == "trained" else ~own]
     rates = sorted(rows["learning_rate"].unique())
@@ -540,13 +361,13 @@ def plot_finetuning(
             label = choice if len(rates) == 1 else f"{choice}, {rate:g}"
             axes.plot(mean.index, mean, marker="o", markersize=3, label=label, **look)
     if "chance" in rows and rows["chance"].notna().all():
-        axes.axhline(rows.groupby("task")["chance"].first().mean(), label="chance", **_CHANCE)
+        axes.axhline(rows.groupby("task")["chance"].first().mean(), label="chance", **CHANCE_LINE)
     title = f"{plain(curves['trained'].iloc[0])} (trained)" if tests == "trained" else "culture"
     if len(rates) == 1:
         title += f", learning rate {rates[0]:g}"
     axes.set(xlabel="step", ylabel="accuracy (%)")
     axes.set_title(title, fontsize=9)
-    return _finish(axes)
+    return finish(axes)
 
 
 def finetuning_figure(curves: pd.DataFrame) -> Figure:
@@ -563,36 +384,3 @@ def finetuning_figure(curves: pd.DataFrame) -> Figure:
         row[1].set_ylabel("")
         row[0].get_legend().remove()
     return figure
-
-
-def plain(text: object) -> str:
-    """A text as matplotlib shows it as it is: no formula (`$`), on one line, not too long.
-
-    A label that begins with `_` would be left out of a legend, so a space comes before it.
-    """
-    line = "".join(c if c.isprintable() else " " for c in str(text))
-    line = " ".join(line.split())
-    if len(line) > LONGEST_TEXT:
-        line = f"{line[: LONGEST_TEXT - 1]}…"
-    line = line.replace("$", r"\$")
-    return f" {line}" if line.startswith("_") else line
-
-
-def _new_axes(width: float, height: float) -> Axes:
-    _, axes = plt.subplots(figsize=(width, height), layout="constrained")
-    return axes
-
-
-def _finish(axes: Any) -> Axes:
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(frameon=False, fontsize=8, loc="upper left", bbox_to_anchor=(1, 1))
-    return axes
-
-
-def _legend_below(axes: Any) -> None:
-    """The legend under the figure: beside it, a phone has no room."""
-    handles, labels = axes.get_legend_handles_labels()
-    axes.get_legend().remove()
-    axes.get_figure().legend(
-        handles, labels, frameon=False, fontsize=8, ncols=3, loc="outside lower center"
-    )

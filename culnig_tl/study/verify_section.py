@@ -13,15 +13,15 @@ from matplotlib.axes import Axes
 
 from culnig_tl.analysis.additivity import additivity
 from culnig_tl.analysis.agreement import agreement, patching_matrix, rank_agreement
-from culnig_tl.analysis.faithfulness import faithfulness_areas
-from culnig_tl.analysis.plots import (
+from culnig_tl.analysis.effect_plots import (
     plot_agreement,
     plot_agreement_by_layer,
     plot_dose_response,
     plot_faithfulness,
     plot_interaction,
-    plot_matrix,
 )
+from culnig_tl.analysis.faithfulness import faithfulness_areas
+from culnig_tl.analysis.plots import plot_matrix
 from culnig_tl.errors import CulnigError
 from culnig_tl.frames import (
     COUNT,

@@ -4,12 +4,12 @@ import pandas as pd
 import pytest
 
 from culnig_tl.analysis.agreement import agreement
-from culnig_tl.analysis.plots import (
+from culnig_tl.analysis.effect_plots import (
     plot_agreement,
     plot_agreement_by_layer,
     plot_dose_response,
-    plot_matrix,
 )
+from culnig_tl.analysis.plots import plot_matrix
 from culnig_tl.errors import CulnigError
 
 

@@ -6,11 +6,16 @@ import matplotlib.pyplot as plt
 import pandas as pd
 import pytest
 
-from culnig_tl.analysis import plots
+from culnig_tl.analysis import effect_plots, plots
 from culnig_tl.analysis.plots import finetuning_figure, plot_finetuning
 from culnig_tl.errors import CulnigError
 
-PLOTS = [name for name in vars(plots) if name.startswith("plot_")]
+PLOTS = [
+    function
+    for module in (plots, effect_plots)
+    for name, function in vars(module).items()
+    if name.startswith("plot_")
+]
 
 
 @pytest.fixture(autouse=True)
@@ -41,9 +46,9 @@ def curves(*rates: float) -> pd.DataFrame:
     )
 
 
-@pytest.mark.parametrize("name", PLOTS)
-def test_every_plot_takes_axes_and_returns_axes(name):
-    signature = inspect.signature(getattr(plots, name))
+@pytest.mark.parametrize("function", PLOTS, ids=lambda function: function.__name__)
+def test_every_plot_takes_axes_and_returns_axes(function):
+    signature = inspect.signature(function)
     axes = signature.parameters["axes"]
     assert axes.default is None
     assert axes.kind is inspect.Parameter.KEYWORD_ONLY

@@ -15,13 +15,8 @@ import pytest
 import tiny
 from command import culnig
 
-from culnig_tl.analysis.plots import (
-    plain,
-    plot_countries,
-    plot_distribution,
-    plot_layers,
-    plot_matrix,
-)
+from culnig_tl.analysis.drawing import plain
+from culnig_tl.analysis.plots import plot_countries, plot_distribution, plot_layers, plot_matrix
 from culnig_tl.errors import CulnigError
 from culnig_tl.measure.token_view import _closed
 from culnig_tl.neurons.layout import NeuronLayout
