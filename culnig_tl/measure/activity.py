@@ -20,6 +20,7 @@ from culnig_tl.models.description import (
 )
 from culnig_tl.models.finite import check_finite
 from culnig_tl.models.forward import frozen, kept_residuals
+from culnig_tl.models.hooks import hooked
 from culnig_tl.models.sums import add_batches
 from culnig_tl.neurons.lape import ActivationShares
 from culnig_tl.neurons.layout import NeuronLayout, hook_name
@@ -136,7 +137,7 @@ def _count(
     largest: dict[int, Tensor] = {}
     layers = range(layout.n_layers)
     nothing = torch.empty(0, dtype=torch.long, device=model.cfg.device)
-    with model.hooks(fwd_hooks=[(hook_name(layer, "gate"), counter(layer)) for layer in layers]):
+    with hooked(model, [(hook_name(layer, "gate"), counter(layer)) for layer in layers]):
         kept_residuals(model, batch.tokens, batch.mask, keep=nothing)
     silent = [layer for layer in layers if layer not in found]
     if silent:

@@ -28,6 +28,7 @@ from culnig_tl.models.description import (
 from culnig_tl.models.devices import layer_devices
 from culnig_tl.models.finite import check_finite
 from culnig_tl.models.forward import at_least_float32, frozen, label_log_probability
+from culnig_tl.models.hooks import hooked
 from culnig_tl.models.prompts import Prompt, model_prompts, resolve_format
 from culnig_tl.models.sums import add_batches
 from culnig_tl.neurons.estimates import ESTIMATES, Estimate, estimate_points
@@ -393,8 +394,9 @@ def gradient_hooks(
     forward = [(hook_name(0, site), begin_path) for site in ATTENTION_SITES]
     with (
         warnings.catch_warnings(),
-        model.hooks(
-            fwd_hooks=forward + [(name, capture(key)) for key, name in points.items()],
+        hooked(
+            model,
+            forward + [(name, capture(key)) for key, name in points.items()],
             bwd_hooks=[(name, hand_over(key)) for key, name in points.items()],
         ),
     ):

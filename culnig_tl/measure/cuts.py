@@ -16,6 +16,7 @@ from culnig_tl.models.choices import AnswerFormat, HookedModel
 from culnig_tl.models.description import layout_of, tokenizer_of
 from culnig_tl.models.finite import check_finite
 from culnig_tl.models.forward import label_log_probability
+from culnig_tl.models.hooks import hooked
 from culnig_tl.models.prompts import Prompt, model_prompts
 from culnig_tl.neurons.layout import Key, hook_name
 from culnig_tl.neurons.sets import NeuronSet, require_same_model
@@ -182,7 +183,7 @@ def log_probability(
         CulnigError: one is NaN or infinite.
     """
     tokens = torch.tensor([prompt.sequence], device=model.cfg.device)
-    with model.hooks(fwd_hooks=list(hooks)):
+    with hooked(model, hooks):
         found = label_log_probability(model, tokens, None, labels=[prompt.label] * rows)
     check_finite(found[None], [name_of(prompt)], "log-probabilities")
     return found

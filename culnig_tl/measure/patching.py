@@ -22,6 +22,7 @@ from culnig_tl.models.choices import HookedModel
 from culnig_tl.models.description import layout_of
 from culnig_tl.models.finite import check_finite
 from culnig_tl.models.forward import frozen, label_log_probability
+from culnig_tl.models.hooks import hooked
 from culnig_tl.models.prompts import Prompt, model_prompts
 from culnig_tl.neurons.layout import Key, hook_name
 from culnig_tl.neurons.sets import NeuronSet, require_same_model
@@ -360,7 +361,7 @@ def _side(
     ends = [len(prompt.sequence) for prompt in prompts]
     rows = [[*prompt.sequence, *[0] * (max(ends) - len(prompt.sequence))] for prompt in prompts]
     tokens = torch.tensor(rows, device=model.cfg.device)
-    with model.hooks(fwd_hooks=list(hooks)):
+    with hooked(model, hooks):
         both = label_log_probability(
             model, tokens, None, labels=[prompt.label for prompt in prompts], ends=ends
         )

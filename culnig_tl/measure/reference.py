@@ -17,6 +17,7 @@ from culnig_tl.models.choices import AnswerFormat, HookedModel
 from culnig_tl.models.description import layout_of, tokenizer_of
 from culnig_tl.models.finite import check_finite
 from culnig_tl.models.forward import at_least_float32, frozen, kept_residuals
+from culnig_tl.models.hooks import hooked
 from culnig_tl.models.prompts import model_prompts
 from culnig_tl.neurons.layout import Key, NeuronLayout, hook_name
 from culnig_tl.tasks.instances import Instance
@@ -141,7 +142,7 @@ def reference_activations(
 
                 return hook_function
 
-            with model.hooks(fwd_hooks=[(hook_name(*key), keep(key)) for key in layout.keys]):
+            with hooked(model, [(hook_name(*key), keep(key)) for key in layout.keys]):
                 last = torch.tensor([0], device=model.cfg.device)
                 kept_residuals(model, batch.tokens, batch.mask, keep=last)
     check_finite(list(sums.values()), ["the reference"] * len(sums), "activations")

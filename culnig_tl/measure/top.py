@@ -17,7 +17,7 @@ from culnig_tl.neurons.selection import share_count
 from culnig_tl.neurons.sets import NeuronSet
 from culnig_tl.tasks.instances import Instance
 
-SHARE = 0.02
+SHARE = 0.03
 
 
 def top_effects(
@@ -33,12 +33,15 @@ def top_effects(
 ) -> pd.DataFrame:
     """The `k` neurons whose ablation costs the answer most, without ablating all.
 
-    1. One pass estimates the effect of every neuron (`gate_exact`).
-    2. Those of the highest `share` by estimate, of each site, are really set to 0, one by one.
-    3. The k with the largest true effect are returned.
+    1. One pass estimates what every neuron does at every position (`gate_exact`).
+    2. Neurons are ranked by the sum over positions of its size, whatever its sign. What a neuron
+       does at one position and undoes at another cancels in an estimate, and often not in truth
+       (arXiv 2403.00745 sees cancellation hide whole components).
+    3. Those of the highest `share`, of each site, are really set to 0, one by one.
+    4. The k with the largest true effect are returned.
 
-    What the estimate ranks below that share is missed. `benchmarks/exact_ablation.py --every-gate`
-    counts how many of the true top 100 that are.
+    What is ranked below that share is missed. `benchmarks/exact_ablation.py --every-gate` counts
+    how many of the true top 100 that are.
 
     Args:
         k: how many.
@@ -47,7 +50,8 @@ def top_effects(
         model, instance, answer_format, token_budget, checkpoint: as `exact_effects`.
 
     Returns:
-        The rows of `exact_effects`, largest effect first, and `estimate` (nats).
+        The rows of `exact_effects`, largest effect first, and `estimate` (nats; positions
+        summed).
 
     Raises:
         CulnigError: k below 1 or more than there are neurons, an unknown site, a share outside
@@ -68,13 +72,14 @@ def top_effects(
     check_count("k", k, least=1, most=len(every), unit="(there are so many neurons)")
     (prompt,) = model_prompts(model, [instance], answer_format=answer_format)
     shares, _ = position_shares(model, prompt, every, estimate="gate_exact")
-    estimate = np.zeros(layout.total)
+    estimate, rank = np.zeros(layout.total), np.zeros(layout.total)
     estimate[every.ids] = shares.sum(axis=1)
+    rank[every.ids] = np.abs(shares).sum(axis=1)
     chosen = []
     for site in dict.fromkeys(sites):
         ids = layout.ids_of([site])
         count = max(k, share_count(len(ids), share))
-        chosen.append(ids[np.argsort(-estimate[ids], kind="stable")[:count]])
+        chosen.append(ids[np.argsort(-rank[ids], kind="stable")[:count]])
     candidates = NeuronSet(layout, np.concatenate(chosen), "candidates")
     effects = exact_effects(
         model,

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from culnig_tl.errors import CulnigError
-from culnig_tl.models.embedded import EMBEDDED_NAME, embedded_folder
+from culnig_tl.models.embedded import source_of
 from culnig_tl.models.hf_files import check_model_files
 from culnig_tl.models.hub import hub_errors
 from culnig_tl.neurons.layout import NeuronLayout
@@ -83,7 +83,7 @@ def read_config(config: Any, *, trust_remote_code: bool = False) -> Any:
         from transformers import AutoConfig
 
         name = str(config)
-        source = embedded_folder() if name == EMBEDDED_NAME else config
+        source = source_of(name)
         with hub_errors(name, part="config.json"):
             if os.path.isdir(source):
                 check_model_files(Path(source), weights=False)

@@ -12,6 +12,7 @@ from culnig_tl.models.batches import flat_positions
 from culnig_tl.models.caches import PrefixCache
 from culnig_tl.models.choices import HookedModel
 from culnig_tl.models.classes import is_native
+from culnig_tl.models.hooks import hooked
 
 
 def kept_logits(
@@ -30,9 +31,8 @@ def kept_logits(
     tensor: with a vocabulary of 262,144 this halves the cost of a pass, and a 3-D slice through a
     frozen unembedding would take torch's slow batched path.
     """
-    with model.hooks(
-        fwd_hooks=[("unembed.hook_in", lambda x, hook: x.flatten(0, 1)[keep.to(x.device)])]
-    ):
+    pick = ("unembed.hook_in", lambda x, hook: x.flatten(0, 1)[keep.to(x.device)])
+    with hooked(model, [pick]):
         return _run(model, tokens, mask, cache=cache)
 
 
@@ -51,7 +51,7 @@ def kept_residuals(
         kept.append(residual.flatten(0, 1)[keep.to(residual.device)])
         return kept[0][:0]
 
-    with model.hooks(fwd_hooks=[("unembed.hook_in", pick)]):
+    with hooked(model, [("unembed.hook_in", pick)]):
         _run(model, tokens, mask, cache=cache)
     return kept[0]
 
@@ -76,7 +76,7 @@ def unembed(
     model does to its logits (a soft cap, a scale) is done here too.
     """
     token = torch.zeros(1, 1, dtype=torch.long, device=model.cfg.device)
-    with model.hooks(fwd_hooks=[("unembed.hook_in", lambda x, hook: residuals)]):
+    with hooked(model, [("unembed.hook_in", lambda x, hook: residuals)]):
         return model(token, attention_mask=torch.ones_like(token))
 
 

@@ -16,7 +16,7 @@ from typing import Any
 from huggingface_hub import try_to_load_from_cache
 from huggingface_hub.errors import HFValidationError
 
-from culnig_tl.models.embedded import EMBEDDED_NAME, embedded_folder, embedded_is_here
+from culnig_tl.models.embedded import EMBEDDED, embedded_folder, embedded_is_here
 from culnig_tl.provenance import sha256_of
 
 WHOLE = 2**20
@@ -45,8 +45,8 @@ def weights_of(name: str, *, revision: str | None = None) -> str | None:
     Returns:
         32 hexadecimal digits; None where the files are not all here (yet).
     """
-    if name == EMBEDDED_NAME:
-        return _of_folder(embedded_folder()) if embedded_is_here() else None
+    if name in EMBEDDED:
+        return _of_folder(embedded_folder(name)) if embedded_is_here(name) else None
     if os.path.isdir(name):
         return _of_folder(Path(name))
     folder = _cached(name, revision)
@@ -58,7 +58,7 @@ def weights_of(name: str, *, revision: str | None = None) -> str | None:
 
 def commit_of(name: str, *, revision: str | None = None) -> str | None:
     """The commit on the Hub that stands for this name in the local cache; None for a folder."""
-    if name == EMBEDDED_NAME or os.path.isdir(name):
+    if name in EMBEDDED or os.path.isdir(name):
         return None
     folder = _cached(name, revision)
     return None if folder is None else folder.name

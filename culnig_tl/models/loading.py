@@ -14,7 +14,7 @@ from culnig_tl.errors import CulnigError
 from culnig_tl.files import new_folder
 from culnig_tl.models.choices import DTYPES, MODEL_CLASSES, Dtype, HookedModel, ModelClass
 from culnig_tl.models.devices import balanced, check_device, not_spread
-from culnig_tl.models.embedded import EMBEDDED_NAME, SHA256, embedded_folder
+from culnig_tl.models.embedded import EMBEDDED, EMBEDDED_NAME, source_of
 from culnig_tl.models.hf_files import check_model_files
 from culnig_tl.models.hub import hub_errors
 from culnig_tl.models.identity import weights_of
@@ -34,7 +34,8 @@ def load_model(
     """Load a model by name as a hooked transformer with raw weights.
 
     Args:
-        name: `gemma-3-270m` (embedded, no network needed), a name on the Hub, or a folder.
+        name: `gemma-3-270m` or `SmolLM2-135M-Instruct` (embedded, no network needed), a name on
+            the Hub, or a folder.
         model_class: `HookedTransformer` (TransformerLens 3.x, no weight processing),
             `TransformerBridge`, or `auto`: the first where the installed TransformerLens has it
             and knows the model, otherwise the second. Over several devices it is the second.
@@ -72,7 +73,7 @@ def load_model(
         name=name,
         model_class=model_class,
         device=device,
-        revision=SHA256 if name == EMBEDDED_NAME else None,
+        revision=EMBEDDED[name].sha256 if name in EMBEDDED else None,
         weights=weights_of(
             name, revision=getattr(hf_model.config, "_commit_hash", None) or revision
         ),
@@ -102,7 +103,7 @@ def load_hf_model(
         3
     """
     check_choice("dtype", dtype, DTYPES)
-    source = embedded_folder() if name == EMBEDDED_NAME else name
+    source = source_of(name)
     options = {"revision": revision, "trust_remote_code": trust_remote_code}
     placement = balanced(devices)
     if os.path.isdir(source):

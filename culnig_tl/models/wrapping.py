@@ -25,7 +25,7 @@ from culnig_tl.models.classes import HookedTransformer, is_native
 from culnig_tl.models.configs import end_ids, most_positions, neuron_layout, text_model
 from culnig_tl.models.description import KNOWN, Known
 from culnig_tl.models.devices import check_device, default_device, not_spread
-from culnig_tl.models.embedded import EMBEDDED_HUB_NAME, EMBEDDED_NAME
+from culnig_tl.models.embedded import hub_name
 from culnig_tl.models.faithful import (
     Comparison,
     compare_logits,
@@ -178,7 +178,7 @@ def _official_name(name: str) -> str | None:
         return None
     from transformer_lens.supported_models import OFFICIAL_MODEL_NAMES
 
-    official = EMBEDDED_HUB_NAME if name == EMBEDDED_NAME else name
+    official = hub_name(name)
     return official if official in OFFICIAL_MODEL_NAMES else None
 
 
@@ -294,7 +294,7 @@ def _bridge(hf_model: Any, tokenizer: Any, name: str, *, device: str | None) -> 
         hf_model.config.architectures = [type(hf_model).__name__]
     with nothing_installed():
         return TransformerBridge.boot_transformers(
-            EMBEDDED_HUB_NAME if name == EMBEDDED_NAME else name,
+            hub_name(name),
             hf_model=hf_model,
             tokenizer=_own_tokenizer(tokenizer),
             device=device,

@@ -67,7 +67,7 @@ class Study:
     """
 
     model: str = _option(
-        "gemma-3-270m (embedded), a name on the Hugging Face Hub, or a folder.",
+        "gemma-3-270m or SmolLM2-135M-Instruct (embedded), a name on the Hub, or a folder.",
         ASK,
         default=EMBEDDED_NAME,
     )

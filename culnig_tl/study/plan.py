@@ -18,7 +18,7 @@ from culnig_tl.measure.evaluation import answer_log_probabilities, asked_once, b
 from culnig_tl.models.batches import MOST_TOKENS, fitting_budget, group_rows, token_bytes
 from culnig_tl.models.configs import first_layers, neuron_layout, read_config, skeleton
 from culnig_tl.models.devices import check_device, default_device
-from culnig_tl.models.embedded import EMBEDDED_NAME, embedded_folder
+from culnig_tl.models.embedded import source_of
 from culnig_tl.models.forward import frozen
 from culnig_tl.models.prompts import Prompt, make_prompts
 from culnig_tl.models.wrapping import wrap_model
@@ -30,8 +30,9 @@ from culnig_tl.study.maskings import instances_of, study_maskings
 from culnig_tl.study.paper_models import PAPER_MODELS
 from culnig_tl.tasks.instances import Instance
 
-# What attribution is taken to reach of an H100's 989 TFLOP/s in bfloat16: 40%, not measured.
-H100_FLOPS = 0.4 * 989e12
+# What attribution reached on an H200, whose peak in bfloat16 is an H100's, 989 TFLOP/s: 21% of it,
+# on gemma-3-12b's configuration (`benchmarks/results/attribution-gemma-3-12b-it.json`).
+H100_FLOPS = 206e12
 CHARACTERS_A_TOKEN = 4
 # Parameters of the part of a model that is measured, and how long, in seconds, at least.
 MEASURED_PARAMETERS = 3e8
@@ -130,7 +131,7 @@ def plan_study(study: Study) -> Plan:
         f"Tokens: {how}, the same for every model. Here ({device}): {speeds[True] / 1e9:,.0f} "
         f"GFLOP/s scoring and {speeds[False] / 1e9:,.0f} answering, measured just now in "
         f"{study.dtype} on {layers} of {config.num_hidden_layers} layers of {study.model} with "
-        "random weights. One H100: 40% of its 989 TFLOP/s, an assumption. Memory: weights in the "
+        "random weights. One H100: 206 TFLOP/s, as measured on an H200. Memory: weights in the "
         f"run's dtype, score sums, activations of {_tokens(study):,} tokens"
         + (f", on each of {study.devices} devices" if study.devices > 1 else "")
         + "; Python comes on top. Hooking a model takes no second copy of its weights, but for the "
@@ -157,8 +158,7 @@ def tests_power(data: StudyData) -> pd.DataFrame:
 
 def _tokenizer(model: str, trust: bool) -> Any:
     try:
-        source = embedded_folder() if model == EMBEDDED_NAME else model
-        return AutoTokenizer.from_pretrained(source, trust_remote_code=trust)
+        return AutoTokenizer.from_pretrained(source_of(model), trust_remote_code=trust)
     except Exception:  # not at hand, or one of a dozen faults in it: the plan estimates
         return None
 

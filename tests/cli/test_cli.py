@@ -63,7 +63,7 @@ def test_missing_extra(monkeypatch, capsys, tmp_path):
 def test_wrong_sha256(tmp_path):
     (tmp_path / "m.gguf").write_bytes(b"x")
     with pytest.raises(embedded.CulnigError, match=r"m.gguf has SHA-256 2d711642.*, expected a5fd"):
-        embedded.check_sha256(tmp_path / "m.gguf", embedded.SHA256)
+        embedded.check_sha256(tmp_path / "m.gguf", embedded.EMBEDDED["gemma-3-270m"])
 
 
 def test_models_prints_table_12(monkeypatch, capsys):

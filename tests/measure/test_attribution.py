@@ -20,6 +20,7 @@ from culnig_tl.measure import attribution
 from culnig_tl.measure.attribution import reduce_positions
 from culnig_tl.models.classes import HookedTransformer
 from culnig_tl.models.description import layout_of, projection_biases, tokenizer_of
+from culnig_tl.models.loading import load_hf_model
 from culnig_tl.models.prompts import make_prompts
 from culnig_tl.neurons.scores import TARGETS, VARIANTS
 
@@ -85,11 +86,15 @@ def oracle(hf, prompts, layout, targets):
     return sums
 
 
-def assert_parity(hf, model, instances, tolerance, targets=TARGETS, **options):
+def assert_parity(
+    hf, model, instances, tolerance, targets=TARGETS, answer_format="cloze", **options
+):
     layout = layout_of(model)
-    prompts = make_prompts(tokenizer_of(model), instances, answer_format="cloze")
+    prompts = make_prompts(tokenizer_of(model), instances, answer_format=answer_format)
     expected = oracle(hf, prompts, layout, targets)
-    scores = attribute(model, instances, answer_format="cloze", clamp_control=False, **options)
+    scores = attribute(
+        model, instances, answer_format=answer_format, clamp_control=False, **options
+    )
     for row, target in enumerate(targets):
         found = scores.sums[scores.targets.index(target)].sum(axis=1)
         for number, variant in enumerate(VARIANTS):
@@ -124,6 +129,16 @@ def test_parity_with_hugging_face_gemma(model_class):
     model = load_model(model_class=model_class, dtype="float64", device="cpu")
     one = load_task("countryrc", "neuron", limit=1)
     assert_parity(hf, model, one, 1e-4, targets=["product"], token_budget=1)
+
+
+@tiny.needs_smollm2
+def test_parity_with_hugging_face_letter_format():
+    """The second real model: Llama's architecture, and prompts through its chat template."""
+    hf, _ = load_hf_model("SmolLM2-135M-Instruct", dtype="float64")
+    model = load_model("SmolLM2-135M-Instruct", dtype="float64", device="cpu")
+    one = load_task("everyday", "neuron", limit=1)
+    options = {"answer_format": "letter", "token_budget": 1}
+    assert_parity(hf, model, one, 1e-4, targets=["product"], **options)
 
 
 def projections(layer, layout):

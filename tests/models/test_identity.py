@@ -110,7 +110,7 @@ def test_what_is_not_here(folder, tmp_path, monkeypatch):
     assert commit_of("no such name/") is None
     (folder / "model.safetensors").unlink()
     assert weights_of(str(folder)) is None
-    monkeypatch.setattr(identity, "embedded_is_here", lambda: False)
+    monkeypatch.setattr(identity, "embedded_is_here", lambda name: False)
     assert weights_of("gemma-3-270m") is None  # it is not converted for this
 
 
