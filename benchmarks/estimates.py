@@ -37,9 +37,9 @@ from torch import Tensor
 from culnig_tl.analysis.agreement import STATISTICS, agreement
 from culnig_tl.analysis.effect_plots import plot_agreement
 from culnig_tl.files import write_json
-from culnig_tl.measure.attribution import gradient_hooks
 from culnig_tl.measure.cuts import keep_hooks, log_probability
 from culnig_tl.measure.evaluation import evaluate
+from culnig_tl.measure.gradients import gradient_hooks
 from culnig_tl.measure.paths import path_sums
 from culnig_tl.measure.set_effects import interaction
 from culnig_tl.measure.taylor import taylor_check

@@ -12,6 +12,7 @@ import pandas as pd
 from culnig_tl.analysis.additivity import additivity
 from culnig_tl.analysis.texts import interval_text, number_text
 from culnig_tl.neurons.estimates import ABOUT, ESTIMATES
+from culnig_tl.neurons.layout import SITES
 from culnig_tl.resampling import p_text
 
 ROOT = Path(__file__).parents[1]
@@ -206,6 +207,91 @@ def estimates(folder: str = "estimates", keys: Iterable[tuple[str, str]] = SAID)
     ]
 
 
+def published() -> list[str]:
+    """Published statements about such estimates, and whether they hold here."""
+    rows = {(row["estimate"], row["site"]): row for row in _read("estimates/agreement.csv")}
+    paths = {(row["estimate"], row["site"]): row for row in _read("estimates/paths.csv")}
+    negative = [
+        row["first_order"]
+        for row in _read("estimates/activations.csv")
+        if float(row["activation"].strip("(]").split(", ")[1]) <= -0.75
+    ]
+    first, exact, frozen = (
+        rows[estimate, "gate"] for estimate in ("first_order", "gate_exact", "frozen_norms")
+    )
+    selecting = rows["score_first_order", "gate"]
+    q, k = rows["first_order", "q"], rows["first_order", "k"]
+    softer, harder = rows["temperature_2", "q"], rows["temperature_2", "k"]
+    two = min(paths["integrated_2", site]["spearman"] for site in SITES)
+    return [
+        _line(
+            "n dP/dn approximates what setting n to 0 does (CULNIG, arXiv 2510.08284)",
+            "partly",
+            f"gates: Spearman {first['spearman']:.2f}, sign right in {100 * first['sign']:.0f}%; "
+            f"below -0.75 in {100 * max(negative):.0f}% at most; exact in the gate's own curve "
+            f"{exact['spearman']:.2f} and {100 * exact['sign']:.0f}%",
+        ),
+        _line(
+            "its maximum over positions says how much a neuron contributes (the same)",
+            "no",
+            f"gates: Spearman {selecting['spearman']:.2f}, sign right in "
+            f"{100 * selecting['sign']:.0f}%; ranks of means over many questions are another matter",
+        ),
+        _line(
+            "first order fails on q and k where attention is saturated (AtP*, arXiv 2403.00745)",
+            "not in rank",
+            f"Spearman q {q['spearman']:.2f}, k {k['spearman']:.2f}, sign {100 * q['sign']:.0f}% "
+            f"and {100 * k['sign']:.0f}%; effects are underestimated, slope {q['slope']:.2f} and "
+            f"{k['slope']:.2f}",
+        ),
+        _line(
+            "effects of opposite sign cancel and hide what matters (the same)",
+            "yes",
+            "of the true top 100 gates, see the table above",
+        ),
+        _line(
+            "norms as constants make gradients more faithful (RelP, arXiv 2508.21258, of whole "
+            "layers' outputs)",
+            "no, of single neurons",
+            f"gates: Spearman {exact['spearman']:.2f} -> {frozen['spearman']:.2f}",
+        ),
+        _line(
+            "a softer softmax in the backward pass does (GIM, arXiv 2505.17630)",
+            "in Pearson, not in rank",
+            f"q {q['pearson']:.2f} -> {softer['pearson']:.2f}, k {k['pearson']:.2f} -> "
+            f"{harder['pearson']:.2f}; Spearman {q['spearman']:.2f} -> {softer['spearman']:.2f}, "
+            f"{k['spearman']:.2f} -> {harder['spearman']:.2f}",
+        ),
+        _line(
+            "integrated gradients need few nodes (arXiv 1703.01365)",
+            "yes",
+            f"two nodes: Spearman {two:.2f} or more at every site",
+        ),
+        _line(
+            "single effects say what a set does",
+            "no",
+            f"together {_joint_row()['ratio']:.2f} of the sum",
+        ),
+    ]
+
+
+def in_short() -> list[str]:
+    """What the README says of all this."""
+    rows = {(row["estimate"], row["site"]): row for row in _read("estimates/agreement.csv")}
+    first, exact, selecting = (
+        rows[estimate, "gate"] for estimate in ("first_order", "gate_exact", "score_first_order")
+    )
+    return [
+        f"first order ranks gates with Spearman {first['spearman']:.2f} and has the sign right in "
+        f"{100 * first['sign']:.0f}%",
+        f"exact in the gate's own curve it is {exact['spearman']:.2f} and "
+        f"{100 * exact['sign']:.0f}%",
+        f"its sign is right in {100 * selecting['sign']:.0f}%",
+        joint_ratio(),
+        top_found(),
+    ]
+
+
 def activations() -> list[str]:
     """How often an estimate's sign is right, by the gate's own activation."""
     lines = []
@@ -232,13 +318,17 @@ def joint() -> list[str]:
     ]
 
 
-def joint_ratio() -> str:
-    """How far the set's effect is from the sum of the single ones, in words."""
+def _joint_row() -> pd.Series:
     frame = pd.read_csv(RESULTS / "estimates" / "joint.csv")
     frame = frame[(frame["steps"] == 10) & (frame["set"] == "culture-general")].rename(
         columns={"singles": "singles_nats", "joint": "joint_nats", "floor": "floor_nats"}
     )
-    row = additivity(frame).iloc[0]
+    return additivity(frame).iloc[0]
+
+
+def joint_ratio() -> str:
+    """How far the set's effect is from the sum of the single ones, in words."""
+    row = _joint_row()
     assert row["reading"] == "in series"
     return (
         f"Masked together they take {row['ratio']:.2f} [{row['ratio_low']:.2f}, "
@@ -247,16 +337,42 @@ def joint_ratio() -> str:
 
 
 def every_gate() -> list[str]:
-    """All gates of one prompt: how each estimate ranked them, and how many of the top it found."""
-    found = json.loads((RESULTS / "every-gate-HookedTransformer.json").read_text())
+    """All gates of single prompts: how each estimate ranked them."""
     return [
         _line(
+            number,
             f"`{estimate}`",
             *(f"{values[name]:.2f}" for name in ("pearson", "spearman", "sign", "slope")),
-            *(f"{100 * share:.0f}%" for share in values["top_found_in_share"].values()),
         )
+        for number, found in _of_every_gate()
         for estimate, values in found["estimates"].items()
     ]
+
+
+def top_gates() -> list[str]:
+    """How many of the 100 largest true effects are among the highest by an estimate."""
+    return [
+        _line(number, screen, *(f"{100 * share:.0f}" for share in shares.values()))
+        for number, found in _of_every_gate()
+        for screen, shares in found["top_found_in_share"].items()
+    ]
+
+
+def top_found() -> str:
+    """How many `top_effects` found, in words."""
+    found = [found for _, found in _of_every_gate()]
+    overlaps = [f"{100 * one['top_effects_overlap']:.0f}" for one in found]
+    seconds = max(one["top_effects_seconds"] for one in found)
+    assert all(one["top_effects_overlap"] >= 0.95 for one in found)
+    return (
+        f"`top_effects` found {', '.join(overlaps[:-1])} and {overlaps[-1]} of the true top 100, "
+        f"in {seconds:.0f} seconds at most."
+    )
+
+
+def _of_every_gate() -> list[tuple[int, dict]]:
+    files = sorted(RESULTS.glob("every-gate-*.json"))
+    return [(int(file.stem[-1]), json.loads(file.read_text())) for file in files]
 
 
 def selection() -> list[str]:
@@ -297,8 +413,10 @@ TABLES = (
     activations,
     joint,
     every_gate,
+    top_gates,
     selection,
     second_model,
+    published,
 )
 
 if __name__ == "__main__":

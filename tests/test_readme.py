@@ -3,8 +3,9 @@
 import json
 import re
 
+import pandas as pd
 import pytest
-from readme_tables import RESULTS, ROOT, TABLES, joint_ratio, speed
+from readme_tables import RESULTS, ROOT, TABLES, in_short, joint_ratio, speed, top_found
 
 from culnig_tl.neurons.estimates import ESTIMATES
 from culnig_tl.neurons.sets import NeuronSet
@@ -57,19 +58,11 @@ def test_ratios_of_speed(row):
             assert cell == f"{ratio:.{2 if 'bare' in target else 1}f}"
 
 
-def test_single_effects_and_the_whole_set():
-    assert joint_ratio() in TEXT
-
-
-def test_every_gate_of_one_prompt():
-    found = json.loads((RESULTS / "every-gate-HookedTransformer.json").read_text())
-    assert f"{found['neurons']:,}, was set to 0" in TEXT
-    assert f"{found['seconds'] / 60:.1f} minutes): first order ranked them" in TEXT
-    assert (
-        f"Spearman {found['spearman']:.2f}, Pearson {found['pearson']:.2f}, "
-        f"{100 * found['top']:.0f} of the top 100 right, {100 * found['sign']:.0f}% of the signs, "
-        f"slope {found['slope']:.2f}"
-    ) in TEXT
+def test_the_gradient_in_short():
+    text = " ".join(README.split())
+    assert [sentence for sentence in in_short() if sentence not in text] == []
+    assert joint_ratio() in TEXT.replace(text, "")
+    assert top_found() in TEXT.replace(text, "")
 
 
 def test_simulated_evidence():
@@ -90,6 +83,20 @@ def test_size_of_the_set():
     neurons = NeuronSet.load(RESULTS / "study" / "culture-general.json")
     (stated,) = re.findall(r"the (\d+) culture-general neurons are ([\d.]+)% of all", TEXT)
     assert stated == (str(len(neurons)), f"{100 * len(neurons) / neurons.layout.total:.2f}")
+
+
+def test_what_selects():
+    about = json.loads((RESULTS / "selection" / "about.json").read_text())
+    sizes, common = about["neurons"], about["common"]["gate_exact"]
+    assert (
+        f"{sizes['first_order']} and {sizes['gate_exact']} neurons, of which {common} are in both"
+    ) in TEXT
+    assert f"under {about['random_sets']} matched random sets" in TEXT
+    rows = pd.read_csv(RESULTS / "selection" / "table.csv")
+    rows = rows[rows["method"] == "gate_exact"].set_index(["metric", "test"])
+    for key in (("points", "blend"), ("points", "specificity"), ("nats", "specificity")):
+        assert rows.loc[key, "less_paper_low"] < 0 < rows.loc[key, "less_paper_high"]
+    assert rows.loc[("nats", "commonsenseqa"), "change"] < rows.loc[("nats", "blend"), "change"]
 
 
 def test_on_a_gpu():

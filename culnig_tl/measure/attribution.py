@@ -1,13 +1,10 @@
 """Attribution: activation x gradient of every neuron, in one backward pass per batch."""
 
-import contextlib
 import logging
 import math
-import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -16,6 +13,7 @@ from torch import Tensor
 
 from culnig_tl.checks import check_choice
 from culnig_tl.errors import CulnigError
+from culnig_tl.measure.gradients import gradient_hooks
 from culnig_tl.models.batches import alike, fitting_budget, pad_batch
 from culnig_tl.models.choices import AnswerFormat, HookedModel
 from culnig_tl.models.description import (
@@ -28,11 +26,10 @@ from culnig_tl.models.description import (
 from culnig_tl.models.devices import layer_devices
 from culnig_tl.models.finite import check_finite
 from culnig_tl.models.forward import at_least_float32, frozen, label_log_probability
-from culnig_tl.models.hooks import hooked
 from culnig_tl.models.prompts import Prompt, model_prompts, resolve_format
 from culnig_tl.models.sums import add_batches
 from culnig_tl.neurons.estimates import ESTIMATES, Estimate, estimate_points
-from culnig_tl.neurons.layout import ATTENTION_SITES, SITES, NeuronLayout, Site, hook_name
+from culnig_tl.neurons.layout import SITES, NeuronLayout, Site, hook_name
 from culnig_tl.neurons.scores import (
     DEFAULT_TARGETS,
     TARGETS,
@@ -354,61 +351,6 @@ def _weight(
     if target == "geometric":  # T = exp(log P / L): T * T / L
         return (2 * log_probability / lengths).exp() / lengths
     return 1 / lengths  # T = log P / L
-
-
-@contextlib.contextmanager
-def gradient_hooks(
-    model: HookedModel,
-    points: Mapping[tuple[int, Site], str],
-    use: Callable[[tuple[int, Site], Tensor, Tensor], None],
-) -> Iterator[None]:
-    """Within the `with`, a backward pass hands `use` each (layer, site)'s activation and gradient.
-
-    `points` are the hook points to take them from (`estimate_points`). Both are [batch, pos, ...]
-    as the hook point has them; nothing is kept of them afterwards. The weights may be frozen: the
-    gradient's path begins at the first block's q, k and v, before which no neuron lies.
-
-    Raises:
-        CulnigError: a hook did not fire exactly once by the end of the `with`.
-    """
-    activations: dict[tuple[int, Site], Tensor] = {}
-    fired = dict.fromkeys(points, 0)
-
-    def begin_path(activation: Tensor, hook: Any) -> Tensor:
-        return activation.detach().requires_grad_()
-
-    def capture(key: tuple[int, Site]) -> Any:
-        def forward_hook(activation: Tensor, hook: Any) -> None:
-            activations[key] = activation.detach()
-
-        return forward_hook
-
-    def hand_over(key: tuple[int, Site]) -> Any:
-        def backward_hook(gradient: Any, hook: Any) -> None:
-            gradient = gradient[0] if isinstance(gradient, tuple) else gradient
-            use(key, activations.pop(key), gradient)
-            fired[key] += 1
-
-        return backward_hook
-
-    forward = [(hook_name(0, site), begin_path) for site in ATTENTION_SITES]
-    with (
-        warnings.catch_warnings(),
-        hooked(
-            model,
-            forward + [(name, capture(key)) for key, name in points.items()],
-            bwd_hooks=[(name, hand_over(key)) for key, name in points.items()],
-        ),
-    ):
-        # As intended at the first block, whose inputs need no gradient.
-        warnings.filterwarnings("ignore", "Full backward hook is firing")
-        yield
-    silent = [points[key] for key, times in fired.items() if times != 1]
-    if silent:
-        raise CulnigError(
-            f"hook {silent[0]} did not fire once in a backward pass: this model class and "
-            "version of transformer-lens cannot be attributed"
-        )
 
 
 def reduce_positions(

@@ -15,8 +15,8 @@ from torch import Tensor
 
 from culnig_tl.checks import check_choice
 from culnig_tl.errors import CulnigError
-from culnig_tl.measure.attribution import gradient_hooks
 from culnig_tl.measure.cuts import keep_hooks
+from culnig_tl.measure.gradients import gradient_hooks
 from culnig_tl.measure.pairs import decided_pairs, folded, pair_preferences
 from culnig_tl.models.choices import HookedModel
 from culnig_tl.models.description import layout_of

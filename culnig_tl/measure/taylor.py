@@ -12,7 +12,7 @@ from torch import Tensor
 from culnig_tl.checks import check_count
 from culnig_tl.errors import CulnigError
 from culnig_tl.files import write_atomically
-from culnig_tl.measure.attribution import gradient_hooks, scored_once
+from culnig_tl.measure.attribution import scored_once
 from culnig_tl.measure.cuts import (
     Positions,
     ablated,
@@ -25,6 +25,7 @@ from culnig_tl.measure.cuts import (
     quadrature,
     stacked,
 )
+from culnig_tl.measure.gradients import gradient_hooks
 from culnig_tl.models.batches import fitting_budget, in_batches, told
 from culnig_tl.models.choices import AnswerFormat, HookedModel
 from culnig_tl.models.description import identity_of
