@@ -285,6 +285,40 @@ def precision(
     print_text("overlap: of the run's own set; Spearman: of all neurons' rank values")
 
 
+@app.command(epilog=example("neurons --run runs/demo"))
+def neurons(
+    run_folder: ask.RunFolder,
+    *,
+    neurons: Annotated[
+        Path | None, path_option("A set of your own (JSON); default: the run's.")
+    ] = None,
+    texts: Annotated[
+        Path | None, path_option("Texts of your own, one a line, on which they are looked at too.")
+    ] = None,
+    prompts: Annotated[
+        int, typer.Option(help="Test questions on which each is really set to 0.")
+    ] = 4,
+    contexts: Annotated[int, typer.Option(help="Contexts of each side.")] = 3,
+    trust_remote_code: ask.Trust = False,
+) -> None:
+    """A page on which every neuron of a run's set shows what it does, and the same as JSON.
+
+    Its scores, its true effect beside the estimates, where it is most active, what it writes, what
+    goes with it.
+    """
+    from culnig_tl.study.neuron_pages import neurons_run
+
+    file = neurons_run(
+        run_folder,
+        neurons=None if neurons is None else NeuronSet.load(neurons),
+        texts=texts,
+        prompts=prompts,
+        contexts=contexts,
+        trust_remote_code=trust_remote_code,
+    )
+    print_place("Page", file)
+
+
 @app.command("lm-eval", epilog=example("lm-eval --run runs/demo --tasks arc_easy --limit 200"))
 def lm_eval(
     run_folder: ask.RunFolder,

@@ -10,11 +10,11 @@ from torch import Tensor
 from culnig_tl.errors import CulnigError
 from culnig_tl.models.batches import alike, fitting_budget, in_batches, pad_batch
 from culnig_tl.models.choices import AnswerFormat, HookedModel
-from culnig_tl.models.description import layout_of, tokenizer_of
+from culnig_tl.models.description import layout_of, position_limit, tokenizer_of
 from culnig_tl.models.finite import check_finite
 from culnig_tl.models.forward import at_least_float32, frozen, kept_residuals
 from culnig_tl.models.hooks import hooked
-from culnig_tl.models.prompts import model_prompts
+from culnig_tl.models.prompts import check_lengths, model_prompts
 from culnig_tl.neurons.activations import Activations, prompt_frame
 from culnig_tl.neurons.layout import Key, hook_name
 from culnig_tl.neurons.sets import NeuronSet, require_same_model
@@ -26,6 +26,7 @@ def set_activations(
     instances: Sequence[Instance],
     neurons: NeuronSet,
     *,
+    texts: Sequence[str] = (),
     answer_format: AnswerFormat = "auto",
     token_budget: int | None = None,
 ) -> Activations:
@@ -38,17 +39,18 @@ def set_activations(
     Args:
         model, instances, answer_format, token_budget: as `evaluate`.
         neurons: which, of this model.
+        texts: plain texts that are looked at too, as they are; their rows are named `text 1`, ...
 
     Raises:
-        CulnigError: an empty set, one of another model, no instances, or activations that are NaN
-            or infinite.
+        CulnigError: an empty set, one of another model, no instances, a text without a token or
+            longer than the model's positions, or activations that are NaN or infinite.
 
     Example:
         `model` is a tiny random one, `instances` eight questions, and `few` a set of four neurons.
 
         >>> found = set_activations(model, instances, few)
         >>> found
-        Activations of 4 neurons at 56 positions of 8 prompts
+        Activations of 4 neurons at 51 positions of 4 prompts
         >>> found.contexts(0, k=2)["side"].tolist()
         [1, 1, -1, -1]
     """
@@ -58,14 +60,19 @@ def set_activations(
     tokenizer, by_site = tokenizer_of(model), neurons.by_site()
     prompts = model_prompts(model, instances, answer_format=answer_format)
     different = [prompts[places[0]] for places in alike(prompt.tokens for prompt in prompts)]
-    lengths = [len(prompt.tokens) for prompt in different]
+    about: list[tuple[str, str | None, str]] = [
+        (p.instance.id, p.instance.country, topic(p.instance)) for p in different
+    ]
+    named = [f"text {number}" for number in range(1, len(texts) + 1)]
+    about += [(name, None, name) for name in named]
+    sequences = [prompt.tokens for prompt in different] + _tokenised(model, texts)
+    lengths = [len(tokens) for tokens in sequences]
     if token_budget is None:
         token_budget = fitting_budget(model, max(lengths), gradients=False)
     rows: dict[int, np.ndarray] = {}
 
     def work(batch: list[int]) -> dict[int, np.ndarray]:
-        sequences = [different[row].tokens for row in batch]
-        padded = pad_batch(sequences, range(len(batch)), tokenizer, device=model.cfg.device)
+        padded = pad_batch(sequences, batch, tokenizer, device=model.cfg.device)
         found: dict[Key, Tensor] = {}
 
         def keep(key: Key) -> Callable[..., None]:
@@ -81,25 +88,47 @@ def set_activations(
         with hooked(model, [(hook_name(*key), keep(key)) for key in by_site]):
             kept_residuals(model, padded.tokens, padded.mask, keep=last)
         whole = torch.cat([found[key] for key in by_site], dim=2)
-        names = [f"instance {different[row].instance.id}" for row in batch]
         parts = [
             values[len(values) - lengths[row] :] for row, values in zip(batch, whole, strict=True)
         ]
-        check_finite(parts, names, "activations")
+        check_finite(parts, [about[row][0] for row in batch], "activations")
         return {row: part.numpy() for row, part in zip(batch, parts, strict=True)}
 
     with frozen(model), torch.no_grad():
         for _, part in in_batches(
-            range(len(different)), lengths, token_budget, work=work, what="Activations"
+            range(len(sequences)), lengths, token_budget, work=work, what="Activations"
         ):
             rows |= part
     return Activations(
         neurons=neurons,
         prompts=prompt_frame(
-            [prompt.instance.id for prompt in different],
-            [prompt.instance.country for prompt in different],
+            [name for name, _, _ in about],
+            [country for _, country, _ in about],
+            [question for *_, question in about],
             lengths,
         ),
-        tokens=tuple(tokenizer.decode([token]) for p in different for token in p.tokens),
-        values=np.concatenate([rows[row] for row in range(len(different))]),
+        tokens=tuple(tokenizer.decode([token]) for tokens in sequences for token in tokens),
+        values=np.concatenate([rows[row] for row in range(len(sequences))]),
     )
+
+
+def topic(instance: Instance) -> str:
+    """Which question is asked, whatever the country.
+
+    Example:
+        >>> from culnig_tl import load_task
+        >>> {topic(i) for i in load_task("everyday", "test") if i.id.startswith("family-01")}
+        {'family-01'}
+    """
+    return instance.question_key.removesuffix(f"/{instance.country}")
+
+
+def _tokenised(model: HookedModel, texts: Sequence[str]) -> list[tuple[int, ...]]:
+    """The tokens of plain texts, behind the token that begins a text if there is one."""
+    found = [tuple(tokenizer_of(model)(text)["input_ids"]) for text in texts]
+    for number, tokens in enumerate(found, start=1):
+        if not tokens:
+            raise CulnigError(f"text {number} has no token: leave it out")
+    named = ((f"text {number}", len(tokens)) for number, tokens in enumerate(found, start=1))
+    check_lengths(position_limit(model), named)
+    return found

@@ -6,19 +6,13 @@ import torch
 from circuitsvis.tokens import colored_tokens_multi
 
 from culnig_tl.errors import CulnigError
+from culnig_tl.local_html import LocalHTML
 from culnig_tl.measure.taylor import position_shares
 from culnig_tl.models.choices import AnswerFormat, HookedModel
 from culnig_tl.models.description import tokenizer_of
 from culnig_tl.models.prompts import model_prompts
 from culnig_tl.neurons.sets import NeuronSet
 from culnig_tl.tasks.instances import Instance
-
-
-class LocalHTML(str):
-    """HTML with its scripts in it, shown by a notebook as it is: nothing is asked of a network."""
-
-    def _repr_html_(self) -> str:
-        return str(self)
 
 
 def token_attribution(

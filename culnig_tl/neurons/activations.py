@@ -24,8 +24,9 @@ class Activations:
 
     Attributes:
         neurons: which.
-        prompts: one row a prompt: `instance`, `country`, `first` (the number of its first position
-            in `values`) and `positions` (how many it has).
+        prompts: one row a prompt: `instance`, `country`, `question` (which is asked, whatever the
+            country), `first` (the number of its first position in `values`) and `positions` (how
+            many it has).
         tokens: the text of the token at each position, of all prompts one after another.
         values: by position and neuron, in the neurons' order.
     """
@@ -43,7 +44,8 @@ class Activations:
     def contexts(self, column: int, k: int = 5) -> pd.DataFrame:
         """The prompts in which one neuron is most positive, and those in which it is most negative.
 
-        Of prompts that are the same up to the position one is kept.
+        Of one question, whatever the country, and of prompts that are the same up to the position,
+        one is kept.
 
         Args:
             column: the neuron's place in the set.
@@ -64,17 +66,19 @@ class Activations:
         for side in (1, -1):
             signed = side * values
             best = np.maximum.reduceat(signed, first) if len(first) else np.empty(0)
-            seen: set[tuple[str, ...]] = set()
+            seen: set[object] = set()
+            kept = 0
             for row in np.argsort(-best, kind="stable"):
-                if len(seen) == k or best[row] <= 0:
+                if kept == k or best[row] <= 0:
                     break
                 where = self.prompt(int(row))
                 place = int(signed[where].argmax())
-                context = self.tokens[where.start : where.start + place + 1]
-                if context in seen:
-                    continue
-                seen.add(context)
                 about = self.prompts.iloc[int(row)]
+                same = {about["question"], self.tokens[where.start : where.start + place + 1]}
+                if same & seen:
+                    continue
+                seen |= same
+                kept += 1
                 rows.append(
                     {
                         "side": side,
@@ -108,7 +112,7 @@ class Activations:
         found["correlation"] = correlation[columns, nearest.reshape(-1)]
         return found[found["correlation"] != 0].reset_index(drop=True)
 
-    def explained(self, groups: Sequence[str]) -> Float[np.ndarray, "neuron"]:
+    def explained(self, groups: Sequence[str | None]) -> Float[np.ndarray, "neuron"]:
         """Of each neuron, the share of variance that a grouping of the prompts explains.
 
         What varies is the mean activation over a prompt's positions. The share is epsilon squared,
@@ -117,7 +121,7 @@ class Activations:
         not vary, or each prompt is a group of its own.
 
         Args:
-            groups: one name a prompt.
+            groups: one name a prompt; None leaves the prompt out.
 
         Raises:
             CulnigError: not one name a prompt.
@@ -126,9 +130,10 @@ class Activations:
             raise CulnigError(
                 f"{len(groups)} groups for {len(self.prompts)} prompts: give each one"
             )
-        codes, names = pd.factorize(pd.Series(list(groups)))
         first, counts = (self.prompts[c].to_numpy() for c in ("first", "positions"))
         means = np.add.reduceat(self.values.astype(float), first, axis=0) / counts[:, None]
+        means = means[[group is not None for group in groups]]
+        codes, names = pd.factorize(np.array([group for group in groups if group is not None]))
         total = ((means - means.mean(axis=0)) ** 2).sum(axis=0)
         sums = np.zeros((len(names), means.shape[1]))
         np.add.at(sums, codes, means)
@@ -148,13 +153,17 @@ class Activations:
 
 
 def prompt_frame(
-    instances: Sequence[str], countries: Sequence[str | None], counts: Sequence[int]
+    instances: Sequence[str],
+    countries: Sequence[str | None],
+    questions: Sequence[str],
+    counts: Sequence[int],
 ) -> pd.DataFrame:
-    """`Activations.prompts`, from each prompt's instance, country and number of positions."""
+    """`Activations.prompts`, from each prompt's instance, country, question and positions."""
     return pd.DataFrame(
         {
             "instance": list(instances),
             "country": [country_in_frames(country) for country in countries],
+            "question": list(questions),
             "first": np.cumsum([0, *counts])[:-1],
             "positions": list(counts),
         }

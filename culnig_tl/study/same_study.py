@@ -42,6 +42,7 @@ STEPS = {
     "finetune": "comparison.json",
     "precision": "precision.json",
     "lm-eval": "arguments.json",
+    "neurons": "arguments.json",
 }
 _WHERE_IT_RUNS = ("device", "devices", "token_budget", "trust_remote_code")
 _BY_CONTENT = ("data", "templates")

@@ -18,20 +18,18 @@ from culnig_tl.errors import CulnigError
 from culnig_tl.neurons.estimates import VALUES
 from culnig_tl.neurons.selection import rank_values
 from culnig_tl.neurons.sets import NeuronSet
-from culnig_tl.no_country import country_in_frames
+from culnig_tl.study.answered import LEAST, answered_first
 from culnig_tl.study.arguments import evaluation_budget
 from culnig_tl.study.data import cultural_instances
 from culnig_tl.study.run import Run
 from culnig_tl.study.same_study import set_hashes
 from culnig_tl.study.verify_section import CHECKS, MORE
 from culnig_tl.tasks.countries import country_name
-from culnig_tl.tasks.instances import Instance, content_hash, one_of_each, stable_random
+from culnig_tl.tasks.instances import content_hash
 
 DOSES = (0.0, 0.5, 1.0, 1.5, 2.0)
 RANDOM_SETS = 3
 CURVE = (0.001, 0.01, 0.1)  # shares of the neurons, masked and kept
-# The least P(answer) of a question that the model can answer.
-LEAST = 0.01
 FEW_COUNTRIES = ("China", "Iran", "Mexico", "USA")
 _log = logging.getLogger(__name__)
 
@@ -96,7 +94,7 @@ def verify_run(
     run = Run.for_step(run, trust_remote_code=trust_remote_code)
     study, culture = run.study, run.neurons
     sets = [culture, *run.random()[:RANDOM_SETS]]
-    answered = _answered_first(run)
+    answered = answered_first(run)
     questions = answered[:prompts]
     some = answered[: min(4 * prompts, 32)]
     many = cultural_instances(study, study.countries, min(8 * prompts, 64))
@@ -208,21 +206,6 @@ def verify_run(
         )
     run.write_report()
     return agreement(found)
-
-
-def _answered_first(run: Run) -> list[Instance]:
-    """One instance of each test question of the study's own task, those that the model answers
-    first, by a stable hash; then the others, the likeliest answer first."""
-    study = run.study
-    frame = run.evaluation("original")
-    frame = frame[frame["task"] == study.task].set_index(["id", "country"])
-    found = []
-    for instance in one_of_each(run.own_data().tests[study.task]):
-        row = frame.loc[(instance.id, country_in_frames(instance.country))]
-        good = bool(row["correct"] == 1 and row["probability"] >= LEAST)
-        order = stable_random("verify", instance.id).random() if good else -row["probability"]
-        found.append((not good, order, instance.id, instance))
-    return [instance for *_, instance in sorted(found, key=lambda one: one[:3])]
 
 
 def _patched_countries(countries: tuple[str, ...] | None) -> tuple[str, ...]:

@@ -14,7 +14,7 @@ from culnig_tl.paths import check_own_folder
 
 LONG = "x" * 300
 STEPS = ("report", "verify", "compare-methods", "short-answers", "modules", "finetune", "export")
-STEPS += ("precision", "lm-eval")
+STEPS += ("precision", "lm-eval", "neurons")
 NEEDED = {"finetune": ("--task", "mrpc"), "export": ("--to", "x"), "lm-eval": ("--tasks", "x")}
 COMMANDS = ("run", "plan", "score", "select", "evaluate", "models", *STEPS)
 

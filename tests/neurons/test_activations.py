@@ -10,12 +10,13 @@ from culnig_tl.neurons.layout import NeuronLayout
 LAYOUT = NeuronLayout(n_layers=1, gate=4, q=1, k=1, v=1)
 
 
-def activations(texts, values, countries=None):
+def activations(texts, values, countries=None, questions=None):
     """`texts`: the tokens of each prompt; `values`: by position, a list a neuron."""
     values = np.array(values, dtype=np.float32)
     neurons = NeuronSet(LAYOUT, np.arange(values.shape[1]), "some")
     countries = countries or ["Iran"] * len(texts)
-    prompts = prompt_frame([f"q{n}" for n in range(len(texts))], countries, [*map(len, texts)])
+    names = [f"q{n}" for n in range(len(texts))]
+    prompts = prompt_frame(names, countries, questions or names, [*map(len, texts)])
     return Activations(neurons, prompts, tuple(t for text in texts for t in text), values)
 
 
@@ -37,6 +38,12 @@ def test_contexts():
     ):
         with pytest.raises(CulnigError, match=match):
             found.contexts(**wrong)
+
+
+def test_contexts_are_of_different_questions():
+    texts = [("a",), ("b",), ("c",)]
+    found = activations(texts, [[3], [2], [1]], questions=["x", "x", "y"])
+    assert found.contexts(0, k=2)["instance"].tolist() == ["q0", "q2"]
 
 
 def test_neighbours():
@@ -63,6 +70,8 @@ def test_explained():
     assert share[0] == pytest.approx(1 - 5 / 4 * 4 / 154)
     assert np.isnan(share[1])
     assert np.isnan(activations(texts, values).explained([*"abcdef"])).all()
+    without = activations([*texts, ("t",)], [*values, [99, 99]]).explained([*groups, None])
+    np.testing.assert_array_equal(without, share)
     with pytest.raises(CulnigError, match="2 groups for 6 prompts"):
         activations(texts, values).explained(["x", "y"])
 

@@ -1,0 +1,23 @@
+"""Which test questions of a run the model answers: those on which effects are worth measuring."""
+
+from culnig_tl.no_country import country_in_frames
+from culnig_tl.study.run import Run
+from culnig_tl.tasks.instances import Instance, one_of_each, stable_random
+
+# The least P(answer) of a question that the model can answer.
+LEAST = 0.01
+
+
+def answered_first(run: Run) -> list[Instance]:
+    """One instance of each test question of the study's own task, those that the model answers
+    first, by a stable hash; then the others, the likeliest answer first."""
+    study = run.study
+    frame = run.evaluation("original")
+    frame = frame[frame["task"] == study.task].set_index(["id", "country"])
+    found = []
+    for instance in one_of_each(run.own_data().tests[study.task]):
+        row = frame.loc[(instance.id, country_in_frames(instance.country))]
+        good = bool(row["correct"] == 1 and row["probability"] >= LEAST)
+        order = stable_random("verify", instance.id).random() if good else -row["probability"]
+        found.append((not good, order, instance.id, instance))
+    return [instance for *_, instance in sorted(found, key=lambda one: one[:3])]
