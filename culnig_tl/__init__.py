@@ -55,6 +55,7 @@ if TYPE_CHECKING:
     from culnig_tl.neurons.sets import NeuronSet
     from culnig_tl.study.arguments import Study
     from culnig_tl.study.compare_methods import compare_methods
+    from culnig_tl.study.neuron_pages import neuron_page, neurons_run
     from culnig_tl.study.run import Run
     from culnig_tl.study.running import run_study
     from culnig_tl.study.verify import verify_run
@@ -139,6 +140,10 @@ _MODULES = {
     "neurons.sets": ("NeuronSet",),
     "study.arguments": ("Study",),
     "study.compare_methods": ("compare_methods",),
+    "study.neuron_pages": (
+        "neuron_page",
+        "neurons_run",
+    ),
     "study.run": ("Run",),
     "study.running": ("run_study",),
     "study.verify": ("verify_run",),
@@ -181,6 +186,8 @@ __all__ = [
     "load_model",
     "load_task",
     "neuron_layout",
+    "neuron_page",
+    "neurons_run",
     "overlap",
     "own_ranks",
     "pair_preferences",

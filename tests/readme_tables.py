@@ -394,6 +394,27 @@ def second_model() -> list[str]:
     return estimates("estimates-SmolLM2-135M-Instruct", SECOND)
 
 
+def second_words() -> str:
+    """What is the same on the second model, and what is not, in words."""
+    folder = "estimates-SmolLM2-135M-Instruct"
+    rows = {(row["estimate"], row["site"]): row for row in _read(f"{folder}/agreement.csv")}
+    other = {(row["estimate"], row["site"]): row for row in _read("estimates/agreement.csv")}
+    below, between, *_ = (row["first_order"] for row in _read(f"{folder}/activations.csv"))
+    first, exact = rows["first_order", "gate"], rows["gate_exact", "gate"]
+    slopes = [
+        f"{table['first_order', 'q']['slope']:.2f} and {table['first_order', 'k']['slope']:.2f}"
+        for table in (rows, other)
+    ]
+    return (
+        f"A gate's own curve exact is better here too: Spearman {first['spearman']:.2f} -> "
+        f"{exact['spearman']:.2f}, the sign right in {100 * first['sign']:.0f}% -> "
+        f"{100 * exact['sign']:.0f}%. SiLU turns at -1.28 and GELU at -0.75: below -2 first "
+        f"order's sign is right in {100 * below:.0f}%, from -2 to -0.75 in {100 * between:.0f}%. "
+        f"What it says of q and k is too much here, slopes {slopes[0]}, and too little on "
+        f"gemma-3-270m, {slopes[1]}: no factor mends it."
+    )
+
+
 def speed(name: str) -> dict[str, float]:
     """The ratios of a benchmark by name of the target."""
     found = json.loads((RESULTS / name).read_text())

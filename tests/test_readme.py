@@ -5,7 +5,16 @@ import re
 
 import pandas as pd
 import pytest
-from readme_tables import RESULTS, ROOT, TABLES, in_short, joint_ratio, speed, top_found
+from readme_tables import (
+    RESULTS,
+    ROOT,
+    TABLES,
+    in_short,
+    joint_ratio,
+    second_words,
+    speed,
+    top_found,
+)
 
 from culnig_tl.neurons.estimates import ESTIMATES
 from culnig_tl.neurons.sets import NeuronSet
@@ -61,6 +70,7 @@ def test_ratios_of_speed(row):
 def test_the_gradient_in_short():
     text = " ".join(README.split())
     assert [sentence for sentence in in_short() if sentence not in text] == []
+    assert second_words() in TEXT
     assert joint_ratio() in TEXT.replace(text, "")
     assert top_found() in TEXT.replace(text, "")
 

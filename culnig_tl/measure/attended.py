@@ -9,6 +9,7 @@ from torch import Tensor
 from culnig_tl.errors import CulnigError
 from culnig_tl.models.choices import AnswerFormat, HookedModel
 from culnig_tl.models.description import layout_of, tokenizer_of
+from culnig_tl.models.finite import check_finite
 from culnig_tl.models.forward import at_least_float32, frozen, kept_residuals
 from culnig_tl.models.hooks import hooked
 from culnig_tl.models.prompts import model_prompts
@@ -36,7 +37,8 @@ def attended_tokens(
         to 1.
 
     Raises:
-        CulnigError: a neuron of another site, or one that the model does not have.
+        CulnigError: a neuron of another site, one that the model does not have, or attention that
+            is NaN or infinite.
 
     Example:
         `model` is a tiny random one.
@@ -75,6 +77,7 @@ def attended_tokens(
         hooked(model, [(hook_name(neuron.layer, neuron.site), cut), (where, keep)]),
     ):
         kept_residuals(model, tokens, torch.ones_like(tokens), keep=last)
+    check_finite(patterns, [f"instance {instance.id}"], "attention patterns")
     with_neuron, without = patterns[0].numpy()
     return pd.DataFrame(
         {

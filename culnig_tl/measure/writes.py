@@ -11,6 +11,7 @@ from torch import Tensor
 from culnig_tl.checks import check_count
 from culnig_tl.models.choices import HookedModel
 from culnig_tl.models.description import layout_of, tokenizer_of
+from culnig_tl.models.finite import check_finite
 from culnig_tl.models.forward import at_least_float32, frozen
 from culnig_tl.models.hooks import hooked
 from culnig_tl.neurons.layout import Key
@@ -40,7 +41,8 @@ def written_tokens(model: HookedModel, neurons: NeuronSet, *, k: int = 8) -> pd.
         text), logit (less the mean over the vocabulary). The largest change first.
 
     Raises:
-        CulnigError: a set of another model, or k below 1 or above half the vocabulary.
+        CulnigError: a set of another model, k below 1 or above half the vocabulary, or logits that
+            are NaN or infinite.
 
     Example:
         `model` is a tiny random one, and `neurons` a set of it.
@@ -58,6 +60,7 @@ def written_tokens(model: HookedModel, neurons: NeuronSet, *, k: int = 8) -> pd.
             if key[1] not in _WRITES:
                 continue
             logits = _read(model, _written(model, key, torch.tensor(indices)))
+            check_finite(logits, [f"layer {key[0]}, {key[1]} {i}" for i in indices], "logits")
             for index, values in zip(indices, logits, strict=True):
                 for side in (1, -1):
                     best = (side * values).topk(k).indices

@@ -34,6 +34,7 @@ from culnig_tl import (
 from culnig_tl.analysis.agreement import agreement
 from culnig_tl.measure.answering import answer_questions
 from culnig_tl.measure.generation import generate
+from culnig_tl.measure.writes import written_tokens
 from culnig_tl.models.description import layout_of
 from culnig_tl.models.finite import check_finite
 from culnig_tl.neurons.lape import ActivationShares
@@ -125,6 +126,7 @@ READS_LOGITS = {
     "faithfulness_curve": lambda m: faithfulness_curve(m, BOTH, RANKING, shares=(0.1,), seeds=0),
 }
 NAMED = {
+    "written_tokens": (one_set(lambda m, s: written_tokens(m, s)), "layer 0, gate 1: its logits"),
     "generate": (lambda m: generate(m, [[3, 4], [5]], max_new_tokens=2), "sequence 0: its logits"),
     "answer_questions": (
         lambda m: answer_questions(m, [QUESTION], max_new_tokens=2),

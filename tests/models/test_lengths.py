@@ -17,6 +17,7 @@ from culnig_tl.measure.evaluation import evaluate
 from culnig_tl.measure.generation import end_tokens, generate
 from culnig_tl.measure.patching import activation_patch
 from culnig_tl.measure.perplexity import perplexity
+from culnig_tl.measure.set_activations import set_activations
 from culnig_tl.measure.set_effects import dose_response, interaction
 from culnig_tl.measure.taylor import taylor_check
 from culnig_tl.measure.token_view import token_attribution
@@ -55,6 +56,11 @@ TOO_LONG = {
     "taylor_check": (lambda m, i: taylor_check(m, [i], some(m)), INSTANCE),
     "interaction": (lambda m, i: interaction(m, [i], some(m)), INSTANCE),
     "dose_response": (lambda m, i: dose_response(m, [i], some(m)), INSTANCE),
+    "set_activations": (lambda m, i: set_activations(m, [i], some(m)), INSTANCE),
+    "set_activations of texts": (
+        lambda m, i: set_activations(m, tiny.instances(1), some(m), texts=[WORDS]),
+        "text 1: 65 tokens, and the model has 64 positions",
+    ),
     "token_attribution": (lambda m, i: token_attribution(m, i, some(m)), INSTANCE),
     "activation_patch": (
         lambda m, i: activation_patch(
