@@ -378,7 +378,8 @@ def _of_every_gate() -> list[tuple[int, dict]]:
 def selection() -> list[str]:
     """What masking the neurons of each estimate takes, beyond random ones."""
     names = NAMES | {"specificity": "culture's loss less the others' mean"}
-    rows = {(r["metric"], r["test"], r["method"]): r for r in _read("selection/table.csv")}
+    table = [row for row in _read("selection/table.csv") if row["half"] == "all"]
+    rows = {(r["metric"], r["test"], r["method"]): r for r in table}
     lines = []
     for metric, digits in (("points", 1), ("nats", 2)):
         for test, name in names.items():
