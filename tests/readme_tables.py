@@ -11,7 +11,7 @@ import pandas as pd
 
 from culnig_tl.analysis.additivity import additivity
 from culnig_tl.analysis.texts import interval_text, number_text
-from culnig_tl.neurons.estimates import ABOUT, ESTIMATES
+from culnig_tl.neurons.estimates import ABOUT, ESTIMATES, VALUES
 from culnig_tl.neurons.layout import SITES
 from culnig_tl.resampling import p_text
 
@@ -375,6 +375,31 @@ def _of_every_gate() -> list[tuple[int, dict]]:
     return [(int(file.stem[-1]), json.loads(file.read_text())) for file in files]
 
 
+def ranks() -> list[str]:
+    """A neuron's rank value over a dataset against the mean of its true effects."""
+    return [
+        _line(
+            row["site"],
+            row["neurons"],
+            interval_text(row, "spearman", 2),
+            interval_text(row, "selected", 3),
+            interval_text(row, "others", 3),
+            f"{100 * row['right']:.0f}%",
+        )
+        for row in _read("verify/ranks.csv")
+    ]
+
+
+def areas() -> list[str]:
+    """Of the ranked neurons and of random ones: how much is needed, how much is enough."""
+    lines = []
+    for values in VALUES:
+        ranked, random = _read(f"verify/areas-{values}.csv")
+        cells = [f"{row[area]:.2f}" for area in ("CPR", "CMD") for row in (ranked, random)]
+        lines.append(_line(values, *cells))
+    return lines
+
+
 def selection() -> list[str]:
     """What masking the neurons of each estimate takes, beyond random ones."""
     names = NAMES | {"specificity": "culture's loss less the others' mean"}
@@ -436,6 +461,8 @@ TABLES = (
     joint,
     every_gate,
     top_gates,
+    ranks,
+    areas,
     selection,
     second_model,
     published,
