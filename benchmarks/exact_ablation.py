@@ -9,7 +9,7 @@
 The second ablates every gate neuron of one prompt, one by one, and says how well each estimate
 ranked them and how many of the true top 100 `top_effects` finds in how many seconds; it goes on
 from its checkpoint when it was interrupted, and keeps the true effects as a table. How
-`top_effects` screens was chosen on prompts 0 and 1; 2 and on are other questions.
+`top_effects` screens was chosen on prompt 1; prompt 2 was measured afterwards.
 """
 
 import argparse

