@@ -1,8 +1,8 @@
 """The models that there are without the Hub: small ones, out of PyPI packages.
 
 `gemma-3-270m` is the default: it knows everyday culture. `SmolLM2-135M-Instruct` has a chat
-template and does not: it is at chance on cultural questions, so that a method which finds culture
-in it is wrong.
+template and does not: it is at chance on BLEnD's questions, so that a method which finds culture in
+it there is wrong.
 """
 
 import hashlib
