@@ -44,7 +44,7 @@ def attended_tokens(
         `model` is a tiny random one.
 
         >>> frame = attended_tokens(model, instances[0], Neuron(1, "q", 3))
-        >>> round(frame["with_neuron"].sum(), 4)
+        >>> round(float(frame["with_neuron"].sum()), 4)
         1.0
     """
     layout, tokenizer = layout_of(model), tokenizer_of(model)

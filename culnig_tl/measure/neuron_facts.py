@@ -128,7 +128,7 @@ def neuron_facts(
             fact[what] = [] if rows is None else rows.loc[rows["side"] == side, "token"].tolist()
         first = next((c["instance"] for c in fact["contexts"] if c["instance"] in asked), None)
         fact["looks"] = (
-            _looks(model, asked[first], neuron, answer_format)
+            _looks(model, asked[first], neuron, answer_format=answer_format)
             if neuron.site in ("q", "k") and first is not None
             else []
         )
@@ -231,7 +231,7 @@ def _explained(found: Activations, asked: dict[str, Instance]) -> dict[str, np.n
 
 
 def _looks(
-    model: HookedModel, instance: Instance, neuron: Neuron, answer_format: AnswerFormat
+    model: HookedModel, instance: Instance, neuron: Neuron, *, answer_format: AnswerFormat
 ) -> list[dict[str, Any]]:
     """The tokens whose attention the neuron changes most."""
     frame = attended_tokens(model, instance, neuron, answer_format=answer_format)

@@ -103,9 +103,9 @@ def set_activations(
         neurons=neurons,
         prompts=prompt_frame(
             [name for name, _, _ in about],
-            [country for _, country, _ in about],
-            [question for *_, question in about],
-            lengths,
+            countries=[country for _, country, _ in about],
+            questions=[question for *_, question in about],
+            counts=lengths,
         ),
         tokens=tuple(tokenizer.decode([token]) for tokens in sequences for token in tokens),
         values=np.concatenate([rows[row] for row in range(len(sequences))]),

@@ -154,6 +154,7 @@ class Activations:
 
 def prompt_frame(
     instances: Sequence[str],
+    *,
     countries: Sequence[str | None],
     questions: Sequence[str],
     counts: Sequence[int],

@@ -138,8 +138,8 @@ def neuron_page(
     model: Any,
     scores: Scores,
     neuron: Neuron | tuple[int, str, int],
-    instances: Sequence[Instance],
     *,
+    instances: Sequence[Instance],
     control: Scores | None = None,
     texts: Sequence[str] = (),
     effects_on: Sequence[Instance] = (),
@@ -161,7 +161,7 @@ def neuron_page(
     Example:
         `model` is a tiny random one, `scores` what `attribute` found on `instances`.
 
-        >>> page = neuron_page(model, scores, (1, "gate", 3), instances)
+        >>> page = neuron_page(model, scores, (1, "gate", 3), instances=instances)
         >>> "layer 1, gate 3" in page
         True
     """

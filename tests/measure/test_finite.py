@@ -103,6 +103,11 @@ def some() -> NeuronSet:
     return NeuronSet.of(layout, [Neuron(0, "gate", 1), Neuron(1, "q", 2), Neuron(2, "gate", 3)])
 
 
+def nan_writer() -> NeuronSet:
+    """The neuron of the weight that is NaN in a broken model."""
+    return NeuronSet.of(layout_of(broken("fine")), [Neuron(1, "gate", 0)])
+
+
 def one_set(call):
     return lambda model: call(model, some())
 
@@ -126,7 +131,7 @@ READS_LOGITS = {
     "faithfulness_curve": lambda m: faithfulness_curve(m, BOTH, RANKING, shares=(0.1,), seeds=0),
 }
 NAMED = {
-    "written_tokens": (one_set(lambda m, s: written_tokens(m, s)), "layer 0, gate 1: its logits"),
+    "written_tokens": (lambda m: written_tokens(m, nan_writer()), "layer 1, gate 0: its logits"),
     "generate": (lambda m: generate(m, [[3, 4], [5]], max_new_tokens=2), "sequence 0: its logits"),
     "answer_questions": (
         lambda m: answer_questions(m, [QUESTION], max_new_tokens=2),

@@ -4,7 +4,6 @@ import pytest
 import tiny
 import torch
 
-from culnig_tl import attribute
 from culnig_tl.models.hooks import hooked
 
 pytestmark = pytest.mark.model
@@ -69,6 +68,8 @@ def test_a_bridge_lists_its_hooks_once(monkeypatch):
         return lists.fget(self)
 
     monkeypatch.setattr(type(model), "hook_dict", property(counted))
+    many = [(f"blocks.{layer}.mlp.hook_pre", lambda x, hook: None) for layer in range(3)]
     for _ in range(3):
-        attribute(model, tiny.instances(3), token_budget=1)
+        with hooked(model, many, bwd_hooks=many):
+            model(TOKENS)
     assert len(listed) <= 1

@@ -59,7 +59,7 @@ TOO_LONG = {
     "set_activations": (lambda m, i: set_activations(m, [i], some(m)), INSTANCE),
     "set_activations of texts": (
         lambda m, i: set_activations(m, tiny.instances(1), some(m), texts=[WORDS]),
-        "text 1: 65 tokens, and the model has 64 positions",
+        "text 1: 80 tokens, and the model has 64 positions",
     ),
     "token_attribution": (lambda m, i: token_attribution(m, i, some(m)), INSTANCE),
     "activation_patch": (

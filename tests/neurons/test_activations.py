@@ -16,7 +16,9 @@ def activations(texts, values, countries=None, questions=None):
     neurons = NeuronSet(LAYOUT, np.arange(values.shape[1]), "some")
     countries = countries or ["Iran"] * len(texts)
     names = [f"q{n}" for n in range(len(texts))]
-    prompts = prompt_frame(names, countries, questions or names, [*map(len, texts)])
+    prompts = prompt_frame(
+        names, countries=countries, questions=questions or names, counts=[*map(len, texts)]
+    )
     return Activations(neurons, prompts, tuple(t for text in texts for t in text), values)
 
 

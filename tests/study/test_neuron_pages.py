@@ -122,13 +122,18 @@ def test_one_neuron_in_a_notebook(kind, model_class):
     scores = attribute(model, instances, answer_format="cloze")
     for neuron in ((1, "gate", 3), (0, "q", 2), (2, "k", 1), (1, "v", 0)):
         page = neuron_page(
-            model, scores, neuron, instances, texts=["tea in iran"], effects_on=instances[:1]
+            model,
+            scores,
+            neuron,
+            instances=instances,
+            texts=["tea in iran"],
+            effects_on=instances[:1],
         )
         assert page._repr_html_() == page
         (fact,) = facts_of(page)["neurons"]
         assert (fact["layer"], fact["site"], fact["index"]) == neuron
     with pytest.raises(CulnigError, match="no neuron"):
-        neuron_page(model, scores, (9, "gate", 0), instances)
+        neuron_page(model, scores, (9, "gate", 0), instances=instances)
 
 
 @pytest.mark.model
