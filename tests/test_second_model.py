@@ -14,7 +14,7 @@ from culnig_tl.models.loading import load_hf_model
 from culnig_tl.models.prompts import make_prompts
 from culnig_tl.resampling import mean_interval, question_numbers
 
-pytestmark = [tiny.needs_smollm2, pytest.mark.model]
+pytestmark = [tiny.needs_smollm2, pytest.mark.model, pytest.mark.slow]
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +60,6 @@ def share_right(model, instances, answer_format):
     return mean_interval(values, questions, rng=np.random.default_rng(0))
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("answer_format", ["letter", "cloze"])
 def test_it_is_at_chance_on_blend(shared, answer_format):
     instances = load_task("blend", "test", data=shared / "data" / "blend", limit=160)
@@ -68,7 +67,6 @@ def test_it_is_at_chance_on_blend(shared, answer_format):
     assert low < 0.25 < high + 0.05
 
 
-@pytest.mark.slow
 def test_what_it_knows_is_asked_in_its_own_words():
     """So what is found in it is no accident of a model that answers nothing. The bundled questions
     it can answer better than by chance too, but by letters it answers none."""
@@ -78,7 +76,6 @@ def test_what_it_knows_is_asked_in_its_own_words():
     assert low < 0.25 < high + 0.05
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(("task", "answer_format"), [("everyday", "letter"), ("blend", "cloze")])
 def test_the_whole_method_finds_no_culture_in_it(request, tmp_path, task, answer_format):
     data = {}

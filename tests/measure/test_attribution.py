@@ -131,6 +131,7 @@ def test_parity_with_hugging_face_gemma(model_class):
     assert_parity(hf, model, one, 1e-4, targets=["product"], token_budget=1)
 
 
+@pytest.mark.slow
 @tiny.needs_smollm2
 def test_parity_with_hugging_face_letter_format():
     """The second real model: Llama's architecture, and prompts through its chat template."""
