@@ -28,7 +28,6 @@ from common import RESULTS, machine
 from culnig_tl.analysis.evaluations import metric_values
 from culnig_tl.files import write_json
 from culnig_tl.frames import write_frame
-from culnig_tl.measure.set_activations import topic
 from culnig_tl.neurons.estimates import Estimate
 from culnig_tl.neurons.layout import ATTENTION_SITES, Site
 from culnig_tl.neurons.scores import Scores
@@ -218,7 +217,7 @@ def _effects(
 
 def half_of(instance: Instance) -> str:
     """All countries' forms of one question are in the same half."""
-    return stable_random("selection", topic(instance)).choice(HALVES)
+    return stable_random("selection", instance.topic).choice(HALVES)
 
 
 def main() -> None:

@@ -23,7 +23,7 @@ import pandas as pd
 
 from culnig_tl.checks import check_count
 from culnig_tl.measure.attended import attended_tokens
-from culnig_tl.measure.set_activations import set_activations, topic
+from culnig_tl.measure.set_activations import set_activations
 from culnig_tl.measure.taylor import taylor_check
 from culnig_tl.measure.writes import written_tokens
 from culnig_tl.models.choices import AnswerFormat, HookedModel
@@ -113,11 +113,13 @@ def neuron_facts(
     near = found.neighbours(k)
     explained = _explained(found, asked)
     known = {instance.id: instance for instance in effects_on}
-    for column, neuron in enumerate(progress(list(neurons), "Neurons", len(neurons))):
+    every = list(neurons)
+    rows_of = {name: row for row, name in enumerate(found.prompts["instance"])}
+    for column, neuron in enumerate(progress(every, "Neurons", len(every))):
         fact, name = facts[column], tuple(neuron)
-        fact["contexts"] = _contexts(found, column, k)
+        fact["contexts"] = _contexts(found, column, rows=rows_of, k=k)
         fact["neighbours"] = [
-            {**dict(zip(Neuron._fields, [*neurons][row.neighbour], strict=True)),
+            {**dict(zip(Neuron._fields, every[row.neighbour], strict=True)),
              "correlation": _rounded(row.correlation)}
             for row in near[near["column"] == column].itertuples()
         ]  # fmt: skip
@@ -172,9 +174,10 @@ def _ranked(
     ]
 
 
-def _contexts(found: Activations, column: int, k: int) -> list[dict[str, Any]]:
+def _contexts(
+    found: Activations, column: int, *, rows: dict[str, int], k: int
+) -> list[dict[str, Any]]:
     contexts = []
-    rows = {name: row for row, name in enumerate(found.prompts["instance"])}
     for context in found.contexts(column, k).to_dict("records"):
         where = found.prompt(rows[context["instance"]])
         end = min(where.stop, where.start + context["place"] + 1 + BEHIND)
@@ -220,7 +223,7 @@ def _effects(rows: pd.DataFrame, known: dict[str, Instance], k: int) -> dict[str
 def _explained(found: Activations, asked: dict[str, Instance]) -> dict[str, np.ndarray]:
     groups: dict[str, Callable[[Instance], str]] = {
         "country": lambda instance: instance.country or "",
-        "question": topic,
+        "question": lambda instance: instance.topic,
         "form": lambda instance: answer_form(instance.answer_text),
     }
     names = found.prompts["instance"]

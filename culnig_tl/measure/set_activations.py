@@ -61,7 +61,7 @@ def set_activations(
     prompts = model_prompts(model, instances, answer_format=answer_format)
     different = [prompts[places[0]] for places in alike(prompt.tokens for prompt in prompts)]
     about: list[tuple[str, str | None, str]] = [
-        (p.instance.id, p.instance.country, topic(p.instance)) for p in different
+        (p.instance.id, p.instance.country, p.instance.topic) for p in different
     ]
     named = [f"text {number}" for number in range(1, len(texts) + 1)]
     about += [(name, None, name) for name in named]
@@ -110,17 +110,6 @@ def set_activations(
         tokens=tuple(tokenizer.decode([token]) for tokens in sequences for token in tokens),
         values=np.concatenate([rows[row] for row in range(len(sequences))]),
     )
-
-
-def topic(instance: Instance) -> str:
-    """Which question is asked, whatever the country.
-
-    Example:
-        >>> from culnig_tl import load_task
-        >>> {topic(i) for i in load_task("everyday", "test") if i.id.startswith("family-01")}
-        {'family-01'}
-    """
-    return instance.question_key.removesuffix(f"/{instance.country}")
 
 
 def _tokenised(model: HookedModel, texts: Sequence[str]) -> list[tuple[int, ...]]:

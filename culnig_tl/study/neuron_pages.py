@@ -10,7 +10,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import jinja2
 import numpy as np
 from markupsafe import Markup
 
@@ -25,11 +24,9 @@ from culnig_tl.study.answered import answered_first
 from culnig_tl.study.arguments import evaluation_budget
 from culnig_tl.study.run import Run
 from culnig_tl.study.same_study import set_hashes
+from culnig_tl.study.section import templates
 from culnig_tl.tasks.instances import Instance, content_hash
 
-TEMPLATES = jinja2.Environment(
-    loader=jinja2.PackageLoader("culnig_tl.study", "data"), autoescape=True
-)
 # Of prompts on which activations are looked at; the first of a run's scored ones.
 PROMPTS = 800
 
@@ -198,11 +195,15 @@ def neuron_page(
 def neurons_html(about: Mapping[str, Any], facts: Sequence[Mapping[str, Any]]) -> str:
     """The page: facts as JSON within it, drawn by a script and circuitsvis's own bundled one."""
     data = json.dumps({"about": about, "neurons": facts}, ensure_ascii=False)
-    return TEMPLATES.get_template("neurons-page.html").render(
-        about=about,
-        # In a script nothing is markup but the end of the script.
-        data=Markup(data.replace("<", "\\u003c")),
-        circuitsvis=Markup(_circuitsvis()),
+    return (
+        templates()
+        .get_template("neurons-page.html")
+        .render(
+            about=about,
+            # In a script nothing is markup but the end of the script.
+            data=Markup(data.replace("<", "\\u003c")),
+            circuitsvis=Markup(_circuitsvis()),
+        )
     )
 
 

@@ -11,7 +11,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import jinja2
 import matplotlib.pyplot as plt
 import pandas as pd
 from markupsafe import Markup
@@ -45,6 +44,7 @@ from culnig_tl.study.section import (
     Section,
     shown_rows,
     table_rows,
+    templates,
 )
 
 _COMPARISONS = ("table", "probability", "matched")
@@ -162,11 +162,7 @@ def render_report(
         shown["own"] = _with_published(tables["own"], found)
     mean = scores.mean(variant=variant, target=target)[neurons.ids]
     top = neurons.frame().assign(score=mean).nlargest(20, "score")
-    environment = jinja2.Environment(
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        loader=jinja2.FileSystemLoader(Path(__file__).parent / "data", encoding="utf-8"),
-    )
+    environment = templates()
     environment.filters |= {
         "number": number_text,
         "spread": spread_text,

@@ -13,6 +13,17 @@ from culnig_tl.frames import Frame, read_frame
 from culnig_tl.resampling import p_text
 
 
+def templates() -> Any:
+    """The templates of `data/`: what is put in is no markup, and what is missing is an error."""
+    import jinja2  # only where a page is made
+
+    return jinja2.Environment(
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        loader=jinja2.FileSystemLoader(Path(__file__).parent / "data", encoding="utf-8"),
+    )
+
+
 @dataclass(frozen=True)
 class Section:
     """What a step adds to the report.

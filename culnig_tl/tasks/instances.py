@@ -125,10 +125,15 @@ class Instance:
         Evidence is counted in these: instances of one question say the same again. A control has
         the key of the question that it leaves out.
         """
+        return self.topic if self.country is None else f"{self.topic}/{self.country}"
+
+    @property
+    def topic(self) -> str:
+        """Which question this is, whatever the country; a text is known by its hash."""
         asked = self.asks or self.question_id or self.item_id
         if any(character.isspace() for character in asked):
             asked = hashlib.sha256(asked.encode("utf-8")).hexdigest()[:12]
-        return asked if self.country is None else f"{asked}/{self.country}"
+        return asked
 
     @property
     def half(self) -> int:

@@ -60,7 +60,7 @@ def test_what_cannot_be(k, named, message):
 @tiny.needs_gemma
 @pytest.mark.slow
 def test_the_screen_finds_the_true_top_of_a_layer():
-    """All 2,048 gates of one layer of gemma ablated, against 2% of each site's."""
+    """All 2,048 gates of one layer of gemma ablated, against 3% of each site's."""
     model, instance = load_model("gemma-3-270m"), load_task("everyday", "test", limit=1)[0]
     layout = layout_of(model)
     span = layout.span(3, "gate")
