@@ -51,10 +51,10 @@ from culnig_tl.neurons.estimates import ESTIMATES, Estimate, estimate_points
 from culnig_tl.neurons.layout import Key
 from culnig_tl.neurons.selection import select_random
 from culnig_tl.neurons.sets import NeuronSet
+from culnig_tl.study.answered import LEAST
 from culnig_tl.tasks import load_task
 from culnig_tl.tasks.instances import Instance, one_of_each
 
-LEAST = 0.01
 SHARES = {"gate": 0.5, "q": 0.2, "k": 0.15, "v": 0.15}
 CLOZE: dict[str, Any] = {"answer_format": "cloze"}
 TRIED = ("frozen_norms", "temperature_2", "both_temperatures")

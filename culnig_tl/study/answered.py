@@ -1,5 +1,7 @@
 """Which test questions of a run the model answers: those on which effects are worth measuring."""
 
+from collections.abc import Sequence
+
 from culnig_tl.no_country import country_in_frames
 from culnig_tl.study.run import Run
 from culnig_tl.tasks.instances import Instance, one_of_each, stable_random
@@ -8,14 +10,13 @@ from culnig_tl.tasks.instances import Instance, one_of_each, stable_random
 LEAST = 0.01
 
 
-def answered_first(run: Run) -> list[Instance]:
-    """One instance of each test question of the study's own task, those that the model answers
-    first, by a stable hash; then the others, the likeliest answer first."""
-    study = run.study
+def answered_first(run: Run, tests: Sequence[Instance]) -> list[Instance]:
+    """One instance of each test question of the study's own task (`tests`), those that the model
+    answers first, by a stable hash; then the others, the likeliest answer first."""
     frame = run.evaluation("original")
-    frame = frame[frame["task"] == study.task].set_index(["id", "country"])
+    frame = frame[frame["task"] == run.study.task].set_index(["id", "country"])
     found = []
-    for instance in one_of_each(run.own_data().tests[study.task]):
+    for instance in one_of_each(tests):
         row = frame.loc[(instance.id, country_in_frames(instance.country))]
         good = bool(row["correct"] == 1 and row["probability"] >= LEAST)
         order = stable_random("verify", instance.id).random() if good else -row["probability"]

@@ -75,7 +75,9 @@ def neurons_run(
     if not len(chosen):
         raise CulnigError(f"the set {chosen.name!r} is empty: there is nothing to show")
     own_texts = [] if texts is None else read_texts(texts)
-    instances, asked = run.data.neuron[:PROMPTS], answered_first(run)[:prompts]
+    study, data = run.study, run.own_data()
+    instances = data.neuron[:PROMPTS]
+    asked = answered_first(run, data.tests[study.task])[:prompts]
     step = run.step(
         "neurons",
         part="" if neurons is None else chosen.name,
@@ -85,7 +87,6 @@ def neurons_run(
         instances=content_hash([*instances, *asked]),
         sets=set_hashes([chosen]),
     )
-    study = run.study
 
     def facts() -> str:
         found = neuron_facts(
@@ -102,14 +103,12 @@ def neurons_run(
             answer_format=study.answer_format,
             token_budget=evaluation_budget(study),
         )
-        about = {
-            "model": run.about["model"]["name"],
-            "set": chosen.name,
-            "neurons": len(chosen),
-            "of": chosen.layout.total,
-            "prompts": len(instances) + len(own_texts),
-            "questions": len(asked),
-        }
+        about = _about(
+            run.about["model"]["name"],
+            chosen,
+            prompts=len(instances) + len(own_texts),
+            questions=len(asked),
+        )
         return json.dumps({"about": about, "neurons": found}, ensure_ascii=False)
 
     content = json.loads(step.text("neurons.json", facts))
@@ -181,15 +180,25 @@ def neuron_page(
         target=target,
         k=contexts,
     )
-    about = {
-        "model": describe_model(model)["name"],
-        "set": name,
-        "neurons": 1,
-        "of": scores.layout.total,
-        "prompts": len(instances) + len(texts),
-        "questions": len(effects_on),
-    }
+    about = _about(
+        describe_model(model)["name"],
+        one,
+        prompts=len(instances) + len(texts),
+        questions=len(effects_on),
+    )
     return LocalHTML(neurons_html(about, facts))
+
+
+def _about(model: str, neurons: NeuronSet, *, prompts: int, questions: int) -> dict[str, Any]:
+    """What stands at the head of the page."""
+    return {
+        "model": model,
+        "set": neurons.name,
+        "neurons": len(neurons),
+        "of": neurons.layout.total,
+        "prompts": prompts,
+        "questions": questions,
+    }
 
 
 def neurons_html(about: Mapping[str, Any], facts: Sequence[Mapping[str, Any]]) -> str:
