@@ -20,6 +20,7 @@ from culnig_tl.resampling import (
     RESAMPLES,
     TIE,
     Unit,
+    holm,
     interval,
     p_value,
     question_numbers,
@@ -139,7 +140,12 @@ def own_ranks(
         share of resamples in which it is not above 0), p_holm (over the sets), significant (p_holm
         below 0.05, 30 own questions or more); rank (of the own country; 1 is hit hardest),
         rank_low and rank_high (95% interval), and related_rank (the mean rank of the related
-        countries that are there, or NaN).
+        countries that are there, or NaN). Some countries' questions tip over more easily than
+        others', whatever is masked: corrected is the own reduction without what the row and the
+        column have on average, R[c, c] - mean R[c, .] - mean R[., c] + mean R over all sets and
+        countries, with its interval (corrected_low, corrected_high), p_corrected, as p_holm,
+        and corrected_rank, the own country's rank in the row of such values. NaN for one set
+        alone.
 
     Raises:
         CulnigError: as `compare_countries`.
@@ -159,6 +165,10 @@ def own_ranks(
     )
     asked = pd.Series(question_numbers(original), original.index)
     asked = asked.groupby(original["country"]).nunique()
+    reductions = compare_countries(original, masked, metric=metric)
+    lone = len(masked) == 1 or reductions.shape[1] == 1
+    alike = reductions.mean(axis=0)  # how easily each country's questions tip over
+    alike_drawn = sum(resampled.values()) / len(resampled)
     rows = []
     for country, frame in masked.items():
         groups = _reductions(original, frame, metric)
@@ -179,6 +189,9 @@ def own_ranks(
         alone = len(names) == 1  # nothing to hold it against
         low, high = (np.nan, np.nan) if alone else interval(beyond)
         rank_low, rank_high = interval(ranks)
+        left = _centred(means - alike)
+        left_drawn = _centred((drawn - alike_drawn).T).loc[country].to_numpy(dtype=float)
+        left_low, left_high = (np.nan, np.nan) if lone else interval(left_drawn)
         rows.append(
             {
                 "neurons": country,
@@ -194,13 +207,25 @@ def own_ranks(
                 "rank_low": rank_low,
                 "rank_high": rank_high,
                 "related_rank": rank[near].mean() if near else np.nan,
+                "corrected": np.nan if lone else left[country],
+                "corrected_low": left_low,
+                "corrected_high": left_high,
+                "p_corrected": np.nan if lone else p_value(left_drawn <= TIE),
+                "corrected_rank": np.nan if lone else left.rank(ascending=False)[country],
             }
         )
     table = pd.DataFrame(rows).set_index("neurons")
     p_holm, significant = verdicts(table["p"].to_numpy(), table["questions"].to_numpy())
     table.insert(table.columns.get_loc("p") + 1, "p_holm", p_holm)
     table.insert(table.columns.get_loc("p_holm") + 1, "significant", significant)
+    if table["corrected"].notna().all():
+        table["p_corrected"] = holm(table["p_corrected"].to_numpy())
     return table
+
+
+def _centred(values: Any) -> Any:
+    """Less the mean over countries, the first axis."""
+    return values - values.mean(axis=0)
 
 
 def _drawn_reductions(

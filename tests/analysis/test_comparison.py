@@ -330,6 +330,31 @@ def test_own_ranks_by_hand():
     assert np.isnan(spain["related_rank"])
 
 
+def test_a_reduction_without_what_row_and_column_have_by_hand():
+    """Rows 50, 0 and 0, 0: means of rows and columns 25 and 0, of all 12.5."""
+    table = own_ranks(BEFORE, {"Iran": OF_IRAN, "Spain": BEFORE})
+    assert table["corrected"].to_dict() == {"Iran": 12.5, "Spain": 12.5}
+    assert table["corrected_rank"].to_dict() == {"Iran": 1, "Spain": 1}
+    assert table["p_corrected"].max() < 0.01
+    assert (table["corrected_low"] < 12.5).all()
+    assert (table["corrected_high"] > 12.5).all()
+
+
+def test_a_country_that_every_set_hits_is_not_specific_to_its_own():
+    """Both sets take half of Iran's answers: Iran is first in both rows, and corrected it is 0."""
+    table = own_ranks(BEFORE, {"Iran": OF_IRAN, "Spain": OF_IRAN})
+    assert table.loc["Iran", "rank"] == 1
+    assert table.loc["Iran", "p"] == LEAST_P
+    assert table["corrected"].to_dict() == {"Iran": 0, "Spain": 0}
+    assert table["p_corrected"].to_dict() == {"Iran": 1, "Spain": 1}
+    assert table["corrected_rank"].to_dict() == {"Iran": 1.5, "Spain": 1.5}
+
+
+def test_one_set_alone_cannot_be_corrected():
+    row = own_ranks(BEFORE, {"Iran": OF_IRAN}).loc["Iran"]
+    assert row[["corrected", "corrected_low", "p_corrected", "corrected_rank"]].isna().all()
+
+
 def test_the_difference_of_a_set_that_is_not_specific():
     """Both countries lose all."""
     row = own_ranks(BEFORE, {"Iran": frame([0] * 40)}).loc["Iran"]
