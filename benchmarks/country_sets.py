@@ -4,7 +4,7 @@ The run's own sets (the paper's) are held against sets of the same size by other
 options are other countries' answers: the right answer's scores minus wrong answers'
 (`second_control`), and the contrast of all options at each position (`contrast`). Each set is
 masked, and answers the questions of all of these countries. Some countries' questions tip over
-more easily, whatever is masked: what a row and a column of the matrix have on average is removed
+more easily, whatever is masked: what a set as strong takes from questions as easy is removed
 (`own_ranks`). Questions are halved as in `selection.py`; nothing was chosen on either half.
 
     python benchmarks/country_sets.py --run runs/study
@@ -98,8 +98,8 @@ def sets_of(material: Material, method: str) -> dict[str, NeuronSet]:
 def corrected(
     original: pd.DataFrame, masked: Mapping[str, pd.DataFrame], metric: str, *, seed: int = 0
 ) -> tuple[float, np.ndarray]:
-    """The mean over the sets of the own reduction without what its row and column have; and the
-    same in resamples of each country's questions."""
+    """The mean over the sets of the own reduction beyond what a set as strong takes from questions
+    as easy to tip over (`own_ranks`); and the same in resamples of each country's questions."""
     rng = np.random.default_rng(seed)
     before, questions = metric_values(original, metric), question_numbers(original)
     losses = np.stack([before - metric_values(one, metric) for one in masked.values()], axis=1)
@@ -112,13 +112,9 @@ def corrected(
 
 
 def _own(matrix: np.ndarray) -> np.ndarray:
-    """Of [resample, set, country]: the diagonal's mean, rows and columns removed."""
-    left = (
-        matrix
-        - matrix.mean(axis=1, keepdims=True)
-        - matrix.mean(axis=2, keepdims=True)
-        + matrix.mean(axis=(1, 2), keepdims=True)
-    )
+    """Of [resample, set, country]: the diagonal's mean beyond rows times columns."""
+    rows, columns = (matrix.mean(axis=axis, keepdims=True) for axis in (2, 1))
+    left = matrix - rows * columns / matrix.mean(axis=(1, 2), keepdims=True)
     return np.diagonal(left, axis1=1, axis2=2).mean(axis=1)
 
 

@@ -141,11 +141,11 @@ def own_ranks(
         below 0.05, 30 own questions or more); rank (of the own country; 1 is hit hardest),
         rank_low and rank_high (95% interval), and related_rank (the mean rank of the related
         countries that are there, or NaN). Some countries' questions tip over more easily than
-        others', whatever is masked: corrected is the own reduction without what the row and the
-        column have on average, R[c, c] - mean R[c, .] - mean R[., c] + mean R over all sets and
-        countries, with its interval (corrected_low, corrected_high), p_corrected, as p_holm,
-        and corrected_rank, the own country's rank in the row of such values. NaN for one set
-        alone.
+        others', whatever is masked: corrected is the own reduction beyond what a set as strong
+        takes from questions as easy, R[c, c] - mean R[c, .] mean R[., c] / mean R over all sets
+        and countries, with its interval (corrected_low, corrected_high), p_corrected, as p_holm,
+        and corrected_rank, the own country's rank in the row of such values. NaN for one set or
+        country alone, and where all sets together take nothing in some resample.
 
     Raises:
         CulnigError: as `compare_countries`.
@@ -166,11 +166,10 @@ def own_ranks(
     asked = pd.Series(question_numbers(original), original.index)
     asked = asked.groupby(original["country"]).nunique()
     reductions = compare_countries(original, masked, metric=metric)
-    lone = len(masked) == 1 or reductions.shape[1] == 1
-    alike = reductions.mean(axis=0)  # how easily each country's questions tip over
-    alike_drawn = sum(resampled.values()) / len(resampled)
+    left = _corrected(reductions.to_numpy()[None])[0]
+    left_drawn = _corrected(np.stack([one.to_numpy() for one in resampled.values()], axis=1))
     rows = []
-    for country, frame in masked.items():
+    for number, (country, frame) in enumerate(masked.items()):
         groups = _reductions(original, frame, metric)
         means = groups.mean()
         names = list(means.index)
@@ -189,9 +188,10 @@ def own_ranks(
         alone = len(names) == 1  # nothing to hold it against
         low, high = (np.nan, np.nan) if alone else interval(beyond)
         rank_low, rank_high = interval(ranks)
-        left = _centred(means - alike)
-        left_drawn = _centred((drawn - alike_drawn).T).loc[country].to_numpy(dtype=float)
-        left_low, left_high = (np.nan, np.nan) if lone else interval(left_drawn)
+        own = names.index(country)
+        beyond_both = left_drawn[:, number, own]
+        known = np.isfinite(beyond_both).all() and np.isfinite(left[number, own])
+        left_low, left_high = interval(beyond_both) if known else (np.nan, np.nan)
         rows.append(
             {
                 "neurons": country,
@@ -207,11 +207,11 @@ def own_ranks(
                 "rank_low": rank_low,
                 "rank_high": rank_high,
                 "related_rank": rank[near].mean() if near else np.nan,
-                "corrected": np.nan if lone else left[country],
+                "corrected": left[number, own] if known else np.nan,
                 "corrected_low": left_low,
                 "corrected_high": left_high,
-                "p_corrected": np.nan if lone else p_value(left_drawn <= TIE),
-                "corrected_rank": np.nan if lone else left.rank(ascending=False)[country],
+                "p_corrected": p_value(beyond_both <= TIE) if known else np.nan,
+                "corrected_rank": stats.rankdata(-left[number])[own] if known else np.nan,
             }
         )
     table = pd.DataFrame(rows).set_index("neurons")
@@ -223,9 +223,13 @@ def own_ranks(
     return table
 
 
-def _centred(values: Any) -> Any:
-    """Less the mean over countries, the first axis."""
-    return values - values.mean(axis=0)
+def _corrected(reductions: np.ndarray) -> np.ndarray:
+    """Reductions, [resample, set, country], beyond those of the set times those of the country
+    over those of all; NaN where the mean of all is not above 0, and of one set or country."""
+    every = reductions.mean(axis=(1, 2), keepdims=True)
+    each = reductions.mean(axis=2, keepdims=True) * reductions.mean(axis=1, keepdims=True)
+    some = (every > TIE) & (min(reductions.shape[1:]) > 1)
+    return reductions - np.divide(each, every, out=np.full_like(reductions, np.nan), where=some)
 
 
 def _drawn_reductions(

@@ -31,6 +31,11 @@ def interval_text(row: Mapping[str, Any], name: str, digits: int = 1) -> str:
     Example:
         >>> interval_text({"loss": 3.0, "loss_low": 1.0, "loss_high": 5.25}, "loss")
         '3.0 [1.0, 5.2]'
+        >>> interval_text({"loss": float("nan"), "loss_low": 1.0, "loss_high": 5.25}, "loss")
+        '-'
     """
+    value = number_text(row[name], digits)
+    if row[name] != row[name]:
+        return value
     ends = (number_text(row[f"{name}_{end}"], digits) for end in ("low", "high"))
-    return f"{number_text(row[name], digits)} [{', '.join(ends)}]"
+    return f"{value} [{', '.join(ends)}]"

@@ -330,14 +330,18 @@ def test_own_ranks_by_hand():
     assert np.isnan(spain["related_rank"])
 
 
-def test_a_reduction_without_what_row_and_column_have_by_hand():
-    """Rows 50, 0 and 0, 0: means of rows and columns 25 and 0, of all 12.5."""
-    table = own_ranks(BEFORE, {"Iran": OF_IRAN, "Spain": BEFORE})
-    assert table["corrected"].to_dict() == {"Iran": 12.5, "Spain": 12.5}
+def test_a_reduction_beyond_its_row_and_column_by_hand():
+    """Rows 50, 0 and 0, 25: means of rows 25 and 12.5, of columns too, of all 18.75."""
+    of_spain = frame([0, 1, 1, 1, 1, 1, 1, 1] * 5)
+    table = own_ranks(BEFORE, {"Iran": OF_IRAN, "Spain": of_spain})
+    assert compare_countries(BEFORE, {"Spain": of_spain}).loc["Spain", "Spain"] == 25
+    assert table["corrected"].to_dict() == pytest.approx(
+        {"Iran": 50 - 25 * 25 / 18.75, "Spain": 25 - 12.5 * 12.5 / 18.75}
+    )
     assert table["corrected_rank"].to_dict() == {"Iran": 1, "Spain": 1}
-    assert table["p_corrected"].max() < 0.01
-    assert (table["corrected_low"] < 12.5).all()
-    assert (table["corrected_high"] > 12.5).all()
+    assert table["p_corrected"].max() < 0.02
+    assert (table["corrected_low"] < table["corrected"]).all()
+    assert (table["corrected_high"] > table["corrected"]).all()
 
 
 def test_a_country_that_every_set_hits_is_not_specific_to_its_own():
@@ -345,9 +349,16 @@ def test_a_country_that_every_set_hits_is_not_specific_to_its_own():
     table = own_ranks(BEFORE, {"Iran": OF_IRAN, "Spain": OF_IRAN})
     assert table.loc["Iran", "rank"] == 1
     assert table.loc["Iran", "p"] == LEAST_P
-    assert table["corrected"].to_dict() == {"Iran": 0, "Spain": 0}
+    assert table["corrected"].to_dict() == pytest.approx({"Iran": 0, "Spain": 0})
     assert table["p_corrected"].to_dict() == {"Iran": 1, "Spain": 1}
     assert table["corrected_rank"].to_dict() == {"Iran": 1.5, "Spain": 1.5}
+
+
+def test_sets_that_take_nothing_cannot_be_corrected():
+    table = own_ranks(BEFORE, {"Iran": BEFORE, "Spain": BEFORE})
+    assert (
+        table[["corrected", "corrected_low", "p_corrected", "corrected_rank"]].isna().all(axis=None)
+    )
 
 
 def test_one_set_alone_cannot_be_corrected():
