@@ -26,7 +26,7 @@ import numpy as np
 import pandas as pd
 from common import RESULTS, machine
 from selecting import PAPER, WRONG, Material, contrast_by_country
-from selection import HALVES, METRICS, half_of
+from selection import HALVES, METRICS, half_of, hash_of
 
 from culnig_tl.analysis.countries import compare_countries, country_intervals, own_ranks
 from culnig_tl.analysis.evaluations import metric_values
@@ -201,7 +201,8 @@ def answers(
             frame = frame.loc[[(one.task, one.id, one.template) for one in asked]]
             found[where] = frame.reset_index(drop=True)
         else:
-            file = material.home / "countries" / f"{neurons.name}.csv"
+            name = f"{neurons.name}-{hash_of(neurons)[:8]}.csv"
+            file = material.home / "countries" / name
             found[where] = evaluation_once(
                 file, material.model, asked, study=run.study, neurons=neurons
             )

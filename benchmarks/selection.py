@@ -10,12 +10,20 @@
    says when, and another set of that name is refused.
 4. A method's effect is its change beyond the mean of the run's matched random sets. Specificity is
    culture's loss less the mean loss of the retained tests.
+5. A method wins if on `confirm` its specificity is above the paper's (p below 0.05 after Holm's
+   correction over the methods), and culture loses no less than with the paper's, but for chance.
+   On a model that knows nothing of culture none may: what wins there is no measure of culture.
 
 Goes on where it stopped.
 
     python benchmarks/selection.py --run runs/study --methods first_order,contrast
     python benchmarks/selection.py --run runs/study --methods first_order,contrast --confirm
 """
+
+# pandas types most results as unions of everything it can return.
+# pyright: reportArgumentType=false, reportAttributeAccessIssue=false, reportCallIssue=false
+# pyright: reportGeneralTypeIssues=false, reportOperatorIssue=false, reportReturnType=false
+# pyright: reportIndexIssue=false
 
 import argparse
 import datetime
@@ -39,6 +47,7 @@ from culnig_tl.neurons.sets import NeuronSet
 from culnig_tl.provenance import sha256_of
 from culnig_tl.resampling import (
     RESAMPLES,
+    SIGNIFICANT,
     interval,
     p_value,
     question_numbers,
@@ -88,11 +97,13 @@ def answers(
 ) -> pd.DataFrame:
     """The evaluation of one half with these neurons masked, made where it is not there.
 
-    What the run itself evaluated on its own test is taken from there.
+    What the run itself evaluated on its own test is taken from there. A file's name has the hash
+    of the set: a method that changes is asked anew.
     """
     run, asked = material.run, parts[half]
     own = run.study.task
     folder = material.home / half
+    file = name if neurons is None else f"{name}-{hash_of(neurons)[:8]}"
     known = {PAPER: GENERAL}.get(name, name)
     rest = [one for task, part in asked.items() for one in part if task != own]
     if known in run.evaluations:
@@ -101,12 +112,17 @@ def answers(
         first = frame.loc[[(one.id, one.template) for one in asked[own]]]
     else:
         first = evaluation_once(
-            folder / f"{name}-own.csv", material.model, asked[own], study=run.study, neurons=neurons
+            folder / f"{file}-own.csv", material.model, asked[own], study=run.study, neurons=neurons
         )
     second = evaluation_once(
-        folder / f"{name}.csv", material.model, rest, study=run.study, neurons=neurons
+        folder / f"{file}.csv", material.model, rest, study=run.study, neurons=neurons
     )
     return pd.concat([first, second], ignore_index=True)
+
+
+def hash_of(neurons: NeuronSet) -> str:
+    """Of its neurons, whatever its name."""
+    return sha256_of(neurons.ids.tolist())
 
 
 def confirm_once(file: Path, neurons: NeuronSet) -> None:
@@ -116,7 +132,7 @@ def confirm_once(file: Path, neurons: NeuronSet) -> None:
         CulnigError: another set was confirmed by this name.
     """
     noted = read_json(file) if file.exists() else {}
-    hashed = sha256_of(neurons.ids.tolist())
+    hashed = hash_of(neurons)
     entry = noted.setdefault(
         neurons.name,
         {
@@ -203,6 +219,20 @@ def effects(
     return pd.DataFrame(rows)
 
 
+def winners(table: pd.DataFrame, own: str) -> dict[str, list[str]]:
+    """The methods that win on `confirm`, by the unit in which they do."""
+    part = table[table["half"] == "confirm"].set_index(["metric", "test", "method"])
+    found: dict[str, list[str]] = {}
+    for unit in METRICS.values():
+        found[unit] = []
+        for name in part.loc[(unit, own)].index:
+            more, culture = part.loc[(unit, "specificity", name)], part.loc[(unit, own, name)]
+            clear = more["less_paper"] > 0 and more["p_holm"] < SIGNIFICANT
+            if clear and culture["less_paper_low"] <= 0:
+                found[unit].append(str(name))
+    return found
+
+
 def main() -> None:
     options = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     options.add_argument("--run", type=Path, required=True)
@@ -241,11 +271,12 @@ def main() -> None:
         "neurons": {name: len(neurons) for name, neurons in sets.items()},
         "common": {name: len(neurons & sets[PAPER]) for name, neurons in sets.items()},
         "confirmed": {name: confirmed[name]["at"] for name in sets if name in confirmed},
+        "winners": winners(table, run.study.task) if given.confirm else None,
     }
     write_json(given.out / "about.json", about)
     for half in table["half"].unique():
         plot_selection(table, half=half, own=run.study.task, path=given.out / f"{half}.png")
-    print(about["neurons"], about["common"])
+    print(about["neurons"], about["common"], about["winners"])
     few = table[table["test"].isin([run.study.task, "rest", "specificity"])]
     print(few.drop(columns=["original", "p"]).round(3).to_string(index=False))
     print(f"written to {given.out}")
