@@ -222,6 +222,7 @@ def effects(
 def winners(table: pd.DataFrame, own: str) -> dict[str, list[str]]:
     """The methods that win on `confirm`, by the unit in which they do."""
     part = table[table["half"] == "confirm"].set_index(["metric", "test", "method"])
+    part = part.sort_index()
     found: dict[str, list[str]] = {}
     for unit in METRICS.values():
         found[unit] = []
