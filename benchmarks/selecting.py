@@ -133,10 +133,10 @@ def stable(material: Material) -> np.ndarray:
     return np.minimum(*ranks)
 
 
-def minus_retained(material: Material) -> np.ndarray:
+def minus_retained(material: Material, estimate: Estimate = PAPER) -> np.ndarray:
     """The paper's, minus the mean of the scores on what is to be kept; each task counts as one."""
-    kept = [material.mean(f"keep {task}") for task in material.retained]
-    return minus_control(material) - np.mean(kept, axis=0)
+    kept = [material.mean(f"keep {task}", estimate) for task in material.retained]
+    return minus_control(material, estimate) - np.mean(kept, axis=0)
 
 
 def filtered(material: Material, rank: Callable[[Material], np.ndarray]) -> np.ndarray:
@@ -359,6 +359,7 @@ METHODS: dict[str, Callable[[Material], np.ndarray]] = {
     "gate_exact": functools.partial(minus_control, estimate="gate_exact"),
     "stable": stable,
     "minus_retained": minus_retained,
+    "gate_exact_minus_retained": functools.partial(minus_retained, estimate="gate_exact"),
     "filtered": functools.partial(filtered, rank=minus_control),
     "second_control": second_control,
     "contrast": contrast,

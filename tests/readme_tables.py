@@ -24,6 +24,8 @@ NAMES = {
     "qnli": "QNLI",
     "mrpc": "MRPC",
 }
+KEPT = ("countryrc", "commonsenseqa", "mrpc", "commonsense", "paraphrase")
+NOTHING = "selection-SmolLM2-135M-Instruct"
 SHORT = {"blend": "BLEnD", "countryrc": "CountryRC"}
 
 
@@ -400,19 +402,68 @@ def areas() -> list[str]:
     return lines
 
 
-def selection() -> list[str]:
-    """What masking the neurons of each estimate takes, beyond random ones."""
-    names = NAMES | {"specificity": "culture's loss less the others' mean"}
-    table = [row for row in _read("selection/table.csv") if row["half"] == "all"]
-    rows = {(r["metric"], r["test"], r["method"]): r for r in table}
+def selection(
+    folder: str = "selection", metric: str = "points", half: str = "confirm"
+) -> list[str]:
+    """What masking each method's neurons takes on one half, beyond random ones."""
+    about = json.loads((RESULTS / folder / "about.json").read_text())
+    table = [r for r in _read(f"{folder}/table.csv") if r["half"] == half and r["metric"] == metric]
+    rows = {(row["test"], row["method"]): row for row in table}
+    digits = 1 if metric == "points" else 2
     lines = []
-    for metric, digits in (("points", 1), ("nats", 2)):
-        for test, name in names.items():
-            found = [rows[metric, test, estimate] for estimate in ESTIMATES]
-            cells = [interval_text(row, "change", digits) for row in found]
-            less = interval_text(found[-1], "less_paper", digits)
-            lines.append(_line(f"{name}, {metric}", *cells, less))
+    for name in dict.fromkeys(row["method"] for row in table):
+        found = [rows[test, name] for test in (about["task"], "rest", "specificity")]
+        cells = [interval_text(row, "change", digits) for row in found]
+        more = found[-1]
+        less = f"{interval_text(more, 'less_paper', digits)}, {p_text(more['p_holm'])}"
+        paper = name == "first_order"
+        called = name.replace("_", " ")
+        lines.append(_line(called, about["common"][name], *cells, "" if paper else less))
     return lines
+
+
+def selection_nats() -> list[str]:
+    """The same in nats."""
+    return selection(metric="nats")
+
+
+def selection_of_nothing() -> list[str]:
+    """The same of the model that knows nothing of culture."""
+    return selection(NOTHING)
+
+
+def selection_of_nothing_nats() -> list[str]:
+    """And in nats."""
+    return selection(NOTHING, metric="nats")
+
+
+def kept() -> list[str]:
+    """What each retained test loses with the paper's set and with others."""
+    table = [r for r in _read("selection/table.csv") if r["half"] == "confirm"]
+    methods = list(dict.fromkeys(row["method"] for row in table))
+    rows = {(row["metric"], row["test"], row["method"]): row for row in table}
+    lines = []
+    for name in methods:
+        cells = [interval_text(rows["points", test, name], "change") for test in KEPT]
+        lines.append(_line(name.replace("_", " "), *cells))
+    return lines
+
+
+def country_sets() -> list[str]:
+    """Whether a country's own set hits it harder than a set as strong hits questions as easy."""
+    return [
+        _line(
+            row["method"].replace("_", " "),
+            row["metric"],
+            *(number_text(row[name], 2) for name in ("own", "all")),
+            interval_text(row, "corrected", 2),
+            p_text(row["p"]),
+            f"{row['significant']} of 8",
+            f"{row['rank']:.1f}",
+        )
+        for row in _read("country-sets/means.csv")
+        if row["half"] == "confirm"
+    ]
 
 
 def second_model() -> list[str]:
@@ -464,6 +515,11 @@ TABLES = (
     ranks,
     areas,
     selection,
+    selection_nats,
+    kept,
+    selection_of_nothing,
+    selection_of_nothing_nats,
+    country_sets,
     second_model,
     published,
 )
