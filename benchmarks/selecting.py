@@ -4,6 +4,7 @@ Whoever has another one adds a function to `METHODS`: from `Material` to a rank 
 """
 
 import functools
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -36,9 +37,10 @@ POOLS: dict[str, tuple[Site, ...]] = {"MLP": ("gate",), "attention": ATTENTION_S
 PAPER = "first_order"
 WRONG = 2  # wrong answers that are scored, for the cheap contrast
 CANDIDATES = 2000  # neurons that a learned mask may choose from
-STEPS = 300
-RATE = 0.1
-AT_ONCE = 6  # cultural questions in a step, and as many retained ones
+STEPS = 80
+RATE = 0.2
+AT_ONCE = 4  # cultural questions in a step, and as many retained ones
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -321,6 +323,7 @@ def learn_mask(material: Material, start: np.ndarray) -> np.ndarray:
                 parts = [answers([prompt]) for prompt in prompts]
                 share, own = zip(*parts, strict=True)
                 before[task] = torch.cat(share), torch.cat(own)
+        _log.info("learning a mask over %d neurons", len(wide))
         tasks = list(kept)
         for step in range(STEPS):
             asked = [culture[i] for i in rng.choice(len(culture), AT_ONCE, replace=False)]
@@ -338,6 +341,7 @@ def learn_mask(material: Material, start: np.ndarray) -> np.ndarray:
             loss.backward()
             optimiser.step()
             advance(1)
+            _log.info("step %d of %d: loss %.2f", step + 1, STEPS, float(loss))
     rank = np.full(layout.total, -np.inf)
     rank[wide] = torch.sigmoid(closed).detach().numpy()
     return rank

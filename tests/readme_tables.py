@@ -11,7 +11,7 @@ import pandas as pd
 
 from culnig_tl.analysis.additivity import additivity
 from culnig_tl.analysis.texts import interval_text, number_text
-from culnig_tl.neurons.estimates import ABOUT, ESTIMATES, VALUES
+from culnig_tl.neurons.estimates import ABOUT, VALUES
 from culnig_tl.neurons.layout import SITES
 from culnig_tl.resampling import p_text
 
