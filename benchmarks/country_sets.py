@@ -1,8 +1,7 @@
 """Does a country's own set of neurons hit its own questions more than others do?
 
-The run's own sets (the paper's) are held against sets of the same size by other ranks, as wrong
-options are other countries' answers: the right answer's scores minus wrong answers'
-(`second_control`), and the contrast of all options at each position (`contrast`). Each set is
+The run's own sets (the paper's) are held against sets of the same size by the contrast of all
+options at each position, as wrong options are other countries' answers. Each set is
 masked, and answers the questions of all of these countries. Some countries' questions tip over
 more easily, whatever is masked: what a set as strong takes from questions as easy is removed
 (`own_ranks`). Questions are halved as in `selection.py`; nothing was chosen on either half.
@@ -25,7 +24,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from common import RESULTS, machine
-from selecting import PAPER, WRONG, Material, contrast_by_country
+from selecting import PAPER, Material, contrast_by_country
 from selection import HALVES, METRICS, half_of, hash_of
 
 from culnig_tl.analysis.countries import compare_countries, country_intervals, own_ranks
@@ -46,30 +45,19 @@ from culnig_tl.study.data import passage_countries
 from culnig_tl.study.once import evaluation_once
 from culnig_tl.study.run import Run
 
-METHODS = (PAPER, "second_control", "contrast")
+METHODS = (PAPER, "contrast")
 OUT = RESULTS / "country-sets"
 
 
 def ranks_of(material: Material, method: str) -> dict[str, np.ndarray]:
     """The rank values of all neurons for each country of the run's scores."""
     study, scores = material.run.study, material.scores()
-    how = {"variant": study.variant, "target": study.target}
     if method == "contrast":
-        sums = contrast_by_country(material)
-        means = sums / np.array(scores.instances)[:, None]
+        means = contrast_by_country(material) / np.array(scores.instances)[:, None]
         return dict(zip(scores.countries, means, strict=True))
-    if method == PAPER:
-        control = material.scores("control")
-        return {
-            where: rank_values(
-                scores, control, study.variant, countries=[where], target=study.target
-            )
-            for where in scores.countries
-        }
-    wrong = [material.scores(f"wrong {number}") for number in range(1, WRONG + 1)]
+    control = material.scores("control")
     return {
-        where: scores.mean(countries=[where], **how)
-        - np.mean([one.mean(countries=[where], **how) for one in wrong], axis=0)
+        where: rank_values(scores, control, study.variant, countries=[where], target=study.target)
         for where in scores.countries
     }
 
@@ -169,7 +157,7 @@ def plot(table: pd.DataFrame, path: Path, half: str = "confirm") -> None:
             here = (table["half"] == half) & (table["metric"] == unit)
             part = table[here & (table["method"] == method)].reset_index(drop=True)
             axes.errorbar(
-                part.index + 0.2 * (shift - 1),
+                part.index + 0.2 * (shift - 0.5),
                 part["corrected"],
                 yerr=[
                     part["corrected"] - part["corrected_low"],
@@ -185,7 +173,7 @@ def plot(table: pd.DataFrame, path: Path, half: str = "confirm") -> None:
         axes.set(ylabel=f"own loss beyond row and column, {unit}", title=f"in {unit}")
         axes.spines[["top", "right"]].set_visible(False)
     handles, labels = panels[0].get_legend_handles_labels()
-    figure.legend(handles, labels, frameon=False, fontsize=8, ncols=3, loc="outside lower center")
+    figure.legend(handles, labels, frameon=False, fontsize=8, ncols=2, loc="outside lower center")
     figure.savefig(path, dpi=110)
     plt.close(figure)
 
