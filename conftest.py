@@ -50,6 +50,7 @@ def example_names(tmp_path_factory) -> dict:
     """A tiny random model, and what was measured on it; each example says what it uses."""
     # Not before the tests are collected: their annotations are checked from then on.
     import pandas as pd
+    import question_files
     import short_question_files
     import tiny
 
@@ -124,5 +125,6 @@ def example_names(tmp_path_factory) -> dict:
         "folder": str(tiny.byte_model(folder / "model")),
         "run": _small_run(folder),
         "work": folder / "work",
+        "questions": question_files.jobs(folder / "questions"),
         "blend": short_question_files.folder(folder / "blend"),
     }

@@ -61,6 +61,7 @@ if TYPE_CHECKING:
     from culnig_tl.study.verify import verify_run
     from culnig_tl.tasks import load_task
     from culnig_tl.tasks.instances import Instance
+    from culnig_tl.tasks.own import load_questions
     from culnig_tl.training.finetuning import finetune
     from culnig_tl.training.modules import select_modules
     from culnig_tl.training.settings import Training
@@ -148,6 +149,7 @@ _MODULES = {
     "study.running": ("run_study",),
     "study.verify": ("verify_run",),
     "tasks": ("load_task",),
+    "tasks.own": ("load_questions",),
     "tasks.instances": ("Instance",),
     "training.finetuning": ("finetune",),
     "training.settings": ("Training",),
@@ -184,6 +186,7 @@ __all__ = [
     "joint_path",
     "load_hf_model",
     "load_model",
+    "load_questions",
     "load_task",
     "neuron_layout",
     "neuron_page",

@@ -437,6 +437,46 @@ def selection_of_nothing_nats() -> list[str]:
     return selection(NOTHING, metric="nats")
 
 
+def confirmed_words() -> str:
+    """What the paper's set does on questions kept apart, in words."""
+    about = json.loads((RESULTS / "selection" / "about.json").read_text())
+    rows = {
+        (row["metric"], row["test"]): row
+        for row in _read("selection/table.csv")
+        if row["half"] == "confirm" and row["method"] == "first_order"
+    }
+
+    def loss(metric: str, test: str, digits: int) -> str:
+        row = rows[metric, test]
+        low, high = sorted(-row[f"change_{end}"] for end in ("low", "high"))
+        return f"{-row['change']:.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]"
+
+    own = about["task"]
+    more = [
+        interval_text(rows[metric, "specificity"], "change", digits)
+        for metric, digits in (("points", 1), ("nats", 2))
+    ]
+    return (
+        f"On the {rows['points', own]['questions']} questions of `confirm` the {about['neurons']['first_order']} "
+        f"neurons cost culture {loss('points', own, 1)} points beyond random, and the rest "
+        f"{loss('points', 'rest', 1)} on average; in nats {loss('nats', own, 2)} and "
+        f"{loss('nats', 'rest', 2)}. Culture loses {more[0]} points and {more[1]} nats more than the rest."
+    )
+
+
+def winners_words() -> str:
+    """Which methods win, on the model and on the one that knows nothing, in words."""
+    parts = []
+    for folder, model in (("selection", "gemma-3-270m"), (NOTHING, "SmolLM2-135M-Instruct")):
+        about = json.loads((RESULTS / folder / "about.json").read_text())
+        found = [
+            f"in {unit} {', '.join(name.replace('_', ' ') for name in names) or 'none'}"
+            for unit, names in about["winners"].items()
+        ]
+        parts.append(f"on {model} {' and '.join(found)}")
+    return f"Winners by the rule above: {'; '.join(parts)}."
+
+
 def kept() -> list[str]:
     """What each retained test loses with the paper's set and with others."""
     table = [r for r in _read("selection/table.csv") if r["half"] == "confirm"]

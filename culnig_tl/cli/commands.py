@@ -14,7 +14,7 @@ import typer
 
 from culnig_tl.checks import check_choice, check_number
 from culnig_tl.cli import options as ask
-from culnig_tl.cli.options import example, path_option, study_options
+from culnig_tl.cli.options import example, path_of, path_option, study_options
 from culnig_tl.cli.tables import (
     print_comparison,
     print_evaluation,
@@ -35,12 +35,19 @@ from culnig_tl.neurons.selection import (
     select_specific,
 )
 from culnig_tl.neurons.sets import NeuronSet
+from culnig_tl.resampling import questions_for, smallest_loss
 from culnig_tl.study.arguments import Study
 from culnig_tl.study.paper_models import PAPER_MODELS
 from culnig_tl.tasks import load_task
 from culnig_tl.tasks.countries import country_name
+from culnig_tl.tasks.own import faults_in, load_questions
 
 app = typer.Typer()
+_SPLIT_BY = {
+    "split": "by the file's own column",
+    "category": "by category: whole categories are in one split",
+    "hash": "by question, through a stable hash: one question is in one split for all groups",
+}
 
 
 @app.command(epilog=example("run --seeds 5 --out runs/five-seeds"))
@@ -264,6 +271,39 @@ def evaluate(
         write_evaluation(frame, out)
         print_text(f"Saved: {out}")
     print_evaluation(frame)
+
+
+@app.command(epilog=example("check mine.csv"))
+def check(
+    file: Annotated[
+        Path, typer.Argument(help="CSV, TSV, JSON, JSON Lines or Parquet.", parser=path_of)
+    ],
+) -> None:
+    """What is made of a file of your own questions: groups, splits, drawn options, prompts.
+
+    Columns question, group, answer; if you like wrong_1, wrong_2 and so on, split, category, id,
+    group_in_text. A bad row is told with its number and what to do.
+    """
+    faults = faults_in(file)
+    for fault in faults:
+        print_text(fault)
+    if faults:
+        count = "1 bad row" if len(faults) == 1 else f"{len(faults)} bad rows"
+        raise CulnigError(f"{file} has {count}: mend what is told above")
+    found = load_questions(file)
+    print_text(repr(found))
+    counts = found.counts().reset_index().itertuples(index=False)
+    print_table({"group": "", "to find neurons": ",", "to test": ","}, counts)
+    print_text(f"Split {_SPLIT_BY[found.split_by]}.")
+    if found.drawn:
+        print_text(f"Wrong options of {found.drawn} questions were drawn from others' answers.")
+    loss = 100 * smallest_loss(len(found.test))
+    print_text(
+        f"So many test questions find a loss of {loss:.0f} points in four of five studies; a loss "
+        f"of 5 takes {questions_for(0.05)}."
+    )
+    for one in found.test[:3]:
+        print_text(f"\ncloze:\n{one.cloze} {one.answer_text}\nletter:\n{one.user}")
 
 
 @app.command(epilog=example("models"))

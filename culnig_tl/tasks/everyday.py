@@ -79,17 +79,18 @@ def _answers(cell: object, column: str, where: str) -> list[str]:
     return [part.strip() for part in text.split("|") if part.strip()]
 
 
-def _words(text: str) -> set[str]:
+def content_words(text: str) -> set[str]:
+    """The words of a text, in lower case, without the small ones that any answer may have."""
     return set(re.findall(r"\w+", text.lower())) - _SMALL_WORDS
 
 
 def _item(row: dict[str, str], country: str, cells: dict[str, list[str]], *, where: str) -> Item:
-    answer, taken = cells[country][0], set().union(*map(_words, cells[country]))
+    answer, taken = cells[country][0], set().union(*map(content_words, cells[country]))
     others = [cells[c][0] for c in COUNTRIES if c != country and cells.get(c)]
-    candidates = [other for other in dict.fromkeys(others) if not _words(other) & taken]
+    candidates = [other for other in dict.fromkeys(others) if not content_words(other) & taken]
     stable_random("everyday", row["id"], country).shuffle(candidates)
     for wrong in permutations(candidates, 3):
-        if sum(map(len, map(_words, wrong))) == len(set().union(*map(_words, wrong))):
+        if sum(map(len, map(content_words, wrong))) == len(set().union(*map(content_words, wrong))):
             break
     else:
         raise CulnigError(

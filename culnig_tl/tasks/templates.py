@@ -251,7 +251,7 @@ def _fill(text: str, fields: Mapping[str, str], task: str, *, number: int) -> st
 def _without_question(user: str, task: str, number: int) -> str:
     asks = re.compile(r"\{(question|passage|prompt)\}")
     lines = [line for line in user.split("\n") if not asks.search(line)]
-    if not any("{option_a}" in line for line in lines):
+    if not any("{option_a}" in line or "{options}" in line for line in lines):
         raise CulnigError(
             f"template {number} of task {task!r} has its question and options on one line, so no "
             "control can be made of it: put them on lines of their own or give a 'control' text"

@@ -10,6 +10,7 @@ from contextlib import redirect_stdout
 
 import pandas as pd
 import pytest
+import question_files
 import tiny
 from command import SMALL_RUN, Captured, culnig
 
@@ -214,3 +215,24 @@ def test_python_m(monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["culnig", "--help"])
     runpy.run_module("culnig_tl", run_name="__main__")  # as python -m does
     assert "cultural knowledge" in capsys.readouterr().out
+
+
+def test_what_is_made_of_own_questions(monkeypatch, capsys, tmp_path):
+    file = question_files.jobs(tmp_path)
+    code, out, _ = culnig(monkeypatch, capsys, "check", str(file))
+    assert code == 0
+    assert "18 questions about 3 groups in jobs.csv" in out
+    assert re.search(r"baker +3 +3", out)
+    assert "Wrong options of 18 questions were drawn" in out
+    assert "a loss of 5 takes 312" in out
+    assert "cloze:\nQuestion: What does a nurse hold at work?\nAnswer: syringe" in out
+
+
+def test_every_bad_row_of_own_questions_is_told(monkeypatch, capsys, tmp_path):
+    given = question_files.rows()
+    given[0]["answer"] = given[3]["group"] = ""
+    file = question_files.write(tmp_path / "jobs.csv", given)
+    code, out, error = culnig(monkeypatch, capsys, "check", str(file))
+    assert code == 1
+    assert [line.partition(": ")[0][-5:] for line in out.splitlines()] == ["row 1", "row 4"]
+    assert error.strip() == f"culnig: {file} has 2 bad rows: mend what is told above"
