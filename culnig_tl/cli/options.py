@@ -15,8 +15,9 @@ from culnig_tl.cli.terminal import path_of
 from culnig_tl.errors import CulnigError
 from culnig_tl.paths import check_inputs_kept, try_writing
 from culnig_tl.study.arguments import PANELS, PRESETS, Study
-from culnig_tl.tasks import TASKS
+from culnig_tl.tasks import OWN, OWN_NAMES, TASKS
 
+OWN_TESTS = (OWN_NAMES, "commonsense", "paraphrase")
 DEFAULTS = Study()
 FIELDS = {field.name: field for field in dataclasses.fields(Study)}
 
@@ -71,13 +72,20 @@ def study_options(command: Callable[..., None]) -> Callable[..., None]:
     """Ask for the `study` of a command by options: a preset, and all fields of `Study`."""
 
     @functools.wraps(command)
-    def with_options(*, preset: str, **given: Any) -> None:
+    def with_options(*, preset: str, questions: Path | None, **given: Any) -> None:
         own = {name: given.pop(name) for name in list(given) if name not in FIELDS}
-        command(study=_study(preset, given), **own)
+        command(study=_study(preset, given, questions=questions), **own)
 
     keyword = inspect.Parameter.KEYWORD_ONLY
     about = typer.Option(help="quick: a demonstration; paper: the whole study of the paper.")
     preset = inspect.Parameter("preset", keyword, default="quick", annotation=Annotated[str, about])
+    mine = path_option(
+        "A file of your own questions in place of a task (`culnig check FILE`).",
+        rich_help_panel=PANELS[0],
+    )
+    questions = inspect.Parameter(
+        "questions", keyword, default=None, annotation=Annotated[Path | None, mine]
+    )
     fields = sorted(FIELDS.values(), key=lambda field: PANELS.index(field.metadata["panel"]))
     asked = [
         inspect.Parameter(field.name, keyword, default=None, annotation=_annotation(field))
@@ -85,7 +93,7 @@ def study_options(command: Callable[..., None]) -> Callable[..., None]:
     ]
     own = inspect.signature(command).parameters.values()
     with_options.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
-        [*(one for one in own if one.name != "study"), preset, *asked]
+        [*(one for one in own if one.name != "study"), preset, questions, *asked]
     )
     return with_options
 
@@ -105,8 +113,8 @@ def _annotation(field: dataclasses.Field[Any]) -> Any:
     return Annotated[kind | None, option]  # type: ignore[operator]
 
 
-def _study(preset: str, options: dict[str, Any]) -> Study:
-    """The preset with the fields that were given."""
+def _study(preset: str, options: dict[str, Any], *, questions: Path | None) -> Study:
+    """The preset with the fields that were given; of questions of one's own, if there are."""
     check_choice("preset", preset, PRESETS)
     given = {name: value for name, value in options.items() if value not in (None, [], ())}
     for name in ("tests", "countries"):
@@ -117,8 +125,13 @@ def _study(preset: str, options: dict[str, Any]) -> Study:
     if "model" in given:
         given["model"] = os.path.expanduser(given["model"])
     paths = given.pop("data", [])
-    study = dataclasses.replace(PRESETS[preset], **given)
-    return dataclasses.replace(study, data=_task_paths(paths, study.task))
+    if questions is not None:
+        if "task" in given:
+            raise CulnigError("--questions is given beside --task: give one of them")
+        given = {"tests": OWN_TESTS, **given, "task": OWN}
+        paths = [*paths, f"{OWN}={questions}"]
+    task = given.get("task", PRESETS[preset].task)
+    return dataclasses.replace(PRESETS[preset], **given, data=_task_paths(paths, task))
 
 
 def _task_paths(given: list[str], task: str) -> dict[str, str]:

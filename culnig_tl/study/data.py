@@ -4,9 +4,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from culnig_tl.study.arguments import Study
-from culnig_tl.tasks import load_task
+from culnig_tl.tasks import OWN, OWN_NAMES, load_task
 from culnig_tl.tasks.countries import COUNTRIES, FOCUS_COUNTRIES, country_name
 from culnig_tl.tasks.instances import Instance, Split
+from culnig_tl.tasks.own import groups_of
 
 SCORED = ("neuron", "control", "countryrc")
 
@@ -49,7 +50,8 @@ def study_data(study: Study) -> StudyData:
     Raises:
         CulnigError: as `load_task`.
     """
-    passages = passage_countries(study)
+    passages, own_file = passage_countries(study), study.data.get(OWN)
+    names = OWN_NAMES if study.task == OWN else "countryrc"
 
     def load(
         task: str,
@@ -59,25 +61,27 @@ def study_data(study: Study) -> StudyData:
         templates: int | str | None,
         countries: tuple[str, ...] | None = study.countries,
     ) -> list[Instance]:
-        where = passages if task == "countryrc" else countries
+        where = passages if task == names else countries
+        if study.task == OWN and task not in (OWN, OWN_NAMES):
+            where = None  # whose groups are others
         return load_task(
             task,
             split,
             countries=where,
             limit=limit or None,
-            data=study.data.get(task),
+            data=own_file if task == OWN_NAMES else study.data.get(task),
             templates=templates,
         )
 
     own = study.templates or study.template_count
     groups: list[tuple[int, tuple[str, ...] | None]] = [(study.test_limit, study.countries)]
     if study.focus_limit:
-        among = COUNTRIES if study.countries is None else map(country_name, study.countries)
+        among = study.countries or (passages if study.task == OWN else COUNTRIES)
         others = tuple(country for country in among if country not in passages)
         groups = [(study.focus_limit, passages), (study.test_limit, others)]
     neuron = load(study.task, "neuron", study.limit, templates=study.templates)
     control = load(study.task, "control", study.limit, templates=study.templates)
-    countryrc = load("countryrc", "neuron", study.rc_limit, templates=None)
+    countryrc = load(names, "neuron", study.rc_limit, templates=None)
     tests = {
         study.task: [
             instance
@@ -101,7 +105,10 @@ def cultural_instances(study: Study, countries: tuple[str, ...] | None, limit: i
 
 
 def passage_countries(study: Study) -> tuple[str, ...]:
-    """The countries of CountryRC and of the specific sets: the focus countries of the study."""
+    """The countries of CountryRC and of the specific sets: the focus countries of the study, or
+    the groups of a file of questions."""
+    if study.task == OWN:
+        return study.countries or groups_of(study.data[OWN])
     if study.countries is None:
         return FOCUS_COUNTRIES
     countries = tuple(map(country_name, study.countries))

@@ -19,13 +19,15 @@ from culnig_tl.neurons.estimates import VALUES
 from culnig_tl.neurons.selection import rank_values
 from culnig_tl.neurons.sets import NeuronSet
 from culnig_tl.study.answered import LEAST, answered_first
-from culnig_tl.study.arguments import evaluation_budget
+from culnig_tl.study.arguments import Study, evaluation_budget
 from culnig_tl.study.data import cultural_instances
 from culnig_tl.study.run import Run
 from culnig_tl.study.same_study import set_hashes
 from culnig_tl.study.verify_section import CHECKS, MORE
+from culnig_tl.tasks import OWN
 from culnig_tl.tasks.countries import country_name
 from culnig_tl.tasks.instances import content_hash
+from culnig_tl.tasks.own import groups_of
 
 DOSES = (0.0, 0.5, 1.0, 1.5, 2.0)
 RANDOM_SETS = 3
@@ -98,7 +100,7 @@ def verify_run(
     questions = answered[:prompts]
     some = answered[: min(4 * prompts, 32)]
     many = cultural_instances(study, study.countries, min(8 * prompts, 64))
-    to_patch = cultural_instances(study, _patched_countries(study.countries), 0)
+    to_patch = cultural_instances(study, _patched_countries(study), 0)
     if not country_pairs(to_patch):
         raise CulnigError(
             f"{run.folder} cannot be verified: patching puts neurons of one country's prompt into "
@@ -208,10 +210,12 @@ def verify_run(
     return agreement(found)
 
 
-def _patched_countries(countries: tuple[str, ...] | None) -> tuple[str, ...]:
+def _patched_countries(study: Study) -> tuple[str, ...]:
     """Few of the run's, so that every pair of them is asked several questions; beside a single one
     others, as it takes two."""
-    own = tuple(map(country_name, countries or FEW_COUNTRIES))
+    few = groups_of(study.data[OWN]) if study.task == OWN else FEW_COUNTRIES
+    own = study.countries or few
+    own = own if study.task == OWN else tuple(map(country_name, own))
     if len(own) < 2:
-        own += tuple(country for country in FEW_COUNTRIES if country not in own)
+        own += tuple(country for country in few if country not in own)
     return own[: len(FEW_COUNTRIES)]

@@ -21,6 +21,7 @@ from culnig_tl.tasks import (
     everyday,
     mrpc,
     normad,
+    own,
     qnli,
     worldvaluesbench,
 )
@@ -42,14 +43,18 @@ ItemLoader = Callable[[Split, tuple[str, ...] | None, Path | None], list[Item]]
 class Task:
     """How a task's items are loaded, its own templates, and the splits it has.
 
-    A task of your own is an entry of `TASKS`.
+    A task of your own is an entry of `TASKS`. `countries`: its groups are countries, in any usual
+    spelling; else they are called as its file calls them.
     """
 
     load_items: ItemLoader
     templates: tuple[Template, ...]
     splits: tuple[Split, ...]
+    countries: bool = True
 
 
+# Of a file of one's own: its questions, and passages that name its groups.
+OWN, OWN_NAMES = "own", "own-names"
 TASKS: dict[str, Task] = {
     "everyday": Task(everyday.load_items, (everyday.TEMPLATE,), everyday.SPLITS),
     "blend": Task(blend.load_items, (blend.TEMPLATE,), blend.SPLITS),
@@ -64,6 +69,8 @@ TASKS: dict[str, Task] = {
     "commonsenseqa": Task(commonsenseqa.load_items, commonsenseqa.TEMPLATES, commonsenseqa.SPLITS),
     "qnli": Task(qnli.load_items, qnli.TEMPLATES, qnli.SPLITS),
     "mrpc": Task(mrpc.load_items, mrpc.TEMPLATES, mrpc.SPLITS),
+    OWN: Task(own.load_items, (own.TEMPLATE,), own.SPLITS, countries=False),
+    OWN_NAMES: Task(own.load_name_items, (own.NAMES_TEMPLATE,), own.NAME_SPLITS, countries=False),
 }
 
 
@@ -101,7 +108,8 @@ def load_task(
         ['Iran', 'Iran', 'Spain', 'Spain']
     """
     task = task_of(name, split)
-    chosen = None if countries is None else tuple(dict.fromkeys(map(country_name, countries)))
+    called = country_name if task.countries else str.strip
+    chosen = None if countries is None else tuple(dict.fromkeys(map(called, countries)))
     items = task.load_items(split, chosen, None if data is None else Path(data))
     if chosen is not None:
         items = [item for item in items if item.country is None or item.country in chosen]

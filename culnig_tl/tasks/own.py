@@ -3,7 +3,7 @@
 import html
 import re
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ from typing import Any
 import pandas as pd
 
 from culnig_tl.errors import CulnigError
+from culnig_tl.files import read_json
 from culnig_tl.tasks.everyday import content_words
 from culnig_tl.tasks.instances import Instance, Split, stable_random
 from culnig_tl.tasks.tables import is_blank, read_table, text_of
@@ -26,6 +27,16 @@ TEMPLATE = Template(
     ),
     cloze="Question: {question}\nAnswer:",
 )
+NAMES_TEMPLATE = Template(
+    user=(
+        "Read the passage, then reply with the letter of the right option and nothing else.\n"
+        "Passage: {passage}\nQuestion: {question}\n{options}"
+    ),
+    cloze="{passage}\nQuestion: {question}\nAnswer:",
+)
+SPLITS: tuple[Split, ...] = ("neuron", "control", "test")
+NAME_SPLITS: tuple[Split, ...] = ("neuron", "test")
+_PASSAGES = Path(__file__).parent / "data" / "group_passages.json"
 _OPTIONAL = ("wrong", "split", "category", "id", "group_in_text")
 _SPLITS = ("neuron", "test")
 
@@ -80,6 +91,7 @@ class _Row:
     question: str
     topic: str
     group: str
+    named: str
     answer: str
     wrong: tuple[str, ...]
     split: str
@@ -116,47 +128,140 @@ def load_questions(path: str | Path) -> Questions:
         ['baker', 'nurse', 'sailor']
     """
     path = Path(path)
-    rows, faults = _rows(path)
-    if faults:
-        more = len(faults) - 1
-        raise CulnigError(
-            faults[0] + (f" ({more} more: culnig check {path} lists them)" if more else "")
-        )
-    groups = tuple(dict.fromkeys(row.group for row in rows))
-    if len(groups) < 2:
-        raise CulnigError(
-            f"{path}: all questions are about {rows[0].group!r}: what is of one group shows beside "
-            "others; give two or more"
-        )
-    split_by, splits = _splits(rows, path)
-    drawn, items = 0, {name: [] for name in _SPLITS}
-    for row in rows:
-        wrong = row.wrong or _drawn(row, rows)
-        drawn += not row.wrong
-        items[splits[row.topic]].append(
-            Item(
-                id=row.id,
-                country=row.group,
-                fields={"question": row.question},
-                options=(row.answer, *wrong),
-                answer=0,
-                question_id=row.topic,
-            )
-        )
-    _check_groups(items, groups, path)
+    rows = _good_rows(path)
+    split_by, items, drawn = _items(rows, path)
 
     def instances(part: str, split: Split) -> tuple[Instance, ...]:
         return tuple(render(items[part], [TEMPLATE], path.stem, split=split))
 
     return Questions(
         file=path,
-        groups=groups,
+        groups=tuple(_groups(rows)),
         neuron=instances("neuron", "neuron"),
         control=instances("neuron", "control"),
         test=instances("test", "test"),
         drawn=drawn,
         split_by=split_by,
     )
+
+
+def load_items(split: Split, groups: tuple[str, ...] | None, data: Path | None) -> list[Item]:
+    """The items of one split of a file of questions (`load_questions`), for the task `own`.
+
+    Raises:
+        CulnigError: no file, a group that it does not have, or as `load_questions`.
+    """
+    path = _given(data)
+    rows = _good_rows(path)
+    _, items, _ = _items(rows, path)
+    check_groups(groups or (), tuple(_groups(rows)), path)
+    found = items["test" if split == "test" else "neuron"]
+    return [item for item in found if groups is None or item.country in groups]
+
+
+def load_name_items(split: Split, groups: tuple[str, ...] | None, data: Path | None) -> list[Item]:
+    """Passages whose answer is a group's name, for the groups of a file of questions: what the
+    filter of names is found on (`neuron`: the first half of the passages), and a test (the others).
+
+    Up to three wrong options are other groups' names; where a passage names a second group, that
+    is one of them.
+
+    Raises:
+        CulnigError: as `load_items`.
+    """
+    path = _given(data)
+    names = _groups(_good_rows(path))
+    check_groups(groups or (), tuple(names), path)
+    passages = read_json(_PASSAGES)
+    half = len(passages) // 2
+    items = []
+    for passage in passages[:half] if split == "neuron" else passages[half:]:
+        for group in groups or names:
+            others = [name for name in names if name != group]
+            stable_random("names", passage["id"], group).shuffle(others)
+            context = passage["context"].replace("{other}", names[others[0]])
+            items.append(
+                Item(
+                    id=f"{passage['id']}/{group}",
+                    country=group,
+                    fields={
+                        "passage": context.replace(PLACEHOLDER, names[group]),
+                        "question": passage["question"],
+                    },
+                    options=(names[group], *(names[other] for other in others[:WRONG])),
+                    answer=0,
+                )
+            )
+    return items
+
+
+def groups_of(path: str | Path) -> tuple[str, ...]:
+    """The groups of a file of questions, in the order in which they first come.
+
+    Raises:
+        CulnigError: as `load_questions`.
+    """
+    return tuple(_groups(_good_rows(Path(path))))
+
+
+def check_groups(wanted: Iterable[str], groups: Sequence[str], path: Path) -> None:
+    """Refuse a group that the file does not have.
+
+    Raises:
+        CulnigError: the message lists those that it has.
+    """
+    for name in wanted:
+        if name not in groups:
+            raise CulnigError(f"{path} has no group {name!r}: it has {', '.join(groups)}")
+
+
+def _given(data: Path | None) -> Path:
+    if data is None:
+        raise CulnigError("questions of your own are in no file: give one (--questions FILE)")
+    return Path(data)
+
+
+def _groups(rows: Sequence["_Row"]) -> dict[str, str]:
+    """Each group, and what it is called in a sentence."""
+    found: dict[str, str] = {}
+    for row in rows:
+        found.setdefault(row.group, row.named)
+    return found
+
+
+def _good_rows(path: Path) -> list["_Row"]:
+    """The rows of a file, of which all can be read, about two groups or more."""
+    rows, faults = _rows(path)
+    if faults:
+        more = len(faults) - 1
+        raise CulnigError(
+            faults[0] + (f" ({more} more: culnig check {path} lists them)" if more else "")
+        )
+    if len(_groups(rows)) < 2:
+        raise CulnigError(
+            f"{path}: all questions are about {rows[0].group!r}: what is of one group shows beside "
+            "others; give two or more"
+        )
+    return rows
+
+
+def _items(rows: Sequence["_Row"], path: Path) -> tuple[str, dict[str, list[Item]], int]:
+    """How questions were parted, the items of each split, and of how many options were drawn."""
+    split_by, splits = _splits(rows, path)
+    items: dict[str, list[Item]] = {name: [] for name in _SPLITS}
+    for row in rows:
+        items[splits[row.topic]].append(
+            Item(
+                id=row.id,
+                country=row.group,
+                fields={"question": row.question},
+                options=(row.answer, *(row.wrong or _drawn(row, rows))),
+                answer=0,
+                question_id=row.topic,
+            )
+        )
+    _check_groups(items, tuple(_groups(rows)), path)
+    return split_by, items, sum(not row.wrong for row in rows)
 
 
 def faults_in(path: str | Path) -> list[str]:
@@ -249,6 +354,7 @@ def _row(cells: Mapping[str, Any], numbered: Sequence[str], *, where: str, id: s
         question=asked.replace(PLACEHOLDER, named),
         topic=topic,
         group=group,
+        named=named,
         answer=answer,
         wrong=tuple(wrong),
         split=split,

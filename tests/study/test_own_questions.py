@@ -1,0 +1,88 @@
+"""A file of one's own questions, through a whole study."""
+
+import dataclasses
+
+import pytest
+import question_files
+import tiny
+
+from culnig_tl import Run, Study, run_study
+from culnig_tl.errors import CulnigError
+from culnig_tl.study.data import study_data
+from culnig_tl.study.verify import verify_run
+from culnig_tl.tasks import OWN, OWN_NAMES, load_task
+
+
+@pytest.fixture(scope="module")
+def file(tmp_path_factory):
+    return question_files.jobs(tmp_path_factory.mktemp("own"))
+
+
+def study(file, **changes) -> Study:
+    return Study(**{"task": OWN, "data": {OWN: str(file)}, "tests": (OWN_NAMES,)} | changes)
+
+
+def test_the_parts_of_a_study(file):
+    data = study_data(study(file, rc_limit=6, other_limit=3))
+    assert {name: len(part) for name, part in data.parts.items()} == {
+        "neuron": 9,
+        "control": 9,
+        "countryrc": 6,
+        "own test": 9,
+        "own-names test": 3,
+    }
+    assert {one.country for one in data.countryrc} == set(question_files.GROUPS)
+
+
+def test_only_some_groups(file):
+    data = study_data(study(file, countries=("nurse", "sailor")))
+    for part in data.parts.values():
+        assert {one.country for one in part} == {"nurse", "sailor"}
+
+
+def test_a_group_that_is_not_there(file):
+    with pytest.raises(CulnigError, match="no group 'pilot': it has nurse, baker, sailor"):
+        study_data(study(file, countries=("nurse", "pilot")))
+
+
+def test_without_a_file():
+    with pytest.raises(CulnigError, match="are in no file: give one .--questions FILE"):
+        Study(task=OWN)
+    with pytest.raises(CulnigError, match="are in no file: give one .--questions FILE"):
+        load_task(OWN, "test")
+
+
+def test_passages_that_name_groups(file):
+    asked = load_task(OWN_NAMES, "neuron", data=file)
+    assert len(asked) == 25 * 3
+    for one in asked:
+        assert one.answer_text == question_files.GROUPS[one.country]
+        assert one.answer_text in one.cloze
+        assert "{" not in one.cloze
+        assert set(one.options) == set(question_files.GROUPS.values())
+    tested = load_task(OWN_NAMES, "test", data=file)
+    assert not {one.cloze for one in asked} & {one.cloze for one in tested}
+
+
+def test_a_whole_study_of_own_questions(file, tmp_path):
+    given = study(
+        file,
+        model=str(tiny.byte_model(tmp_path / "tiny")),
+        answer_format="cloze",
+        rc_limit=6,
+        other_limit=3,
+        seeds=1,
+        specific=True,
+        top_mlp=0.2,
+        top_attention=0.1,
+        top=0.2,
+        least_z=0.0,
+    )
+    run = run_study(given, tmp_path / "run")
+    assert list(run.specific) == list(question_files.GROUPS)
+    assert list(run.table.index) == [OWN, OWN_NAMES]
+    assert "nurse" in run.tables["own"].index
+    assert "nurse" in (run.folder / "report.html").read_text()
+    opened = Run.open(run.folder)
+    assert dataclasses.asdict(opened.study) == dataclasses.asdict(run.study)
+    assert len(verify_run(run, prompts=2, steps=0))
