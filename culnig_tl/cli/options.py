@@ -16,6 +16,7 @@ from culnig_tl.errors import CulnigError
 from culnig_tl.paths import check_inputs_kept, try_writing
 from culnig_tl.study.arguments import PANELS, PRESETS, Study
 from culnig_tl.tasks import OWN, OWN_NAMES, TASKS
+from culnig_tl.tasks.own import questions_file
 
 OWN_TESTS = (OWN_NAMES, "commonsense", "paraphrase")
 DEFAULTS = Study()
@@ -129,7 +130,7 @@ def _study(preset: str, options: dict[str, Any], *, questions: Path | None) -> S
         if "task" in given:
             raise CulnigError("--questions is given beside --task: give one of them")
         given = {"tests": OWN_TESTS, **given, "task": OWN}
-        paths = [*paths, f"{OWN}={questions}"]
+        paths = [*paths, f"{OWN}={questions_file(questions)}"]
     task = given.get("task", PRESETS[preset].task)
     return dataclasses.replace(PRESETS[preset], **given, data=_task_paths(paths, task))
 

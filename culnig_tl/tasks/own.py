@@ -36,7 +36,10 @@ NAMES_TEMPLATE = Template(
 )
 SPLITS: tuple[Split, ...] = ("neuron", "control", "test")
 NAME_SPLITS: tuple[Split, ...] = ("neuron", "test")
-_PASSAGES = Path(__file__).parent / "data" / "group_passages.json"
+_DATA = Path(__file__).parent / "data"
+_PASSAGES = _DATA / "group_passages.json"
+# Files that come with the package, by name: one of culture, one not.
+EXAMPLES = {name: _DATA / f"{name}.csv" for name in ("religions", "elements")}
 _OPTIONAL = ("wrong", "split", "category", "id", "group_in_text")
 _SPLITS = ("neuron", "test")
 
@@ -101,6 +104,8 @@ class _Row:
 def load_questions(path: str | Path) -> Questions:
     """Questions of your own, from a CSV, JSON lines or Parquet file, as instances.
 
+    `religions` and `elements` are files that come with the package.
+
     A row is a question about a group (`question`, `group`, `answer`): a profession, a religion, a
     club. The question names its group, or holds `{group}`. Optional columns:
 
@@ -127,7 +132,7 @@ def load_questions(path: str | Path) -> Questions:
         >>> sorted({one.country for one in mine.test})
         ['baker', 'nurse', 'sailor']
     """
-    path = Path(path)
+    path = questions_file(path)
     rows = _good_rows(path)
     split_by, items, drawn = _items(rows, path)
 
@@ -201,7 +206,7 @@ def groups_of(path: str | Path) -> tuple[str, ...]:
     Raises:
         CulnigError: as `load_questions`.
     """
-    return tuple(_groups(_good_rows(Path(path))))
+    return tuple(_groups(_good_rows(questions_file(path))))
 
 
 def check_groups(wanted: Iterable[str], groups: Sequence[str], path: Path) -> None:
@@ -218,7 +223,7 @@ def check_groups(wanted: Iterable[str], groups: Sequence[str], path: Path) -> No
 def _given(data: Path | None) -> Path:
     if data is None:
         raise CulnigError("questions of your own are in no file: give one (--questions FILE)")
-    return Path(data)
+    return questions_file(data)
 
 
 def _groups(rows: Sequence["_Row"]) -> dict[str, str]:
@@ -270,7 +275,18 @@ def faults_in(path: str | Path) -> list[str]:
     Raises:
         CulnigError: the file cannot be read.
     """
-    return _rows(Path(path))[1]
+    return _rows(questions_file(path))[1]
+
+
+def questions_file(name: str | Path) -> Path:
+    """The file of this name, or the one that comes with the package (`EXAMPLES`).
+
+    Example:
+        >>> questions_file("religions").name, questions_file("mine.csv").name
+        ('religions.csv', 'mine.csv')
+    """
+    path = Path(name)
+    return path if path.exists() else EXAMPLES.get(str(name), path)
 
 
 def _rows(path: Path) -> tuple[list[_Row], list[str]]:

@@ -236,3 +236,14 @@ def test_every_bad_row_of_own_questions_is_told(monkeypatch, capsys, tmp_path):
     assert code == 1
     assert [line.partition(": ")[0][-5:] for line in out.splitlines()] == ["row 1", "row 4"]
     assert error.strip() == f"culnig: {file} has 2 bad rows: mend what is told above"
+
+
+def test_own_questions_beside_a_task(monkeypatch, capsys, tmp_path):
+    file = question_files.jobs(tmp_path)
+    given = ("--questions", str(file), "--out", str(tmp_path / "r"))
+    code, _, error = culnig(monkeypatch, capsys, "run", "--task", "blend", *given)
+    assert code == 1
+    assert error.strip() == "culnig: --questions is given beside --task: give one of them"
+    code, _, error = culnig(monkeypatch, capsys, "run", "--countries", "pilot", *given)
+    assert code == 1
+    assert error.strip().endswith("no group 'pilot': it has nurse, baker, sailor")

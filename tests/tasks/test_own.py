@@ -135,6 +135,21 @@ def test_what_a_notebook_shows(tmp_path):
     assert "<th>nurse</th>" in found._repr_html_()
 
 
+@pytest.mark.parametrize(("name", "groups", "count"), [("religions", 6, 78), ("elements", 7, 63)])
+def test_the_files_that_come_with_the_package(name, groups, count):
+    """Short answers of their own: of one question no two share a word, so all can be drawn."""
+    found = load_questions(name)
+    asked = (*found.neuron, *found.test)
+    assert (len(found.groups), len(asked), found.split_by) == (groups, count, "category")
+    assert all(len(one.options) == 4 for one in asked)
+    assert all(len(one.answer_text) <= 32 for one in asked)
+    assert all(one.country.lower() in one.question.lower() for one in asked)
+    by_topic = {}
+    for one in asked:
+        by_topic.setdefault(one.topic, []).append(one.answer_text.lower())
+    assert all(len(set(answers)) == groups for answers in by_topic.values())
+
+
 WRONG = {
     "no column": ([{"question": "What?", "answer": "a"}], "has no column 'group'"),
     "no rows": ([], "jobs.csv"),
