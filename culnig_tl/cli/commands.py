@@ -190,7 +190,7 @@ def select(
             cultural,
             of_control,
             of_names,
-            country=country_name(country),
+            country=country if country in cultural.countries else country_name(country),
             variant=variant,
             top=top,
             remove=remove,

@@ -44,6 +44,11 @@ class Item:
     question_id: str = ""
 
     def __post_init__(self) -> None:
+        if not 0 <= self.answer < len(self.options):
+            raise CulnigError(
+                f"item {self.id}: answer {self.answer} is not among its {len(self.options)} "
+                "options; give the index of one"
+            )
         for what, values in (("labels", self.labels), ("credits", self.credits)):
             if values is not None and len(values) != len(self.options):
                 raise CulnigError(

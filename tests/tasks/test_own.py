@@ -7,6 +7,7 @@ from question_files import GROUPS, jobs, rows, write
 from culnig_tl.errors import CulnigError
 from culnig_tl.tasks.everyday import content_words
 from culnig_tl.tasks.own import faults_in, load_questions
+from culnig_tl.tasks.templates import Item, Template, render
 
 
 def changed(place: int = 0, **cells) -> list[dict]:
@@ -256,3 +257,18 @@ def test_a_file_of_another_kind(tmp_path):
     (tmp_path / "mine.docx").write_text("")
     with pytest.raises(CulnigError, match="its name must end in"):
         load_questions(tmp_path / "mine.docx")
+
+
+def test_an_item_whose_answer_is_no_option():
+    with pytest.raises(CulnigError, match="item x: answer 7 is not among its 2 options; give"):
+        Item("x", "nurse", {}, ("a", "b"), answer=7)
+
+
+def test_a_control_of_a_template_with_all_options_in_one_place():
+    """As the README writes templates."""
+    item = Item("x", "nurse", {"question": "What?"}, ("a", "b"), answer=0, shuffle=False)
+    template = Template(
+        user="Question: {question}\n{options}\nReply with a letter.", cloze="{question}"
+    )
+    (control,) = render([item], [template], "own", split="control")
+    assert control.user == "A. a\nB. b\nReply with a letter."
