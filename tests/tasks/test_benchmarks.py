@@ -21,7 +21,7 @@ from culnig_tl.errors import CulnigError
 from culnig_tl.study.arguments import Study
 from culnig_tl.study.data import study_data
 from culnig_tl.study.same_study import changed_arguments
-from culnig_tl.tasks import TASKS, Item, Task, Template, load_task
+from culnig_tl.tasks import OWN, OWN_NAMES, TASKS, Item, Task, Template, load_task
 
 # Templates
 
@@ -30,7 +30,15 @@ def test_how_many_templates_each_task_has():
     counts = {name: len(task.templates) for name, task in TASKS.items()}
     assert counts == {
         name: 4 if name in FOUR_TEMPLATES else 1
-        for name in ("everyday", "blend", "commonsense", "paraphrase", *FOUR_TEMPLATES)
+        for name in (
+            "everyday",
+            "blend",
+            "commonsense",
+            "paraphrase",
+            OWN,
+            OWN_NAMES,
+            *FOUR_TEMPLATES,
+        )
     }
     for name in FOUR_TEMPLATES[1:]:
         train = ("train",) if name in ("qnli", "mrpc") else ()
