@@ -499,7 +499,7 @@ def country_sets() -> list[str]:
             interval_text(row, "corrected", 2),
             p_text(row["p"]),
             f"{row['significant']} of 8",
-            f"{row['rank']:.1f}",
+            number_text(row["rank"]),
         )
         for row in _read("country-sets/means.csv")
         if row["half"] == "confirm"

@@ -145,7 +145,8 @@ def own_ranks(
         takes from questions as easy, R[c, c] - mean R[c, .] mean R[., c] / mean R over all sets
         and countries, with its interval (corrected_low, corrected_high), p_corrected, as p_holm,
         and corrected_rank, the own country's rank in the row of such values. NaN for one set or
-        country alone, and where all sets together take nothing in some resample.
+        country alone, and where all sets together take nothing; the interval and p also where they
+        take nothing in some resample.
 
     Raises:
         CulnigError: as `compare_countries`.
@@ -190,7 +191,8 @@ def own_ranks(
         rank_low, rank_high = interval(ranks)
         own = names.index(country)
         beyond_both = left_drawn[:, number, own]
-        known = np.isfinite(beyond_both).all() and np.isfinite(left[number, own])
+        some = bool(np.isfinite(left[number, own]))
+        known = some and bool(np.isfinite(beyond_both).all())
         left_low, left_high = interval(beyond_both) if known else (np.nan, np.nan)
         rows.append(
             {
@@ -207,11 +209,11 @@ def own_ranks(
                 "rank_low": rank_low,
                 "rank_high": rank_high,
                 "related_rank": rank[near].mean() if near else np.nan,
-                "corrected": left[number, own] if known else np.nan,
+                "corrected": left[number, own],
                 "corrected_low": left_low,
                 "corrected_high": left_high,
                 "p_corrected": p_value(beyond_both <= TIE) if known else np.nan,
-                "corrected_rank": stats.rankdata(-left[number])[own] if known else np.nan,
+                "corrected_rank": stats.rankdata(-left[number])[own] if some else np.nan,
             }
         )
     table = pd.DataFrame(rows).set_index("neurons")
