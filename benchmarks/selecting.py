@@ -37,9 +37,9 @@ POOLS: dict[str, tuple[Site, ...]] = {"MLP": ("gate",), "attention": ATTENTION_S
 PAPER = "first_order"
 WRONG = 2  # wrong answers that are scored, for the cheap contrast
 CANDIDATES = 2000  # neurons that a learned mask may choose from
-STEPS = 80
-RATE = 0.2
-AT_ONCE = 4  # cultural questions in a step, and as many retained ones
+STEPS = 300  # half an hour on two cores
+RATE = 0.1
+AT_ONCE = 6  # cultural questions in a step, and as many retained ones
 _log = logging.getLogger(__name__)
 
 

@@ -28,6 +28,8 @@ from culnig_tl.resampling import (
     verdicts,
 )
 
+# In what share of the resamples the sets together must take something.
+KNOWN = 0.99
 # Countries with a common language or border; a choice of ours, and an argument.
 RELATED = {
     "China": ("North Korea", "South Korea"),
@@ -146,7 +148,7 @@ def own_ranks(
         and countries, with its interval (corrected_low, corrected_high), p_corrected, as p_holm,
         and corrected_rank, the own country's rank in the row of such values. NaN for one set or
         country alone, and where all sets together take nothing; the interval and p also where they
-        take nothing in some resample.
+        take nothing in more than 1% of the resamples (in fewer, those count against the set).
 
     Raises:
         CulnigError: as `compare_countries`.
@@ -192,7 +194,8 @@ def own_ranks(
         own = names.index(country)
         beyond_both = left_drawn[:, number, own]
         some = bool(np.isfinite(left[number, own]))
-        known = some and bool(np.isfinite(beyond_both).all())
+        known = some and np.isfinite(beyond_both).mean() >= KNOWN
+        beyond_both = np.where(np.isfinite(beyond_both), beyond_both, -np.inf)
         left_low, left_high = interval(beyond_both) if known else (np.nan, np.nan)
         rows.append(
             {
