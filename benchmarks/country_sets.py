@@ -25,7 +25,7 @@ import numpy as np
 import pandas as pd
 from common import RESULTS, machine
 from selecting import PAPER, Material, contrast_by_country
-from selection import HALVES, METRICS, half_of, hash_of
+from selection import HALVES, METRICS, half_of, hash_of, topic_numbers
 
 from culnig_tl.analysis.countries import compare_countries, country_intervals, own_ranks
 from culnig_tl.analysis.evaluations import metric_values
@@ -38,7 +38,6 @@ from culnig_tl.resampling import (
     interval,
     p_value,
     question_numbers,
-    resampled_means,
     smallest_loss,
 )
 from culnig_tl.study.data import passage_countries
@@ -87,16 +86,21 @@ def corrected(
     original: pd.DataFrame, masked: Mapping[str, pd.DataFrame], metric: str, *, seed: int = 0
 ) -> tuple[float, np.ndarray]:
     """The mean over the sets of the own reduction beyond what a set as strong takes from questions
-    as easy to tip over (`own_ranks`); and the same in resamples of each country's questions."""
+    as easy to tip over (`own_ranks`); and the same in resamples of what is asked."""
     rng = np.random.default_rng(seed)
-    before, questions = metric_values(original, metric), question_numbers(original)
+    before = metric_values(original, metric)
     losses = np.stack([before - metric_values(one, metric) for one in masked.values()], axis=1)
-    means, drawn = [], []
+    topics, count = topic_numbers(original), int(topic_numbers(original).max()) + 1
+    # What is asked is drawn, with all countries' forms of it.
+    draws = rng.multinomial(count, np.full(count, 1 / count), size=RESAMPLES)
+    draws = np.vstack([np.ones(count, dtype=int), draws])
+    means = []
     for where in masked:
         here = np.flatnonzero(original["country"] == where)
-        means.append(losses[here].mean(axis=0))
-        drawn.append(resampled_means(losses[here], questions[here], resamples=RESAMPLES, rng=rng))
-    return float(_own(np.stack(means, axis=1)[None])[0]), _own(np.stack(drawn, axis=2))
+        weights = draws[:, topics[here]]
+        means.append(weights @ losses[here] / weights.sum(axis=1, keepdims=True))
+    found = _own(np.stack(means, axis=2))
+    return float(found[0]), found[1:]
 
 
 def _own(matrix: np.ndarray) -> np.ndarray:

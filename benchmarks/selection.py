@@ -9,7 +9,8 @@
 3. Masked, each set answers `choose`, and with `--confirm` also `confirm`, once: `confirmed.json`
    says when, and another set of that name is refused.
 4. A method's effect is its change beyond the mean of the run's matched random sets. Specificity is
-   culture's loss less the mean loss of the retained tests.
+   culture's loss less the mean loss of the retained tests. What is drawn again for the intervals is
+   what is asked, with all countries' forms of it: they rise and fall together.
 5. A method wins if on `confirm` its specificity is above the paper's (p below 0.05 after Holm's
    correction over the methods), and culture loses no less than with the paper's, but for chance.
    On a model that knows nothing of culture none may: what wins there is no measure of culture.
@@ -162,14 +163,17 @@ def effects(
     to the paper's, `p_holm` after Holm's correction over the methods of one test and metric.
     """
     rng = np.random.default_rng(0)
-    questions = question_numbers(original)
+    asked = question_numbers(original)
+    questions = topic_numbers(original)
     parts = {
         str(task): np.flatnonzero(original["task"] == task) for task in original["task"].unique()
     }
-    counts = {task: len(np.unique(questions[here])) for task, here in parts.items()}
+    counts = {task: len(np.unique(asked[here])) for task, here in parts.items()}
+    topics = {task: len(np.unique(questions[here])) for task, here in parts.items()}
     retained = [task for task in parts if task != own]
-    counts["rest"] = sum(counts[task] for task in retained)
-    counts["specificity"] = counts["rest"] + counts[own]
+    for numbers in (counts, topics):
+        numbers["rest"] = sum(numbers[task] for task in retained)
+        numbers["specificity"] = numbers["rest"] + numbers[own]
     rows = []
     for metric, unit in METRICS.items():
         before = metric_values(original, metric)
@@ -205,6 +209,7 @@ def effects(
                         "test": what,
                         "method": name,
                         "questions": counts[what],
+                        "topics": topics[what],
                         "original": np.nan if here is None else before[here].mean(),
                         "change": found[column],
                         "change_low": low,
@@ -217,6 +222,31 @@ def effects(
                     }
                 )
     return pd.DataFrame(rows)
+
+
+def topic_numbers(frame: pd.DataFrame) -> np.ndarray:
+    """A number for what each row asks, whatever the country."""
+    asked = [
+        str(question).removesuffix(f"/{country}")
+        for question, country in zip(frame["question"], frame["country"], strict=True)
+    ]
+    return pd.MultiIndex.from_arrays([frame["task"], asked]).factorize()[0]
+
+
+def wider(original: pd.DataFrame, masked: pd.DataFrame) -> dict[str, float]:
+    """How many times as wide the interval of a change is when countries' forms of a question are
+    drawn together, and not each for itself."""
+    found = {}
+    for metric, unit in METRICS.items():
+        change = metric_values(masked, metric) - metric_values(original, metric)
+        widths = []
+        for numbers in (topic_numbers(original), question_numbers(original)):
+            low, high = interval(
+                resampled_means(change, numbers, resamples=RESAMPLES, rng=np.random.default_rng(0))
+            )
+            widths.append(high - low)
+        found[unit] = round(widths[0] / widths[1], 2)
+    return found
 
 
 def winners(table: pd.DataFrame, own: str) -> dict[str, list[str]]:
@@ -232,6 +262,13 @@ def winners(table: pd.DataFrame, own: str) -> dict[str, list[str]]:
             if clear and culture["less_paper_low"] <= 0:
                 found[unit].append(str(name))
     return found
+
+
+def _wider(run: Run) -> dict[str, float]:
+    """`wider` over all test questions of the run's own task, its own set masked."""
+    frames = (run.evaluation(name) for name in ("original", GENERAL))
+    own = [one[one["task"] == run.study.task].reset_index(drop=True) for one in frames]
+    return wider(*own)
 
 
 def main() -> None:
@@ -272,6 +309,7 @@ def main() -> None:
         "neurons": {name: len(neurons) for name, neurons in sets.items()},
         "common": {name: len(neurons & sets[PAPER]) for name, neurons in sets.items()},
         "confirmed": {name: confirmed[name]["at"] for name in sets if name in confirmed},
+        "wider by topics": _wider(run),
         "winners": winners(table, run.study.task) if given.confirm else None,
     }
     write_json(given.out / "about.json", about)

@@ -125,6 +125,7 @@ def answered(task, correct):
     return pd.DataFrame(
         {
             "task": task,
+            "country": "Iran",
             "question": [f"{task}-{i}" for i in range(len(correct))],
             "id": [f"{task}-{i}" for i in range(len(correct))],
             "correct": np.array(correct, dtype=bool),
@@ -166,3 +167,17 @@ def test_beyond_random():
     rows = table.set_index(["metric", "test", "method"])
     assert rows.loc[("points", "own", "spares"), "change"] == 0
     assert rows.loc[("points", "specificity", "spares"), "change"] == 0
+
+
+def test_all_countries_forms_of_a_question_are_drawn_together():
+    """Ten topics, each asked of six countries, which rise and fall together: ten pieces of
+    evidence, not sixty."""
+    topics = [f"{i // 6}" for i in range(60)]
+    countries = [f"c{i % 6}" for i in range(60)]
+    questions = [f"{topic}/{country}" for topic, country in zip(topics, countries, strict=True)]
+    before = answered("own", [1] * 60).assign(country=countries, question=questions)
+    after = answered("own", [i // 6 % 2 for i in range(60)]).assign(
+        country=countries, question=questions
+    )
+    assert len(set(selection.topic_numbers(before))) == 10
+    assert selection.wider(before, after)["points"] == pytest.approx(np.sqrt(6), rel=0.15)
