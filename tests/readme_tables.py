@@ -506,6 +506,46 @@ def country_sets() -> list[str]:
     ]
 
 
+def country_words() -> str:
+    """What country sets do on questions kept apart, in words."""
+    about = json.loads((RESULTS / "country-sets" / "about.json").read_text())
+    rows = {
+        (row["method"], row["metric"]): row
+        for row in _read("country-sets/means.csv")
+        if row["half"] == "confirm"
+    }
+    nats, points = rows["first_order", "nats"], rows["first_order", "points"]
+    other = rows["contrast", "nats"]
+    return (
+        f"On `confirm` ({about['questions a country']['confirm']} questions a country) a country's "
+        f"own set costs it {interval_text(nats, 'corrected', 2)} nats more than a set as strong "
+        f"takes from questions as easy (p {p_text(nats['p'])}), and its own country ranks "
+        f"{nats['rank']:.1f} of 8 on average; {nats['significant']} of 8 sets are significant one "
+        f"by one. In points it is {interval_text(points, 'corrected')}, which shows nothing. "
+        f"Contrast does no better: {interval_text(other, 'corrected', 2)} nats, "
+        f"{other['significant']} of 8."
+    )
+
+
+def nothing_words() -> str:
+    """How much the second model knows, in words."""
+    found = [
+        f"{row['original']:.1f}"
+        for row in _read(f"{NOTHING}/table.csv")
+        if row["test"] == "blend" and row["method"] == "first_order" and row["metric"] == "points"
+    ]
+    return f"it answers {' and '.join(found)}% of the two halves"
+
+
+def wider_words() -> str:
+    """How much one question asked of many countries is, in words."""
+    found = json.loads((RESULTS / "selection" / "about.json").read_text())["wider by topics"]
+    return (
+        f"the interval is {found['points']:.1f} times as wide in points and {found['nats']:.1f} "
+        "times in nats"
+    )
+
+
 def second_model() -> list[str]:
     """The estimates on the second model."""
     return estimates("estimates-SmolLM2-135M-Instruct", SECOND)

@@ -10,11 +10,14 @@ from readme_tables import (
     ROOT,
     TABLES,
     confirmed_words,
+    country_words,
     in_short,
     joint_ratio,
+    nothing_words,
     second_words,
     speed,
     top_found,
+    wider_words,
     winners_words,
 )
 
@@ -100,6 +103,9 @@ def test_size_of_the_set():
 def test_what_selects():
     assert confirmed_words() in TEXT
     assert winners_words() in TEXT
+    assert wider_words() in TEXT
+    assert nothing_words() in TEXT
+    assert country_words() in TEXT
     about = json.loads((RESULTS / "selection" / "about.json").read_text())
     assert set(about["confirmed"]) == set(about["neurons"])
     assert len(about["neurons"]) >= 6
