@@ -341,7 +341,7 @@ def learn_mask(material: Material, start: np.ndarray) -> np.ndarray:
             loss.backward()
             optimiser.step()
             advance(1)
-            _log.info("step %d of %d: loss %.2f", step + 1, STEPS, float(loss))
+            _log.info("step %d of %d: loss %.2f", step + 1, STEPS, float(loss.detach()))
     rank = np.full(layout.total, -np.inf)
     rank[wide] = torch.sigmoid(closed).detach().numpy()
     return rank

@@ -605,9 +605,14 @@ def missing():
 
 
 def test_verify_of_one_country():
-    assert verify._patched_countries(("Iran",)) == ("Iran", "China", "Mexico", "USA")
-    assert verify._patched_countries(("US", "Iran")) == ("USA", "Iran")
-    assert verify._patched_countries(None) == verify.FEW_COUNTRIES
+    assert verify._patched_countries(Study(countries=("Iran",))) == (
+        "Iran",
+        "China",
+        "Mexico",
+        "USA",
+    )
+    assert verify._patched_countries(Study(countries=("US", "Iran"))) == ("USA", "Iran")
+    assert verify._patched_countries(Study()) == verify.FEW_COUNTRIES
 
 
 def test_verify_without_a_pair(made, monkeypatch):
