@@ -171,11 +171,10 @@ def own_ranks(
     reductions = compare_countries(original, masked, metric=metric)
     left = _corrected(reductions.to_numpy()[None])[0]
     left_drawn = _corrected(np.stack([one.to_numpy() for one in resampled.values()], axis=1))
+    items, names = original["country"].value_counts(), list(reductions.columns)
     rows = []
-    for number, (country, frame) in enumerate(masked.items()):
-        groups = _reductions(original, frame, metric)
-        means = groups.mean()
-        names = list(means.index)
+    for number, country in enumerate(masked):
+        means = reductions.loc[country]
         if country not in names:
             raise CulnigError(
                 f"no question is about {country!r}, whose neurons were masked: the questions are "
@@ -200,7 +199,7 @@ def own_ranks(
         rows.append(
             {
                 "neurons": country,
-                "items": groups.size()[country],
+                "items": items[country],
                 "questions": asked[country],
                 "reduction": means[country],
                 "others": others,

@@ -28,7 +28,7 @@ from culnig_tl.neurons.estimates import ESTIMATES, Estimate
 from culnig_tl.neurons.scores import TARGETS, VARIANTS, Target, Variant
 from culnig_tl.neurons.selection import check_least_z
 from culnig_tl.tasks import OWN, TASKS, task_of
-from culnig_tl.tasks.countries import country_name
+from culnig_tl.tasks.own import given_file
 
 # Under what the options stand on the help page of `culnig run`, in this order.
 PANELS = ASK, SELECT, COMPARE, WHERE = (
@@ -217,15 +217,14 @@ def _check_tasks(given: Mapping[str, Any]) -> None:
                 f"{', '.join(names)}"
             )
         check_text(f"the data of {name!r}", path)
-    own = given["task"] == OWN
-    if own and OWN not in given["data"]:
-        raise CulnigError("questions of your own are in no file: give one (--questions FILE)")
+    if given["task"] == OWN:
+        given_file(given["data"].get(OWN))
     if given["countries"] is None:
         return
     countries = []
     for name in given["countries"]:
         check_text("a country", name)
-        countries.append(name if own else country_name(name))
+        countries.append(TASKS[given["task"]].called(name))
     if not countries:
         raise CulnigError("countries is empty: give one or more, or None for all")
     twice = [name for name in countries if countries.count(name) > 1]

@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from culnig_tl.study.arguments import Study
-from culnig_tl.tasks import OWN, OWN_NAMES, load_task
-from culnig_tl.tasks.countries import COUNTRIES, FOCUS_COUNTRIES, country_name
+from culnig_tl.tasks import OWN, OWN_NAMES, TASKS, load_task
+from culnig_tl.tasks.countries import COUNTRIES, FOCUS_COUNTRIES
 from culnig_tl.tasks.instances import Instance, Split
 from culnig_tl.tasks.own import groups_of
 
@@ -76,7 +76,7 @@ def study_data(study: Study) -> StudyData:
     own = study.templates or study.template_count
     groups: list[tuple[int, tuple[str, ...] | None]] = [(study.test_limit, study.countries)]
     if study.focus_limit:
-        among = study.countries or (passages if study.task == OWN else COUNTRIES)
+        among = chosen_countries(study) or (passages if study.task == OWN else COUNTRIES)
         others = tuple(country for country in among if country not in passages)
         groups = [(study.focus_limit, passages), (study.test_limit, others)]
     neuron = load(study.task, "neuron", study.limit, templates=study.templates)
@@ -104,12 +104,19 @@ def cultural_instances(study: Study, countries: tuple[str, ...] | None, limit: i
     )
 
 
+def chosen_countries(study: Study) -> tuple[str, ...] | None:
+    """The countries (or groups) of a study, each in its one spelling; None: all that there are."""
+    if study.countries is None:
+        return None
+    return tuple(map(TASKS[study.task].called, study.countries))
+
+
 def passage_countries(study: Study) -> tuple[str, ...]:
     """The countries of CountryRC and of the specific sets: the focus countries of the study, or
     the groups of a file of questions."""
+    chosen = chosen_countries(study)
     if study.task == OWN:
-        return study.countries or groups_of(study.data[OWN])
-    if study.countries is None:
+        return chosen or groups_of(study.data[OWN])
+    if chosen is None:
         return FOCUS_COUNTRIES
-    countries = tuple(map(country_name, study.countries))
-    return tuple(c for c in FOCUS_COUNTRIES if c in countries) or countries
+    return tuple(c for c in FOCUS_COUNTRIES if c in chosen) or chosen

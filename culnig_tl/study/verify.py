@@ -20,12 +20,11 @@ from culnig_tl.neurons.selection import rank_values
 from culnig_tl.neurons.sets import NeuronSet
 from culnig_tl.study.answered import LEAST, answered_first
 from culnig_tl.study.arguments import Study, evaluation_budget
-from culnig_tl.study.data import cultural_instances
+from culnig_tl.study.data import chosen_countries, cultural_instances
 from culnig_tl.study.run import Run
 from culnig_tl.study.same_study import set_hashes
 from culnig_tl.study.verify_section import CHECKS, MORE
 from culnig_tl.tasks import OWN
-from culnig_tl.tasks.countries import country_name
 from culnig_tl.tasks.instances import content_hash
 from culnig_tl.tasks.own import groups_of
 
@@ -214,8 +213,7 @@ def _patched_countries(study: Study) -> tuple[str, ...]:
     """Few of the run's, so that every pair of them is asked several questions; beside a single one
     others, as it takes two."""
     few = groups_of(study.data[OWN]) if study.task == OWN else FEW_COUNTRIES
-    own = study.countries or few
-    own = own if study.task == OWN else tuple(map(country_name, own))
+    own = chosen_countries(study) or few
     if len(own) < 2:
         own += tuple(country for country in few if country not in own)
     return own[: len(FEW_COUNTRIES)]

@@ -52,6 +52,14 @@ class Task:
     splits: tuple[Split, ...]
     countries: bool = True
 
+    def called(self, group: str) -> str:
+        """The one spelling of a group that the task asks about.
+
+        Raises:
+            CulnigError: an unknown country, where its groups are countries.
+        """
+        return country_name(group) if self.countries else group.strip()
+
 
 # Of a file of one's own: its questions, and passages that name its groups.
 OWN, OWN_NAMES = "own", "own-names"
@@ -108,8 +116,7 @@ def load_task(
         ['Iran', 'Iran', 'Spain', 'Spain']
     """
     task = task_of(name, split)
-    called = country_name if task.countries else str.strip
-    chosen = None if countries is None else tuple(dict.fromkeys(map(called, countries)))
+    chosen = None if countries is None else tuple(dict.fromkeys(map(task.called, countries)))
     items = task.load_items(split, chosen, None if data is None else Path(data))
     if chosen is not None:
         items = [item for item in items if item.country is None or item.country in chosen]

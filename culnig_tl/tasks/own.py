@@ -156,7 +156,7 @@ def load_items(split: Split, groups: tuple[str, ...] | None, data: Path | None) 
     Raises:
         CulnigError: no file, a group that it does not have, or as `load_questions`.
     """
-    path = _given(data)
+    path = given_file(data)
     rows = _good_rows(path)
     _, items, _ = _items(rows, path)
     check_groups(groups or (), tuple(_groups(rows)), path)
@@ -174,7 +174,7 @@ def load_name_items(split: Split, groups: tuple[str, ...] | None, data: Path | N
     Raises:
         CulnigError: as `load_items`.
     """
-    path = _given(data)
+    path = given_file(data)
     names = _groups(_good_rows(path))
     check_groups(groups or (), tuple(names), path)
     passages = read_json(_PASSAGES)
@@ -220,7 +220,12 @@ def check_groups(wanted: Iterable[str], groups: Sequence[str], path: Path) -> No
             raise CulnigError(f"{path} has no group {name!r}: it has {', '.join(groups)}")
 
 
-def _given(data: Path | None) -> Path:
+def given_file(data: str | Path | None) -> Path:
+    """The file of questions that is given.
+
+    Raises:
+        CulnigError: there is none.
+    """
     if data is None:
         raise CulnigError("questions of your own are in no file: give one (--questions FILE)")
     return questions_file(data)
@@ -380,31 +385,13 @@ def _row(cells: Mapping[str, Any], numbered: Sequence[str], *, where: str, id: s
 
 def _splits(rows: Sequence[_Row], path: Path) -> tuple[str, dict[str, str]]:
     """How questions were parted, and the split of each."""
-    given = [row for row in rows if row.split]
-    if given:
-        lone = next((row for row in rows if not row.split), None)
-        if lone is not None:
-            raise CulnigError(f"{lone.where}: its split is empty; fill it in all rows or in none")
-        splits: dict[str, str] = {}
-        for row in rows:
-            if splits.setdefault(row.topic, row.split) != row.split:
-                raise CulnigError(
-                    f"{row.where}: its question is in the split {splits[row.topic]!r} of another "
-                    "group; a question is in one split"
-                )
-        return "split", splits
-    of_topic: dict[str, str] = {}
-    for row in rows:
-        if of_topic.setdefault(row.topic, row.category) != row.category:
-            raise CulnigError(
-                f"{row.where}: its question is in the category {of_topic[row.topic]!r} in another "
-                "row; give one"
-            )
+    if any(row.split for row in rows):
+        _check_filled(rows, "split", "fill it in all rows or in none")
+        return "split", _of_topics(rows, "split", "of another group; a question is in one split")
+    of_topic = _of_topics(rows, "category", "in another row; give one")
     categories = Counter(row.category for row in rows if row.category)
     if len(categories) > 1:
-        lone = next((row for row in rows if not row.category), None)
-        if lone is not None:
-            raise CulnigError(f"{lone.where}: its category is empty; fill it or drop the column")
+        _check_filled(rows, "category", "fill it or drop the column")
         return "category", _by_category(of_topic, categories)
     if len(of_topic) < 2:
         raise CulnigError(
@@ -412,6 +399,22 @@ def _splits(rows: Sequence[_Row], path: Path) -> tuple[str, dict[str, str]]:
             "tested on others; give two or more"
         )
     return "hash", _by_hash(rows)
+
+
+def _check_filled(rows: Sequence[_Row], name: str, remedy: str) -> None:
+    for row in rows:
+        if not getattr(row, name):
+            raise CulnigError(f"{row.where}: its {name} is empty; {remedy}")
+
+
+def _of_topics(rows: Sequence[_Row], name: str, otherwise: str) -> dict[str, str]:
+    """The split or category of each question, which is one in all rows."""
+    found: dict[str, str] = {}
+    for row in rows:
+        other = found.setdefault(row.topic, getattr(row, name))
+        if other != getattr(row, name):
+            raise CulnigError(f"{row.where}: its question is in the {name} {other!r} {otherwise}")
+    return found
 
 
 def _by_category(of_topic: Mapping[str, str], categories: Mapping[str, int]) -> dict[str, str]:
@@ -441,26 +444,23 @@ def _by_hash(rows: Sequence[_Row]) -> dict[str, str]:
 
 def _drawn(row: _Row, rows: Sequence[_Row]) -> tuple[str, ...]:
     """Other groups' answers as wrong options, from the likest questions first."""
-    right = {
-        other.answer.casefold()
-        for other in rows
-        if other.group == row.group and other.topic == row.topic
-    }
-    candidates = []
-    for other in rows:
-        if other.group != row.group and other.answer.casefold() not in right:
-            far = 0 if other.topic == row.topic else 1 if other.category == row.category else 2
-            draw = stable_random("wrong", row.id, other.answer).random()
-            candidates.append((far, draw, other.answer))
     found: list[str] = []
     taken = content_words(row.answer)
-    for _, _, answer in sorted(candidates):
-        words = content_words(answer)
-        if not words & taken:
-            found.append(answer)
-            taken |= words
-        if len(found) == WRONG:
-            break
+    for near in (
+        lambda other: other.topic == row.topic,
+        lambda other: other.category == row.category,
+        lambda other: True,
+    ):
+        answers = {o.answer for o in rows if o.group != row.group and near(o)} - {row.answer}
+        for answer in sorted(
+            answers, key=lambda text: (stable_random("wrong", row.id, text).random(), text)
+        ):
+            words = content_words(answer)
+            if not words & taken and answer not in found:
+                found.append(answer)
+                taken |= words
+            if len(found) == WRONG:
+                return tuple(found)
     if not found:
         raise CulnigError(
             f"{row.where}: no other group's answer can serve as a wrong option, as each shares a "

@@ -51,6 +51,12 @@ def test_what_is_masked():
     assert len({name for _, name in names}) == len(names)
 
 
+def test_focus_countries_in_any_spelling_are_asked_once():
+    study = dataclasses.replace(SMALL, countries=("US", "greece"), focus_limit=4, test_limit=2)
+    asked = study_data(study).tests["everyday"]
+    assert [one.country for one in asked] == ["USA"] * 4 + ["Greece"] * 2
+
+
 def test_what_a_small_study_masks():
     assert [m.kind for m in study_maskings(SMALL)] == ["original", "general", "random", "random"]
 
