@@ -61,7 +61,7 @@ from culnig_tl.models.prompts import Prompt, make_prompts
 from culnig_tl.models.wrapping import wrap_model
 from culnig_tl.neurons.layout import SITES
 from culnig_tl.neurons.scores import VARIANTS, Scores
-from culnig_tl.no_country import country_in_scores
+from culnig_tl.no_group import group_in_scores
 from culnig_tl.study.paper_models import PAPER_MODELS
 from culnig_tl.study.plan import make_step, model_sizes, step_flops
 from culnig_tl.tasks import load_task
@@ -183,7 +183,7 @@ def as_published(
             product = product.masked_fill(batch.mask[:, :, None] == 0, 0.0)
             weighted = product.amax(dim=1) * probability.detach()[:, None]
             for prompt, values in zip(group, weighted.cpu().tolist(), strict=True):
-                country = country_in_scores(prompt.instance.country)
+                country = group_in_scores(prompt.instance.group)
                 for index, value in enumerate(values):
                     scores[site, layer, index][country] += value
     model.eval()
@@ -222,7 +222,7 @@ def bare_limit(
 def bare_scores(model: Any, groups: Sequence[Group], scores: Scores) -> Tensor:
     """The `max` sums of `scores`, [country, neuron], from the bare model."""
     layout = scores.layout
-    sums = torch.zeros(len(scores.countries), layout.total, dtype=torch.float64)
+    sums = torch.zeros(len(scores.groups), layout.total, dtype=torch.float64)
 
     def use(
         prompts: Sequence[Prompt], batch: Batch, log_p: Tensor, gradients: Any, outputs: Any
@@ -246,8 +246,8 @@ def add_highest(
     probability: Tensor,
 ) -> None:
     """Add to `sums`, [country, neuron], P(y|x) times the highest activation x gradient of P."""
-    countries = [country_in_scores(prompt.instance.country) for prompt in prompts]
-    rows = torch.tensor([scores.countries.index(country) for country in countries])
+    countries = [group_in_scores(prompt.instance.group) for prompt in prompts]
+    rows = torch.tensor([scores.groups.index(country) for country in countries])
     highest = product.masked_fill(mask[:, :, None] == 0, -torch.inf).amax(dim=1)
     weighted = (highest * probability[:, None]).double().cpu()
     span = scores.layout.span(*key)

@@ -24,11 +24,11 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from common import RESULTS, machine
-from selecting import PAPER, Material, contrast_by_country
+from selecting import PAPER, Material, contrast_by_group
 from selection import HALVES, METRICS, half_of, hash_of, topic_numbers
 
-from culnig_tl.analysis.countries import compare_countries, country_intervals, own_ranks
 from culnig_tl.analysis.evaluations import metric_values
+from culnig_tl.analysis.groups import compare_groups, group_intervals, own_ranks
 from culnig_tl.files import write_json
 from culnig_tl.frames import write_frame
 from culnig_tl.neurons.selection import rank_values, top_share
@@ -40,7 +40,7 @@ from culnig_tl.resampling import (
     question_numbers,
     smallest_loss,
 )
-from culnig_tl.study.data import passage_countries
+from culnig_tl.study.data import passage_groups
 from culnig_tl.study.once import evaluation_once
 from culnig_tl.study.run import Run
 
@@ -52,12 +52,12 @@ def ranks_of(material: Material, method: str) -> dict[str, np.ndarray]:
     """The rank values of all neurons for each country of the run's scores."""
     study, scores = material.run.study, material.scores()
     if method == "contrast":
-        means = contrast_by_country(material) / np.array(scores.instances)[:, None]
-        return dict(zip(scores.countries, means, strict=True))
+        means = contrast_by_group(material) / np.array(scores.instances)[:, None]
+        return dict(zip(scores.groups, means, strict=True))
     control = material.scores("control")
     return {
-        where: rank_values(scores, control, study.variant, countries=[where], target=study.target)
-        for where in scores.countries
+        where: rank_values(scores, control, study.variant, groups=[where], target=study.target)
+        for where in scores.groups
     }
 
 
@@ -69,8 +69,8 @@ def sets_of(material: Material, method: str) -> dict[str, NeuronSet]:
     deviation = every.std(axis=0)
     found = {}
     for where, like in run.specific.items():
-        of_names = material.scores("countryrc").mean(
-            variant=study.variant, countries=[where], target=study.target
+        of_names = material.scores("names").mean(
+            variant=study.variant, groups=[where], target=study.target
         )
         ids = np.arange(like.layout.total)
         names = top_share(ids, of_names, study.remove, what=f"names of {where}", ties={})
@@ -96,7 +96,7 @@ def corrected(
     draws = np.vstack([np.ones(count, dtype=int), draws])
     means = []
     for where in masked:
-        here = np.flatnonzero(original["country"] == where)
+        here = np.flatnonzero(original["group"] == where)
         weights = draws[:, topics[here]]
         means.append(weights @ losses[here] / weights.sum(axis=1, keepdims=True))
     found = _own(np.stack(means, axis=2))
@@ -123,8 +123,8 @@ def tables(
             for method, frames in masked.items():
                 after = {c: frame[here].reset_index(drop=True) for c, frame in frames.items()}
                 own = own_ranks(before, after, metric=metric)
-                reductions = compare_countries(before, after, metric=metric)
-                low, high = country_intervals(before, after, metric=metric)
+                reductions = compare_groups(before, after, metric=metric)
+                low, high = group_intervals(before, after, metric=metric)
                 own["reduction_low"] = [low.loc[c, c] for c in own.index]
                 own["reduction_high"] = [high.loc[c, c] for c in own.index]
                 rows.append(own.reset_index().assign(method=method, half=half, metric=unit))
@@ -194,7 +194,7 @@ def answers(
             found[where] = frame.reset_index(drop=True)
         else:
             name = f"{neurons.name}-{hash_of(neurons)[:8]}.csv"
-            file = material.home / "countries" / name
+            file = material.home / "groups" / name
             found[where] = evaluation_once(
                 file, material.model, asked, study=run.study, neurons=neurons
             )
@@ -208,8 +208,8 @@ def main() -> None:
     given = options.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     run = Run.open(given.run)
-    study, countries = run.study, passage_countries(run.study)
-    asked = [one for one in run.own_data().tests[study.task] if one.country in countries]
+    study, countries = run.study, passage_groups(run.study)
+    asked = [one for one in run.own_data().tests[study.task] if one.group in countries]
     material = Material(run, run.folder / "selection", functools.cache(run.load_model), {})
     sets = {method: sets_of(material, method) for method in METHODS}
     for where, like in run.specific.items():

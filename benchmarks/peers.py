@@ -44,7 +44,7 @@ from culnig_tl.models.embedded import embedded_folder
 from culnig_tl.models.loading import load_model
 from culnig_tl.models.prompts import Prompt, make_prompts
 from culnig_tl.neurons.scores import Scores
-from culnig_tl.no_country import country_in_scores
+from culnig_tl.no_group import group_in_scores
 from culnig_tl.tasks import load_task
 from culnig_tl.tasks.instances import Instance
 
@@ -54,14 +54,14 @@ METHODS = (CAPTUM, LAST, NNSIGHT, OURS)
 
 def empty_scores(model: Any, instances: Sequence[Instance]) -> Scores:
     """Where countries and neurons have their places; no sums."""
-    countries = tuple(dict.fromkeys(country_in_scores(instance.country) for instance in instances))
+    countries = tuple(dict.fromkeys(group_in_scores(instance.group) for instance in instances))
     layout = neuron_layout(model.config, name=MODEL)
     zeros = torch.zeros(1, 1, len(countries), layout.total).numpy()
     return Scores(
         layout=layout,
         targets=("product",),
         variants=("max",),
-        countries=countries,
+        groups=countries,
         instances=(1,) * len(countries),
         sums=zeros,
         provenance={},
@@ -70,7 +70,7 @@ def empty_scores(model: Any, instances: Sequence[Instance]) -> Scores:
 
 def by_captum(model: Any, groups: Sequence[Group], like: Scores, last_only: bool) -> Tensor:
     """The `max` sums of P(y|x), [country, neuron]."""
-    sums = torch.zeros(len(like.countries), like.layout.total, dtype=torch.float64)
+    sums = torch.zeros(len(like.groups), like.layout.total, dtype=torch.float64)
     layers = projections(model)
     for prompts, batch in groups:
         width = batch.tokens.shape[1]
@@ -105,7 +105,7 @@ def by_captum(model: Any, groups: Sequence[Group], like: Scores, last_only: bool
 
 def by_nnsight(model: Any, prompts: Sequence[Prompt], like: Scores) -> Tensor:
     """The `max` sums of P(y|x), [country, neuron]."""
-    sums = torch.zeros(len(like.countries), like.layout.total, dtype=torch.float64)
+    sums = torch.zeros(len(like.groups), like.layout.total, dtype=torch.float64)
     keys = [(n, s) for n in range(like.layout.n_layers) for s in ("q", "k", "v", "gate")]
     for prompt in prompts:
         tokens = torch.tensor([prompt.sequence], device=model.device)

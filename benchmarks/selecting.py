@@ -26,7 +26,7 @@ from culnig_tl.neurons.layout import ATTENTION_SITES, Key, Site, hook_name
 from culnig_tl.neurons.scores import Scores
 from culnig_tl.neurons.selection import rank_values, top_share
 from culnig_tl.neurons.sets import NeuronSet
-from culnig_tl.no_country import country_in_scores
+from culnig_tl.no_group import group_in_scores
 from culnig_tl.progress import progress_bar
 from culnig_tl.study.data import SCORED
 from culnig_tl.study.once import once, scores_once
@@ -60,7 +60,7 @@ class Material:
     retained: Mapping[str, Sequence[Instance]]
 
     def scores(self, part: str = "neuron", estimate: Estimate = PAPER) -> Scores:
-        """Of `neuron`, `control`, `countryrc`; `wrong 1`, ...: the same questions with other
+        """Of `neuron`, `control`, `names`; `wrong 1`, ...: the same questions with other
         options as answers; or of a task that is to be kept, `keep TASK`."""
         study = self.run.study
         if part in SCORED and estimate == study.estimate:
@@ -100,7 +100,7 @@ def of_size(rank: np.ndarray, material: Material, name: str) -> NeuronSet:
     like = material.run.neurons
     chosen = []
     for ids in (like.layout.ids_of(sites) for sites in POOLS.values()):
-        kept = np.setdiff1d(ids, _highest(material, "countryrc"))
+        kept = np.setdiff1d(ids, _highest(material, "names"))
         count = int(np.isin(like.ids, ids).sum())
         chosen.append(kept[np.argsort(-rank[kept], kind="stable")[:count]])
     return NeuronSet(like.layout, np.concatenate(chosen), name)
@@ -161,11 +161,11 @@ def contrast(material: Material) -> np.ndarray:
 
     The difference is taken at each position, before the maximum over them. No other control.
     """
-    sums = contrast_by_country(material)
+    sums = contrast_by_group(material)
     return sums.sum(axis=0) / len(material.run.data.neuron)
 
 
-def contrast_by_country(material: Material) -> np.ndarray:
+def contrast_by_group(material: Material) -> np.ndarray:
     """`contrast_sums`, [country, neuron], in the order of the countries of the run's scores."""
     return material.kept("contrast", lambda: contrast_sums(material))
 
@@ -180,7 +180,7 @@ def contrast_sums(material: Material) -> np.ndarray:
     prompts = model_prompts(model, instances, answer_format=material.run.study.answer_format)
     layout = layout_of(model)
     lengths = [len(prompt.options) * prompt.longest for prompt in prompts]
-    countries = material.scores().countries
+    countries = material.scores().groups
     total = torch.zeros(len(countries), layout.total, dtype=torch.float64)
     points = estimate_points(layout.keys, PAPER)
 
@@ -229,7 +229,7 @@ def contrast_sums(material: Material) -> np.ndarray:
             what="Contrast",
             checkpoint=checkpoint,
         ):
-            where = [countries.index(country_in_scores(instances[row].country)) for row in rows]
+            where = [countries.index(group_in_scores(instances[row].group)) for row in rows]
             total.index_add_(0, torch.tensor(where), found.double())
     remove_checkpoint(checkpoint)
     return total.to(torch.float32).numpy()
@@ -352,7 +352,7 @@ def _candidates(rank: np.ndarray, material: Material, times: float) -> np.ndarra
     run = material.run
     found = []
     for ids in (run.neurons.layout.ids_of(sites) for sites in POOLS.values()):
-        ids = np.setdiff1d(ids, _highest(material, "countryrc"))
+        ids = np.setdiff1d(ids, _highest(material, "names"))
         count = int(times * np.isin(run.neurons.ids, ids).sum())
         found.append(ids[np.argsort(-rank[ids], kind="stable")[:count]])
     return np.sort(np.concatenate(found))

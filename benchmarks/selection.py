@@ -90,7 +90,7 @@ def half_of(instance: Instance) -> Half:
 
 def _text_of(instance: Instance) -> str:
     """What a retained instance asks; all countries' forms of a passage are one."""
-    return instance.topic.removesuffix(f"/{instance.country}")
+    return instance.topic.removesuffix(f"/{instance.group}")
 
 
 def answers(
@@ -228,7 +228,7 @@ def topic_numbers(frame: pd.DataFrame) -> np.ndarray:
     """A number for what each row asks, whatever the country."""
     asked = [
         str(question).removesuffix(f"/{country}")
-        for question, country in zip(frame["question"], frame["country"], strict=True)
+        for question, country in zip(frame["question"], frame["group"], strict=True)
     ]
     return pd.MultiIndex.from_arrays([frame["task"], asked]).factorize()[0]
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import pandas as pd
 from common import RESULTS
 
-from culnig_tl.analysis.countries import own_ranks
+from culnig_tl.analysis.groups import own_ranks
 from culnig_tl.neurons.scores import TARGETS
 from culnig_tl.neurons.selection import select_specific
 from culnig_tl.neurons.sets import NeuronSet
@@ -60,8 +60,8 @@ def main() -> None:
             country: select_specific(
                 scores["neuron"],
                 scores["control"],
-                scores["countryrc"],
-                country=country,
+                scores["names"],
+                group=country,
                 variant=study.variant,
                 top=study.top,
                 remove=study.remove,

@@ -10,7 +10,6 @@ if TYPE_CHECKING:
     from culnig_tl.analysis.additivity import additivity
     from culnig_tl.analysis.agreement import agreement, patching_matrix, rank_agreement
     from culnig_tl.analysis.comparison import compare
-    from culnig_tl.analysis.countries import compare_countries, own_ranks
     from culnig_tl.analysis.effect_plots import (
         plot_agreement,
         plot_dose_response,
@@ -18,6 +17,7 @@ if TYPE_CHECKING:
         plot_interaction,
     )
     from culnig_tl.analysis.faithfulness import faithfulness_areas
+    from culnig_tl.analysis.groups import compare_groups, own_ranks
     from culnig_tl.analysis.plots import (
         plot_distribution,
         plot_finetuning,
@@ -76,8 +76,8 @@ _MODULES = {
         "rank_agreement",
     ),
     "analysis.comparison": ("compare",),
-    "analysis.countries": (
-        "compare_countries",
+    "analysis.groups": (
+        "compare_groups",
         "own_ranks",
     ),
     "analysis.faithfulness": ("faithfulness_areas",),
@@ -174,7 +174,7 @@ __all__ = [
     "attribution_patch",
     "check_scale",
     "compare",
-    "compare_countries",
+    "compare_groups",
     "compare_methods",
     "dose_response",
     "evaluate",

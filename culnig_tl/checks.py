@@ -72,15 +72,18 @@ def check_count(
         raise CulnigError(f"{what} is {shown(value)}: give {most} or less{unit}")
 
 
-def check_choice(what: str, value: Any, choices: Iterable[str]) -> None:
-    """Refuse what is none of `choices`.
+def check_choice(what: str, value: Any, choices: Iterable[str], *, otherwise: str = "") -> None:
+    """Refuse what is none of `choices`; `otherwise` says what there is beside them.
 
     Raises:
         CulnigError: it is none; the message lists them.
     """
     choices = tuple(choices)
     if not isinstance(value, str) or value not in choices:
-        raise CulnigError(f"unknown {what} {shown(value)}: choose from {', '.join(choices)}")
+        raise CulnigError(
+            f"unknown {what} {shown(value)}: choose from {', '.join(choices)}"
+            + (f"; {otherwise}" if otherwise else "")
+        )
 
 
 def check_flag(what: str, value: Any) -> None:

@@ -16,9 +16,10 @@ import numpy as np
 import pandas as pd
 
 from culnig_tl.checks import shown
+from culnig_tl.earlier import COLUMNS
 from culnig_tl.errors import CulnigError
 from culnig_tl.files import write_atomically
-from culnig_tl.no_country import IN_FRAMES
+from culnig_tl.no_group import IN_FRAMES
 from culnig_tl.schemas import AGAIN, damaged
 
 
@@ -114,6 +115,11 @@ def read_frame(path: str | Path, frame: Frame, *, remedy: str = AGAIN) -> pd.Dat
         raise CulnigError(f"cannot read {path}: {error.strerror}; check the path") from error
     except (ValueError, csv.Error) as error:
         raise damaged(path, f"no CSV in UTF-8 ({error})", remedy=remedy) from error
+    known = {**frame.columns, **frame.optional}
+    header = [
+        COLUMNS[name] if COLUMNS.get(name) in known and COLUMNS[name] not in header else name
+        for name in header
+    ]
     missing = [name for name in frame.columns if name not in header]
     if missing:
         has = shown(", ".join(header))
@@ -131,7 +137,7 @@ def read_frame(path: str | Path, frame: Frame, *, remedy: str = AGAIN) -> pd.Dat
     columns = dict(zip(header, zip(*rows, strict=True), strict=True))
     read = {}
     for name, cells in columns.items():
-        kind = {**frame.columns, **frame.optional}.get(name, frame.rest) or TEXT
+        kind = known.get(name, frame.rest) or TEXT
         read[name] = _column(path, name, cells, kind=kind, remedy=remedy)
     table = pd.DataFrame(read)
     if frame.key:
@@ -212,10 +218,10 @@ def check_columns(frame: pd.DataFrame, columns: Iterable[str], what: str) -> Non
 
 
 def tidied(frame: pd.DataFrame) -> pd.DataFrame:
-    """Rows from 0, what the index named as columns, and no country spelled as frames have it."""
+    """Rows from 0, what the index named as columns, and no group spelled as frames have it."""
     named = {n: frame.index.get_level_values(n) for n in frame.index.names if n is not None}
     tidy = frame.assign(**{n: values for n, values in named.items() if n not in frame})
     tidy = tidy.reset_index(drop=True)
-    if "country" in tidy and tidy["country"].isna().any():
-        tidy["country"] = tidy["country"].astype(object).where(tidy["country"].notna(), IN_FRAMES)
+    if "group" in tidy and tidy["group"].isna().any():
+        tidy["group"] = tidy["group"].astype(object).where(tidy["group"].notna(), IN_FRAMES)
     return tidy

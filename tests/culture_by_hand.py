@@ -21,7 +21,7 @@ def scores(high: dict[int, float], layout: NeuronLayout = LAYOUT, name: str = "e
         layout=layout,
         targets=("product",),
         variants=("max", "mean"),
-        countries=("Spain",),
+        groups=("Spain",),
         instances=(2,),
         sums=2 * np.stack([means, -means])[None, :, None],
         provenance={
@@ -31,7 +31,7 @@ def scores(high: dict[int, float], layout: NeuronLayout = LAYOUT, name: str = "e
     )
 
 
-def by_country(rows: dict[str, dict[int, float]], name: str = "everyday") -> Scores:
+def by_group(rows: dict[str, dict[int, float]], name: str = "everyday") -> Scores:
     """Scores of one instance a country with these values in `max` (0 elsewhere)."""
     values = np.zeros((len(rows), LAYOUT.total), dtype=np.float32)
     for row, high in enumerate(rows.values()):
@@ -40,7 +40,7 @@ def by_country(rows: dict[str, dict[int, float]], name: str = "everyday") -> Sco
         layout=LAYOUT,
         targets=("product", "log"),
         variants=("max",),
-        countries=tuple(rows),
+        groups=tuple(rows),
         instances=(1,) * len(rows),
         sums=np.stack([values, values[::-1]])[:, None],
         provenance={
@@ -51,7 +51,7 @@ def by_country(rows: dict[str, dict[int, float]], name: str = "everyday") -> Sco
 
 
 # Neurons of all sites: 0 and 3 gate, 10 q, 16 v; 20 high everywhere, 27 higher elsewhere.
-CULTURE = by_country(
+CULTURE = by_group(
     {
         "Iran": {0: 0.9, 10: 0.8, 16: 0.7, 20: 0.6, 27: 0.5},
         "Spain": {20: 0.6, 27: 0.9, 3: 0.4},

@@ -9,7 +9,7 @@ def frame(correct, task: str = "everyday", **columns) -> pd.DataFrame:
         {
             "task": task,
             "id": [f"{task}-{i}" for i in range(len(correct))],
-            "country": ["Spain", "Iran"] * (len(correct) // 2) + ["Spain"] * (len(correct) % 2),
+            "group": ["Spain", "Iran"] * (len(correct) // 2) + ["Spain"] * (len(correct) % 2),
             "correct": np.array(correct, dtype=bool),
             **columns,
         }

@@ -22,7 +22,7 @@ def scores() -> Scores:
         layout=LAYOUT,
         targets=("product", "log"),
         variants=("max", "norm"),
-        countries=("Spain", "Iran"),
+        groups=("Spain", "Iran"),
         instances=(3, 1),
         sums=np.multiply.outer([1, -1], [sums, 2 * sums]).astype(np.float32),
         provenance={

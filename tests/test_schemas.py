@@ -136,7 +136,7 @@ def test_the_frames_of_a_run_are_read_as_they_are(tmp_path):
     text = f"\ufeff{','.join(EVALUATION.columns)}\r\n{row}\r\n"
     (tmp_path / "a.csv").write_text(text, encoding="utf-8", newline="")
     (read,) = read_frame(tmp_path / "a.csv", EVALUATION).to_dict("records")
-    assert (read["id"], read["country"], read["answer"], read["predicted"]) == (
+    assert (read["id"], read["group"], read["answer"], read["predicted"]) == (
         "1",
         "",
         "NA",

@@ -20,7 +20,7 @@ from culnig_tl.neurons.sets import NeuronSet
 
 def material(model, instances, folder, retained=None):
     """What the methods that run a model ask of a run."""
-    countries = tuple(dict.fromkeys(one.country for one in instances))
+    countries = tuple(dict.fromkeys(one.group for one in instances))
     study = SimpleNamespace(answer_format="cloze", remove=0.0)
     layout = layout_of(model)
     neurons = NeuronSet(layout, np.r_[layout.ids_of(["gate"])[:6], layout.ids_of(["q"])[:2]])
@@ -30,7 +30,7 @@ def material(model, instances, folder, retained=None):
         model=lambda: model,
         home=folder,
         retained=retained or {},
-        scores=lambda: SimpleNamespace(countries=countries),
+        scores=lambda: SimpleNamespace(groups=countries),
         mean=lambda part: np.arange(layout.total, dtype=float),
     )
 
@@ -125,7 +125,7 @@ def answered(task, correct):
     return pd.DataFrame(
         {
             "task": task,
-            "country": "Iran",
+            "group": "Iran",
             "question": [f"{task}-{i}" for i in range(len(correct))],
             "id": [f"{task}-{i}" for i in range(len(correct))],
             "correct": np.array(correct, dtype=bool),
@@ -175,9 +175,9 @@ def test_all_countries_forms_of_a_question_are_drawn_together():
     topics = [f"{i // 6}" for i in range(60)]
     countries = [f"c{i % 6}" for i in range(60)]
     questions = [f"{topic}/{country}" for topic, country in zip(topics, countries, strict=True)]
-    before = answered("own", [1] * 60).assign(country=countries, question=questions)
+    before = answered("own", [1] * 60).assign(group=countries, question=questions)
     after = answered("own", [i // 6 % 2 for i in range(60)]).assign(
-        country=countries, question=questions
+        group=countries, question=questions
     )
     assert len(set(selection.topic_numbers(before))) == 10
     assert selection.wider(before, after)["points"] == pytest.approx(np.sqrt(6), rel=0.15)

@@ -194,7 +194,7 @@ def _of_ranking(rank: np.ndarray, effect: np.ndarray, chosen: np.ndarray) -> dic
 
 
 def patching_matrix(effects: pd.DataFrame, *, value: PatchingValue = "share") -> pd.DataFrame:
-    """Source country x base country: the mean over questions of a column of `patching_effects`.
+    """Source group x base group: the mean over questions of a column of `patching_effects`.
 
     `share`: how far the answer moves from the base's to the source's (0 to 1); `moved` and
     `estimated`: the same in nats, exact and by the gradient. Means of `share` are of moved over

@@ -13,7 +13,7 @@ import pandas as pd
 from culnig_tl.analysis.evaluations import chance_of, metric_values, same_instances
 from culnig_tl.errors import CulnigError
 from culnig_tl.frames import check_columns
-from culnig_tl.no_country import IN_FRAMES
+from culnig_tl.no_group import IN_FRAMES
 from culnig_tl.resampling import (
     RESAMPLES,
     TIE,
@@ -120,7 +120,7 @@ def corrected(table: pd.DataFrame) -> pd.DataFrame:
     return table.assign(p_holm=p_holm, significant=significant)
 
 
-def by_country(
+def by_group(
     original: pd.DataFrame,
     masked: pd.DataFrame,
     random: Sequence[pd.DataFrame],
@@ -129,17 +129,17 @@ def by_country(
     resamples: int = RESAMPLES,
     seed: int = 0,
 ) -> pd.DataFrame:
-    """Accuracy in percent per task and country.
+    """Accuracy in percent per task and group.
 
     Returns:
-        One row a task and country: items, questions, chance, original, masked, random (the mean
+        One row a task and group: items, questions, chance, original, masked, random (the mean
         over the sets), difference (masked minus random) and its 95% interval.
 
     Raises:
         CulnigError: as `compare`.
     """
     original, masked, *random = _same(original, masked, random)
-    check_columns(original, ["country"], "these evaluations")
+    check_columns(original, ["group"], "these evaluations")
     rng = np.random.default_rng(seed)
     questions, asked = question_numbers(original, unit), question_numbers(original)
     values = np.stack(
@@ -151,7 +151,7 @@ def by_country(
         axis=1,
     )
     rows = []
-    for key, part in original.groupby(["task", "country"], sort=False):
+    for key, part in original.groupby(["task", "group"], sort=False):
         if key[1] == IN_FRAMES:
             continue
         here = part.index.to_numpy()
@@ -161,7 +161,7 @@ def by_country(
         rows.append(
             {
                 "task": key[0],
-                "country": key[1],
+                "group": key[1],
                 "items": len(part),
                 "questions": len(np.unique(asked[here])),
                 "chance": chance_of(part),
@@ -175,8 +175,8 @@ def by_country(
         )
     columns = ["items", "questions", "chance", "original", "masked", "random"]
     columns += ["difference", "difference_low", "difference_high"]
-    table = pd.DataFrame(rows, columns=["task", "country", *columns])
-    return table.set_index(["task", "country"])
+    table = pd.DataFrame(rows, columns=["task", "group", *columns])
+    return table.set_index(["task", "group"])
 
 
 def _same(

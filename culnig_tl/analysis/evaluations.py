@@ -35,7 +35,7 @@ def same_instances(frames: Mapping[str, pd.DataFrame]) -> list[pd.DataFrame]:
     """The frames, when row i is the same instance, known by (task, id), in all of them.
 
     Their indices may differ, as where frames were joined: those that come back count from 0. No
-    country is spelled `no_country.IN_FRAMES` in them, also where a file had nothing there.
+    group is spelled `no_group.IN_FRAMES` in them, also where a file had nothing there.
 
     Args:
         frames: of `evaluate`, by what messages call them; the others are held against the first.
@@ -128,7 +128,7 @@ EVALUATION = Frame(
     {
         "id": NAME,
         "task": NAME,
-        "country": TEXT,
+        "group": TEXT,
         "template": COUNT,
         "answer": TEXT,
         "predicted": TEXT,

@@ -127,16 +127,16 @@ def plot_comparison(
     return axes
 
 
-def plot_countries(table: pd.DataFrame, task: str, *, axes: Axes | None = None) -> Axes:
-    """Accuracy per country before and after masking, from `by_country`'s table.
+def plot_groups(table: pd.DataFrame, task: str, *, axes: Axes | None = None) -> Axes:
+    """Accuracy per group before and after masking, from `by_group`'s table.
 
     The whisker is the 95% interval of masked minus random, around masked; the dashed line chance.
 
     Example:
         `original`, `masked` and those in the list `random` are frames of `evaluate`.
 
-        >>> from culnig_tl.analysis.comparison import by_country
-        >>> axes = plot_countries(by_country(original, masked, random, resamples=100), "tiny")
+        >>> from culnig_tl.analysis.comparison import by_group
+        >>> axes = plot_groups(by_group(original, masked, random, resamples=100), "tiny")
         >>> axes.get_xlabel()
         'accuracy (%)'
     """
@@ -163,9 +163,11 @@ def plot_countries(table: pd.DataFrame, task: str, *, axes: Axes | None = None) 
     if "chance" in rows and rows["chance"].notna().any():
         axes.axvline(rows["chance"].mean(), label="chance", **CHANCE_LINE)
     counts = rows["questions" if "questions" in rows else "items"]
-    names = [f"{plain(country)} ({int(count)})" for country, count in counts.items()]
+    names = [f"{plain(group)} ({int(count)})" for group, count in counts.items()]
     axes.set_yticks(range(len(rows)), names)
-    axes.set(xlabel="accuracy (%)", title=f"{plain(task)}: by country (questions)")
+    axes.set(xlabel="accuracy (%)", title=f"{plain(task)} (questions)")
+    left, right = axes.get_xlim()
+    axes.set_xlim(max(left, -2), min(right, 102))  # an interval may be longer than the scale
     return finish(axes)
 
 

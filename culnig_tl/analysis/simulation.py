@@ -96,7 +96,7 @@ def _frame(right: np.ndarray, nats: np.ndarray, instances: int) -> pd.DataFrame:
         {
             "task": "simulated",
             "id": [f"q{number}/{row}" for row, number in enumerate(numbers)],
-            "country": "",
+            "group": "",
             "question": [f"q{number}" for number in numbers],
             "correct": right[numbers],
             "probability": np.exp(np.minimum(nats[numbers], 0.0)),

@@ -6,6 +6,7 @@ What needs a model is imported by the command that runs it: the others answer at
 # What is given in words is checked by what it is given to.
 # pyright: reportArgumentType=false
 
+import contextlib
 import os
 from pathlib import Path
 from typing import Annotated
@@ -40,7 +41,8 @@ from culnig_tl.study.arguments import Study
 from culnig_tl.study.paper_models import PAPER_MODELS
 from culnig_tl.tasks import load_task
 from culnig_tl.tasks.countries import country_name
-from culnig_tl.tasks.own import faults_in, load_questions
+from culnig_tl.tasks.own import load_questions
+from culnig_tl.tasks.question_rows import faults_in
 
 app = typer.Typer()
 _SPLIT_BY = {
@@ -90,9 +92,10 @@ def score(
     model: ask.Model = ask.DEFAULTS.model,
     task: ask.TaskName = ask.DEFAULTS.task,
     split: Annotated[str, typer.Option(help="neuron, control or test.")] = "neuron",
+    questions: ask.Questions = None,
     data: ask.Data = None,
     templates: ask.Templates = None,
-    countries: ask.Countries = None,
+    groups: ask.Groups = None,
     answer_format: ask.Format = ask.DEFAULTS.answer_format,
     limit: ask.Limit = 0,
     estimate: ask.Estimate = ask.DEFAULTS.estimate,
@@ -105,6 +108,7 @@ def score(
 ) -> None:
     """Score every neuron on one task and split; writes a .safetensors file that `select` reads."""
     model = os.path.expanduser(model)
+    task, data = ask.asked(task, data, questions)
     check_choice("answer format", answer_format, FORMATS)
     check_choice("estimate", estimate, ESTIMATES)
     ask.check_budget(token_budget)
@@ -112,7 +116,7 @@ def score(
     instances = load_task(
         task,
         split,
-        countries=ask.country_list(countries),
+        groups=ask.group_list(groups),
         limit=limit or None,
         data=data,
         templates=templates,
@@ -150,9 +154,14 @@ def select(
     out: ask.Out,
     *,
     control: Annotated[Path | None, path_option("Scores of the control.")] = None,
-    countryrc: Annotated[Path | None, path_option("Scores of CountryRC.")] = None,
-    country: Annotated[
-        str | None, typer.Option(help="Select the neurons specific to this country instead.")
+    names: Annotated[
+        Path | None, path_option("Scores of groups' names (CountryRC).", "--names", "--countryrc")
+    ] = None,
+    group: Annotated[
+        str | None,
+        typer.Option(
+            "--group", "--country", help="Select the neurons specific to this group instead."
+        ),
     ] = None,
     variant: ask.Variant = ask.DEFAULTS.variant,
     target: ask.Target = None,
@@ -164,17 +173,17 @@ def select(
 ) -> None:
     """Select neurons from saved scores; writes a .json file. No model needed.
 
-    Culture-general ones, or with --country those specific to it.
+    Culture-general ones, or with --group those specific to it.
     """
-    read = {"scores": scores, "control": control, "countryrc": countryrc}
+    read = {"scores": scores, "control": control, "names": names}
     ask.guard_out(out, read, NeuronSet.load)
     shares = {"top_mlp": top_mlp, "top_attention": top_attention, "remove": remove, "top": top}
     check_shares(shares)
     check_least_z(least_z)
     cultural = Scores.load(scores)
     of_control = None if control is None else Scores.load(control, layout=cultural.layout)
-    of_names = None if countryrc is None else Scores.load(countryrc, layout=cultural.layout)
-    if country is None:
+    of_names = None if names is None else Scores.load(names, layout=cultural.layout)
+    if group is None:
         neurons = select_general(
             cultural,
             of_control,
@@ -190,7 +199,7 @@ def select(
             cultural,
             of_control,
             of_names,
-            country=country if country in cultural.countries else country_name(country),
+            group=_as_scored(group, cultural),
             variant=variant,
             top=top,
             remove=remove,
@@ -213,9 +222,10 @@ def evaluate(
         int | None, typer.Option(help="Mask as many random neurons instead.")
     ] = None,
     factor: ask.Factor = ask.DEFAULTS.factor,
+    questions: ask.Questions = None,
     data: ask.Data = None,
     templates: ask.Templates = None,
-    countries: ask.Countries = None,
+    groups: ask.Groups = None,
     answer_format: ask.Format = ask.DEFAULTS.answer_format,
     limit: ask.Limit = 0,
     out: Annotated[Path | None, path_option("CSV file, one row an instance.")] = None,
@@ -228,6 +238,7 @@ def evaluate(
 ) -> None:
     """Let the model answer a task, with or without masked neurons."""
     model = os.path.expanduser(model)
+    task, data = ask.asked(task, data, questions)
     check_choice("answer format", answer_format, FORMATS)
     check_number("factor", factor)
     ask.check_budget(token_budget)
@@ -242,7 +253,7 @@ def evaluate(
     instances = load_task(
         task,
         split,
-        countries=ask.country_list(countries),
+        groups=ask.group_list(groups),
         limit=limit or None,
         data=data,
         templates=templates,
@@ -322,6 +333,14 @@ def models(
         layouts = {name: neuron_layout(name, trust_remote_code=trust_remote_code)}
     rows = [(label, of.n_layers, *of.counts().values(), of.total) for label, of in layouts.items()]
     print_table({"model": "", "layers": "", **dict.fromkeys((*SITES, "all"), ",")}, rows)
+
+
+def _as_scored(group: str, scores: Scores) -> str:
+    """The group, a country in the spelling that the scores have."""
+    with contextlib.suppress(CulnigError):
+        if group not in scores.groups and country_name(group) in scores.groups:
+            return country_name(group)
+    return group
 
 
 def _evaluation_header(file: Path) -> None:

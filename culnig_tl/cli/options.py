@@ -16,7 +16,7 @@ from culnig_tl.errors import CulnigError
 from culnig_tl.paths import check_inputs_kept, try_writing
 from culnig_tl.study.arguments import PANELS, PRESETS, Study
 from culnig_tl.tasks import OWN, OWN_NAMES, TASKS
-from culnig_tl.tasks.own import questions_file
+from culnig_tl.tasks.question_rows import questions_file
 
 OWN_TESTS = (OWN_NAMES, "commonsense", "paraphrase")
 DEFAULTS = Study()
@@ -36,7 +36,7 @@ def path_option(help: str, *names: str, **more: Any) -> Any:
 def _field_option(name: str, *names: str, **more: Any) -> Any:
     """An option with the help, the panel and the name of a field of `Study`."""
     about = FIELDS[name].metadata
-    names = names or ((about["option"],) if about["option"] else ())
+    names = names or tuple(filter(None, (about["option"] or "").split("/")))
     make = path_option if name == "templates" else typer.Option
     return make(*names, help=about["help"], rich_help_panel=about["panel"], **more)
 
@@ -50,7 +50,7 @@ Trust = Annotated[bool, _field_option("trust_remote_code", "--trust-remote-code"
 Budget = Annotated[int | None, _field_option("token_budget")]
 TaskName = Annotated[str, _field_option("task")]
 Templates = Annotated[Path | None, _field_option("templates")]
-Countries = Annotated[str | None, _field_option("countries")]
+Groups = Annotated[str | None, _field_option("groups")]
 Format = Annotated[str, _field_option("answer_format")]
 Variant = Annotated[str, _field_option("variant")]
 Estimate = Annotated[str, _field_option("estimate")]
@@ -64,6 +64,7 @@ Factor = Annotated[float, _field_option("factor")]
 Data = Annotated[
     Path | None, path_option("Local file or folder of the task; default: bundled or the Hub.")
 ]
+Questions = Annotated[Path | None, path_option("A file of your own questions in place of a task.")]
 Limit = Annotated[int, typer.Option(min=0, help="At most so many instances; 0: all.")]
 Out = Annotated[Path, path_option("Where the result goes.")]
 RunFolder = Annotated[Path, path_option("The folder of a finished run.", "--run")]
@@ -118,7 +119,7 @@ def _study(preset: str, options: dict[str, Any], *, questions: Path | None) -> S
     """The preset with the fields that were given; of questions of one's own, if there are."""
     check_choice("preset", preset, PRESETS)
     given = {name: value for name, value in options.items() if value not in (None, [], ())}
-    for name in ("tests", "countries"):
+    for name in ("tests", "groups"):
         if name in given:
             given[name] = names(given[name])
     if "templates" in given:
@@ -133,6 +134,15 @@ def _study(preset: str, options: dict[str, Any], *, questions: Path | None) -> S
         paths = [*paths, f"{OWN}={questions_file(questions)}"]
     task = given.get("task", PRESETS[preset].task)
     return dataclasses.replace(PRESETS[preset], **given, data=_task_paths(paths, task))
+
+
+def asked(task: str, data: Path | None, questions: Path | None) -> tuple[str, Path | None]:
+    """The task and its data: those of `--task` and `--data`, or of `--questions`."""
+    if questions is None:
+        return task, data
+    if task != DEFAULTS.task or data is not None:
+        raise CulnigError("--questions is given beside --task or --data: give one of them")
+    return OWN, questions_file(questions)
 
 
 def _task_paths(given: list[str], task: str) -> dict[str, str]:
@@ -156,9 +166,9 @@ def names(text: str) -> tuple[str, ...]:
     return tuple(part.strip() for part in text.split(",") if part.strip())
 
 
-def country_list(countries: str | None) -> tuple[str, ...] | None:
-    """The countries of `--countries`; None where it is not given."""
-    return None if countries is None else names(countries)
+def group_list(groups: str | None) -> tuple[str, ...] | None:
+    """The groups of `--groups`; None where it is not given."""
+    return None if groups is None else names(groups)
 
 
 def numbers(text: str, kind: Callable[[str], Any], option: str) -> list[Any]:

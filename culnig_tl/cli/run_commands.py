@@ -11,7 +11,7 @@ import typer
 
 from culnig_tl.analysis.texts import interval_text, spread_text
 from culnig_tl.cli import options as ask
-from culnig_tl.cli.options import country_list, example, names, numbers, path_option
+from culnig_tl.cli.options import example, group_list, names, numbers, path_option
 from culnig_tl.cli.tables import print_comparison, print_place, print_table, print_text
 from culnig_tl.neurons.sets import NeuronSet
 from culnig_tl.study.maskings import GENERAL
@@ -45,7 +45,7 @@ def verify(
     """Check the gradient of a finished run against true ablation and activation patching.
 
     Ablates every selected neuron by itself, the whole set at once, and patches the set from one
-    country's prompt into another's; adds a section to the run's report.
+    group's prompt into another's; adds a section to the run's report.
     """
     from culnig_tl.analysis.agreement import STATISTICS
     from culnig_tl.study.verify import verify_run
@@ -114,7 +114,7 @@ def short_answers(
 
     table = short_answers_run(
         run_folder,
-        countries=country_list(countries),
+        countries=group_list(countries),
         limit=limit,
         data=data,
         english=english,

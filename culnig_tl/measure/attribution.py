@@ -38,14 +38,14 @@ from culnig_tl.neurons.scores import (
     Scores,
     Target,
 )
-from culnig_tl.no_country import country_in_scores
+from culnig_tl.no_group import group_in_scores
 from culnig_tl.provenance import package_versions
 from culnig_tl.tasks.instances import Instance, content_hash, stable_random
 
 WEIGHTLESS = "weightless"
 # Sums of another meaning are not added to: of rows that are instances, say.
 _MEANING = "sums, version 4"
-# Bootstrap resamples of the questions whose sums are kept, all countries together.
+# Bootstrap resamples of the questions whose sums are kept, all groups together.
 RESAMPLES = 10
 _log = logging.getLogger(__name__)
 
@@ -68,7 +68,7 @@ def attribute(
     the product of its tokens' probabilities, or another function of it (see `Scores`). Per
     instance s_i is reduced over positions by its `max`, `mean` or `norm` (w . dT/dw for the
     neuron's weight row: the sum of (n_i - b) dT/dn_i with its projection's bias b); the result
-    sums T * s_i per country (for the target `log`: s_i alone). All targets come from one backward
+    sums T * s_i per group (for the target `log`: s_i alone). All targets come from one backward
     pass, as their gradients are those of log P(y|x) times a number. Products and sums are float32
     or better whatever the model's dtype. Scores do not depend on batch size, order or padding.
     Instances that the model cannot tell apart (the same tokens and the same answer, as BLEnD's in
@@ -90,7 +90,7 @@ def attribute(
             from it and ends with the same scores, bit for bit. Under torchrun the processes
             share the instances, and the sums differ in the last digits, as with another budget.
         targets: some of `TARGETS`, the scores' default first; None takes all, first that of the
-            answer format (`DEFAULT_TARGETS`). The sums take targets x 6 x countries x neurons x 8
+            answer format (`DEFAULT_TARGETS`). The sums take targets x 6 x groups x neurons x 8
             bytes while scoring: name one where that is too much.
         estimate: how the effect of setting n to 0 is estimated, one of `ESTIMATES`: `first_order`
             is s_i as above, the paper's; `gate_exact` takes for a gate neuron h dT/dh of what its
@@ -106,10 +106,10 @@ def attribute(
             not finite (with the instance's id), a checkpoint of another run, or not enough memory.
 
     Example:
-        `model` is a tiny random one, and `instances` eight questions about four countries.
+        `model` is a tiny random one, and `instances` eight questions about four groups.
 
         >>> attribute(model, instances, targets=["log"])
-        Scores of 336 neurons from 8 instances of tiny (neuron), 4 countries, targets log,
+        Scores of 336 neurons from 8 instances of tiny (neuron), 4 groups, targets log,
         variants max, mean, norm
     """
     tokenizer = tokenizer_of(model)
@@ -136,24 +136,24 @@ def attribute(
             "estimate": estimate,
         },
     }
-    countries = tuple(dict.fromkeys(country_in_scores(i.country) for i in instances))
-    groups = scored_once(prompts, clamp_control=clamp_control)
-    different = [prompts[places[0]] for places in groups]
-    # How many instances of each country a row stands for, in either half of the questions; and
+    groups = tuple(dict.fromkeys(group_in_scores(i.group) for i in instances))
+    runs = scored_once(prompts, clamp_control=clamp_control)
+    different = [prompts[places[0]] for places in runs]
+    # How many instances of each group a row stands for, in either half of the questions; and
     # how many in each resample.
-    shares = torch.zeros(2, len(countries), len(groups))
-    resampled = torch.zeros(RESAMPLES, len(groups))
-    for row, places in enumerate(groups):
+    shares = torch.zeros(2, len(groups), len(runs))
+    resampled = torch.zeros(RESAMPLES, len(runs))
+    for row, places in enumerate(runs):
         for place in places:
             instance = prompts[place].instance
-            country = countries.index(country_in_scores(instance.country))
-            shares[instance.half, country, row] += 1
+            group = groups.index(group_in_scores(instance.group))
+            shares[instance.half, group, row] += 1
             resampled[:, row] += torch.tensor(_draws(instance.question_key))
     lengths = [len(prompt.sequence) for prompt in different]
     if token_budget is None:
         token_budget = fitting_budget(model, max(lengths))
-    # Of each layer: targets x halves x countries, then the resamples.
-    columns = 2 * len(targets) * len(countries)
+    # Of each layer: targets x halves x groups, then the resamples.
+    columns = 2 * len(targets) * len(groups)
     sums = _zeros(model, layout, (len(VARIANTS), columns + RESAMPLES))
     sums[WEIGHTLESS] = torch.zeros(len(targets), device=model.cfg.device)
     biases = projection_biases(model)
@@ -178,7 +178,7 @@ def attribute(
             what="Attribution",
             checkpoint=checkpoint,
             seconds=checkpoint_seconds,
-            places=groups,
+            places=runs,
         ):
             weights, share = found.weights.cpu(), shares[:, :, rows].flatten(0, 1)
             weightless = (weights == 0).float() @ share.sum(dim=0)
@@ -200,14 +200,14 @@ def attribute(
             "product of probabilities; take the target 'log'",
             weightless[targets[0]], len(instances), targets[0],
         )  # fmt: skip
-    shape = (len(targets), len(VARIANTS), len(countries), layout.total)
+    shape = (len(targets), len(VARIANTS), len(groups), layout.total)
     both, half = np.empty(shape, np.float32), np.empty(shape, np.float32)
     drawn = np.empty((RESAMPLES, 1, len(VARIANTS), 1, layout.total), np.float32)
     for layer in range(layout.n_layers):
         start = layout.span(layer, SITES[0]).start
         here = slice(start, start + layout.per_layer)
         columns_of = sums.pop(f"layer {layer}").movedim(1, 0).cpu()
-        halves = columns_of[:columns].unflatten(0, (len(targets), 2, len(countries)))
+        halves = columns_of[:columns].unflatten(0, (len(targets), 2, len(groups)))
         both[..., here] = halves.sum(dim=1).movedim(1, 2).numpy()
         half[..., here] = halves[:, 0].movedim(1, 2).numpy()
         drawn[..., here] = columns_of[columns:, None, :, None].numpy()
@@ -219,7 +219,7 @@ def attribute(
         layout=layout,
         targets=targets,
         variants=VARIANTS,
-        countries=countries,
+        groups=groups,
         instances=tuple(counts.sum(dim=0).tolist()),
         sums=both,
         provenance=provenance,

@@ -27,7 +27,7 @@ from culnig_tl.models.forward import at_least_float32, frozen, kept_residuals, u
 from culnig_tl.models.prompts import Prompt, model_prompts
 from culnig_tl.neurons.estimates import Values
 from culnig_tl.neurons.sets import NeuronSet
-from culnig_tl.no_country import country_in_frames
+from culnig_tl.no_group import group_in_frames
 from culnig_tl.processes import gathered, my_share
 from culnig_tl.tasks.instances import Instance
 
@@ -38,7 +38,7 @@ COPIES = 4
 COLUMNS = (
     "id",
     "task",
-    "country",
+    "group",
     "question",
     "template",
     "answer",
@@ -71,7 +71,7 @@ def evaluate(
     options they have in common. Under torchrun the processes share the instances.
 
     Returns:
-        One row an instance, in their order: id, task, country, question (its key: rows of one
+        One row an instance, in their order: id, task, group, question (its key: rows of one
         question are one piece of evidence), template, answer and predicted (option texts),
         correct (predicted is answer), correct_vocabulary (every token of the answer is the
         arg-max of the whole vocabulary: the paper's metric), probability (P(y|x) of the answer),
@@ -91,7 +91,7 @@ def evaluate(
         (8, dtype('bool'))
     """
     prompts = model_prompts(model, instances, answer_format=answer_format)
-    groups, different = asked_once(prompts)
+    runs, different = asked_once(prompts)
     lengths = [len(prompt.tokens) for prompt in different]
     if token_budget is None:
         token_budget = fitting_budget(model, max(lengths), gradients=False, cached=1 + COPIES)
@@ -109,13 +109,13 @@ def evaluate(
             token_budget,
             work=work,
             what="Evaluation",
-            places=groups,
+            places=runs,
         ):
             for row, (options, greedy) in zip(batch, answers, strict=True):
                 found = dict(
                     zip(different[row].options, zip(options, greedy, strict=True), strict=True)
                 )
-                for place in groups[row]:
+                for place in runs[row]:
                     own = [found[option] for option in prompts[place].options]
                     rows[place] = _row(prompts[place], [o for o, _ in own], [g for _, g in own])
     rows = {row: values for part in gathered(rows) for row, values in part.items()}
@@ -129,12 +129,12 @@ def evaluate(
 def asked_once(prompts: Sequence[Prompt]) -> tuple[list[list[int]], list[Prompt]]:
     """The places of prompts with the same tokens; and the first of each, with the options of all,
     each once."""
-    groups = alike(prompt.tokens for prompt in prompts)
+    runs = alike(prompt.tokens for prompt in prompts)
     different = []
-    for places in groups:
+    for places in runs:
         options = dict.fromkeys(option for place in places for option in prompts[place].options)
         different.append(replace(prompts[places[0]], options=tuple(options)))
-    return groups, different
+    return runs, different
 
 
 def behind_prompt(prompt: Prompt) -> dict[tuple[int, ...], tuple[int, ...]]:
@@ -258,7 +258,7 @@ def _row(prompt: Prompt, options: list[Tensor], greedy: list[bool]) -> dict:
     return {
         "id": instance.id,
         "task": instance.task,
-        "country": country_in_frames(instance.country),
+        "group": group_in_frames(instance.group),
         "question": instance.question_key,
         "template": instance.template,
         "answer": instance.answer_text,

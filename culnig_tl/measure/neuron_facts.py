@@ -1,11 +1,11 @@
 """Facts about single neurons: all that is measured of each, as plain values for a page or a file.
 
-1. Its score and rank, and its score by country (`Scores`).
+1. Its score and rank, and its score by group (`Scores`).
 2. What it does to single answers, by the estimates and in truth (`taylor_check`).
 3. Where it is most positive and most negative, token by token (`set_activations`).
 4. What it writes (`written_tokens`), or for q and k what its head attends to (`attended_tokens`).
 5. Which of the others go with it.
-6. How much of its variance over prompts the country, the question and the form of the answer
+6. How much of its variance over prompts the group, the question and the form of the answer
    explain.
 """
 
@@ -70,10 +70,10 @@ def neuron_facts(
 
     Returns:
         A dictionary a neuron, in the set's order: layer, site, index, score
-        and rank (1: the highest of its pool, MLP or attention), scores (by country), effect (mean
+        and rank (1: the highest of its pool, MLP or attention), scores (by group), effect (mean
         in nats, true and by each estimate, or None), effects (single answers, the largest first),
         contexts, raised and lowered (tokens, of gate and v), looks (of q and k), neighbours, and
-        explained (by country, question and form of the answer; None where nothing can be said).
+        explained (by group, question and form of the answer; None where nothing can be said).
 
     Raises:
         CulnigError: as the functions that are named above.
@@ -83,7 +83,7 @@ def neuron_facts(
 
         >>> facts = neuron_facts(model, few, instances, scores=scores)
         >>> facts[0]["site"], sorted(facts[0]["explained"])
-        ('gate', ['country', 'form', 'question'])
+        ('gate', ['group', 'form', 'question'])
     """
     check_count("k", k, least=1)
     found = set_activations(
@@ -152,12 +152,12 @@ def answer_form(text: str) -> str:
 def _ranked(
     neurons: NeuronSet, scores: Scores, control: Scores | None, **how: Any
 ) -> list[dict[str, Any]]:
-    """Score, rank and scores by country."""
+    """Score, rank and scores by group."""
     variant, target = how["variant"], how["target"]
     values = rank_values(scores, control, variant, target=target)
-    by_country = {
-        country: rank_values(scores, control, variant, countries=[country], target=target)
-        for country in scores.countries
+    by_group = {
+        group: rank_values(scores, control, variant, groups=[group], target=target)
+        for group in scores.groups
     }
     layout, ranks = neurons.layout, np.zeros(neurons.layout.total, dtype=int)
     for sites in (("gate",), ("q", "k", "v")):
@@ -168,7 +168,7 @@ def _ranked(
             **neuron._asdict(),
             "score": _rounded(values[flat]),
             "rank": int(ranks[flat]),
-            "scores": {c: _rounded(found[flat]) for c, found in by_country.items()},
+            "scores": {c: _rounded(found[flat]) for c, found in by_group.items()},
         }
         for neuron, flat in zip(neurons, neurons.ids, strict=True)
     ]
@@ -210,7 +210,7 @@ def _effects(rows: pd.DataFrame, known: dict[str, Instance], k: int) -> dict[str
         "effects": [
             {
                 "instance": rows.loc[row, "instance"],
-                "country": rows.loc[row, "country"],
+                "group": rows.loc[row, "group"],
                 "question": known[rows.loc[row, "instance"]].question,
                 "answer": known[rows.loc[row, "instance"]].answer_text,
                 **{what: _rounded(value) for what, value in nats.loc[row].items()},
@@ -222,7 +222,7 @@ def _effects(rows: pd.DataFrame, known: dict[str, Instance], k: int) -> dict[str
 
 def _explained(found: Activations, asked: dict[str, Instance]) -> dict[str, np.ndarray]:
     groups: dict[str, Callable[[Instance], str]] = {
-        "country": lambda instance: instance.country or "",
+        "group": lambda instance: instance.group or "",
         "question": lambda instance: instance.topic,
         "form": lambda instance: answer_form(instance.answer_text),
     }

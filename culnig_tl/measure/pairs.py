@@ -1,4 +1,4 @@
-"""Pairs of prompts that ask the same of two countries, and which answer each of them prefers."""
+"""Pairs of prompts that ask the same of two groups, and which answer each of them prefers."""
 
 # pandas types most results as unions of everything it can return.
 # pyright: reportArgumentType=false, reportAttributeAccessIssue=false, reportCallIssue=false
@@ -24,7 +24,7 @@ from culnig_tl.tasks.instances import Instance
 
 
 def pair_preferences(model: HookedModel, instances: Sequence[Instance]) -> pd.DataFrame:
-    """Of every ordered pair of countries that are asked the same, which answer each prompt prefers.
+    """Of every ordered pair of groups that are asked the same, which answer each prompt prefers.
 
     Only where the source's prompt prefers the source's answer and the base's the base's
     (in_source > 0 > before) is there something that a patch can move. Pairs whose answers are the
@@ -45,24 +45,24 @@ def pair_preferences(model: HookedModel, instances: Sequence[Instance]) -> pd.Da
         >>> pairs["source"].tolist(), pairs["decided"].dtype.name
         (['Iran', 'Spain'], 'bool')
     """
-    pairs = country_pairs(instances)
+    pairs = group_pairs(instances)
     if not pairs:
         raise CulnigError(
-            "no two instances ask the same question of different countries with different "
-            "answers: load a task with countries, such as everyday or blend"
+            "no two instances ask the same question of different groups with different "
+            "answers: load a task with groups, such as everyday or blend"
         )
     log_p = _answers_of_the_group(model, pairs)
     rows: list[dict[str, Any]] = []
     questions: dict[tuple[str, str], int] = {}
     for number, source, base in pairs:
-        there, here = log_p[number, source.country], log_p[number, base.country]
+        there, here = log_p[number, source.group], log_p[number, base.group]
         answers = folded(source), folded(base)
         in_source, before = (at[answers[0]] - at[answers[1]] for at in (there, here))
         asked = questions.setdefault(base.same_question[:2], len(questions))
         rows.append(
             {
-                "source": source.country,
-                "target": base.country,
+                "source": source.group,
+                "target": base.group,
                 "source_id": source.id,
                 "target_id": base.id,
                 "question": asked,
@@ -78,17 +78,17 @@ def pair_preferences(model: HookedModel, instances: Sequence[Instance]) -> pd.Da
 def _answers_of_the_group(
     model: HookedModel, pairs: Sequence[tuple[int, Instance, Instance]]
 ) -> dict[tuple[int, str | None], dict[str, float]]:
-    """log P of the answer of every country that is asked the same, by number and country asked."""
+    """log P of the answer of every group that is asked the same, by number and group asked."""
     asked: dict[int, dict[str | None, Instance]] = {}
     for number, source, base in pairs:
-        asked.setdefault(number, {}).update({one.country: one for one in (source, base)})
+        asked.setdefault(number, {}).update({one.group: one for one in (source, base)})
     keys, prompts = [], []
-    for number, group in asked.items():
+    for number, same in asked.items():
         # Two that differ in spaces or capitals are one option.
-        spelled = {folded(one): one.answer_text for one in reversed(group.values())}
+        spelled = {folded(one): one.answer_text for one in reversed(same.values())}
         answers = tuple(spelled.values())
-        for country, one in group.items():
-            keys.append((number, country))
+        for group, one in same.items():
+            keys.append((number, group))
             labels = tuple(map(str, range(len(answers))))
             own = list(spelled).index(folded(one))
             prompts.append(replace(one, options=answers, answer=own, labels=labels, credits=None))
@@ -127,7 +127,7 @@ def decided_pairs(
         )
     turn = wanted.groupby("question", sort=False).cumcount()
     wanted = wanted.iloc[np.argsort(turn.to_numpy(), kind="stable")][:limit]
-    there = {(n, s.country, b.country): (s, b) for n, s, b in country_pairs(instances)}
+    there = {(n, s.group, b.group): (s, b) for n, s, b in group_pairs(instances)}
     keys = zip(wanted["instance"], wanted["source"], wanted["target"], strict=True)
     try:
         found = [there[key] for key in keys]
@@ -139,22 +139,22 @@ def decided_pairs(
     return [(row, *pair) for row, pair in zip(rows, found, strict=True)]
 
 
-def country_pairs(instances: Sequence[Instance]) -> list[tuple[int, Instance, Instance]]:
+def group_pairs(instances: Sequence[Instance]) -> list[tuple[int, Instance, Instance]]:
     """(number, source, base) of all ordered pairs asked the same with different answers; pairs of
     one number have one question and template.
 
-    Of those that ask the same question (`Instance.same_question`) of the same country (BLEnD has
+    Of those that ask the same question (`Instance.same_question`) of the same group (BLEnD has
     up to five, with other wrong options) the first is taken.
     """
-    groups: dict[tuple[str, str, int], dict[str, Instance]] = {}
+    asked: dict[tuple[str, str, int], dict[str, Instance]] = {}
     for instance in instances:
-        if instance.country is not None:
-            group = groups.setdefault(instance.same_question, {})
-            group.setdefault(instance.country, instance)
+        if instance.group is not None:
+            same = asked.setdefault(instance.same_question, {})
+            same.setdefault(instance.group, instance)
     return [
         (number, source, base)
-        for number, group in enumerate(groups.values())
-        for source in group.values()
-        for base in group.values()
-        if source.country != base.country and folded(source) != folded(base)
+        for number, same in enumerate(asked.values())
+        for source in same.values()
+        for base in same.values()
+        if source.group != base.group and folded(source) != folded(base)
     ]

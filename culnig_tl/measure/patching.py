@@ -1,4 +1,4 @@
-"""Activation patching: a neuron set's activations from one country's prompt in another's."""
+"""Activation patching: a neuron set's activations from one group's prompt in another's."""
 
 # pandas types most results as unions of everything it can return.
 # pyright: reportArgumentType=false, reportAttributeAccessIssue=false, reportCallIssue=false
@@ -52,7 +52,7 @@ def activation_patch(
     chat model too: a letter means another option in each prompt.
 
     Returns:
-        source, target (the countries; target is the base's), source_id, target_id; source_answer,
+        source, target (the groups; target is the base's), source_id, target_id; source_answer,
         target_answer; positions (how many were patched); before and after (D in the base's run,
         without and with the patch), in_source (D in the source's own run), moved (after - before),
         share (moved / (in_source - before): 0 nothing, 1 all the way to the source's own run).
@@ -121,7 +121,7 @@ def patching_effects(
     limit: int | None = None,
     pairs: pd.DataFrame | None = None,
 ) -> pd.DataFrame:
-    """Both kinds of patching for the ordered pairs of countries that each prefer their own answer.
+    """Both kinds of patching for the ordered pairs of groups that each prefer their own answer.
 
     `agreement(frame, "estimated", by="set", truth="moved")` says how far the gradient's estimate
     can be trusted.
@@ -265,8 +265,8 @@ class _Pair:
     def about(self) -> dict[str, Any]:
         source, base = self.own[0].instance, self.base[0].instance
         return {
-            "source": source.country or source.id,
-            "target": base.country or base.id,
+            "source": source.group or source.id,
+            "target": base.group or base.id,
             "source_id": source.id,
             "target_id": base.id,
             "source_answer": source.options[0],

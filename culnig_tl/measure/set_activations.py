@@ -61,7 +61,7 @@ def set_activations(
     prompts = model_prompts(model, instances, answer_format=answer_format)
     different = [prompts[places[0]] for places in alike(prompt.tokens for prompt in prompts)]
     about: list[tuple[str, str | None, str]] = [
-        (p.instance.id, p.instance.country, p.instance.topic) for p in different
+        (p.instance.id, p.instance.group, p.instance.topic) for p in different
     ]
     named = [f"text {number}" for number in range(1, len(texts) + 1)]
     about += [(name, None, name) for name in named]
@@ -103,7 +103,7 @@ def set_activations(
         neurons=neurons,
         prompts=prompt_frame(
             [name for name, _, _ in about],
-            countries=[country for _, country, _ in about],
+            groups=[group for _, group, _ in about],
             questions=[question for *_, question in about],
             counts=lengths,
         ),

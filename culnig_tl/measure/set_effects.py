@@ -47,7 +47,7 @@ def interaction(
     (and others): then they are not ablated again.
 
     Returns:
-        One row an instance: instance, country, question, set, neurons (how many), probability
+        One row an instance: instance, group, question, set, neurons (how many), probability
         P(n), first_order (the sum of the scores), singles (the sum of the exact single effects),
         joint (P(n) minus P with the whole set at 0). Additive: singles = joint. As a set cannot
         take more than all of P, also in nats, where there is no such end: singles_nats and
@@ -90,7 +90,7 @@ def interaction(
     share = (frame["exact"] / frame["probability"]).clip(upper=MOST_SHARE)
     frame["nats"] = -np.log1p(-share)
     sums = frame.groupby("instance", sort=False).agg(
-        country=("country", "first"),
+        group=("group", "first"),
         probability=("probability", "first"),
         first_order=("first_order", "sum"),
         singles=("exact", "sum"),
@@ -118,7 +118,7 @@ def _effects_of(
 ) -> pd.DataFrame:
     """The rows of `effects` for these neurons and instances, in their order; each must be there."""
     keys = ["instance", "layer", "site", "index"]
-    columns = [*keys, "country", "probability", "first_order", "exact"]
+    columns = [*keys, "group", "probability", "first_order", "exact"]
     check_columns(effects, columns, "these effects")
     wanted = pd.DataFrame({"instance": [i.id for i in instances]}, dtype=str).merge(
         neurons.frame().astype({"site": str}), how="cross"

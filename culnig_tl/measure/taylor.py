@@ -35,7 +35,7 @@ from culnig_tl.models.prompts import Prompt, model_prompts
 from culnig_tl.neurons.estimates import ESTIMATES, Estimate, estimate_points
 from culnig_tl.neurons.layout import Key
 from culnig_tl.neurons.sets import NeuronSet
-from culnig_tl.no_country import country_in_frames
+from culnig_tl.no_group import group_in_frames
 from culnig_tl.progress import progress
 from culnig_tl.provenance import package_versions, sha256_of
 from culnig_tl.schemas import damaged
@@ -73,7 +73,7 @@ def taylor_check(
         model, instances, neurons, positions, answer_format, token_budget: as `exact_effects`.
 
     Returns:
-        The columns of `exact_effects`, and instance, country, question and the estimates.
+        The columns of `exact_effects`, and instance, group, question and the estimates.
         Instances that are the same to the model are computed once.
 
     Raises:
@@ -95,9 +95,9 @@ def taylor_check(
     about = [identity_of(model), package_versions(), answer_format, positions, steps]
     frames = []
     prompts = model_prompts(model, instances, answer_format=answer_format)
-    groups = scored_once(prompts, clamp_control=False)
-    first = {place: places[0] for places in groups for place in places}
-    what = told("Taylor check", groups)
+    runs = scored_once(prompts, clamp_control=False)
+    first = {place: places[0] for places in runs for place in places}
+    what = told("Taylor check", runs)
     for place, instance in enumerate(progress(instances, what, len(instances))):
         if first[place] != place:  # the same to the model: its numbers are there
             frames.append(frames[first[place]])
@@ -126,7 +126,7 @@ def taylor_check(
         [
             frame.assign(
                 instance=instance.id,
-                country=country_in_frames(instance.country),
+                group=group_in_frames(instance.group),
                 question=instance.question_key,
             )
             for instance, frame in zip(instances, frames, strict=True)
@@ -244,7 +244,7 @@ def _check_one(
                 integrated[rows] = found
     return cuts.assign(
         instance=instance.id,
-        country=country_in_frames(instance.country),
+        group=group_in_frames(instance.group),
         **estimates,
         integrated=integrated,
         **effects_in(log_p),

@@ -15,7 +15,7 @@ from jaxtyping import Float
 from culnig_tl.checks import check_count
 from culnig_tl.errors import CulnigError
 from culnig_tl.neurons.sets import NeuronSet
-from culnig_tl.no_country import country_in_frames
+from culnig_tl.no_group import group_in_frames
 
 
 @dataclass(frozen=True, repr=False)
@@ -24,8 +24,8 @@ class Activations:
 
     Attributes:
         neurons: which.
-        prompts: one row a prompt: `instance`, `country`, `question` (which is asked, whatever the
-            country), `first` (the number of its first position in `values`) and `positions` (how
+        prompts: one row a prompt: `instance`, `group`, `question` (which is asked, whatever the
+            group), `first` (the number of its first position in `values`) and `positions` (how
             many it has).
         tokens: the text of the token at each position, of all prompts one after another.
         values: by position and neuron, in the neurons' order.
@@ -44,7 +44,7 @@ class Activations:
     def contexts(self, column: int, k: int = 5) -> pd.DataFrame:
         """The prompts in which one neuron is most positive, and those in which it is most negative.
 
-        Of one question, whatever the country, and of prompts that are the same up to the position,
+        Of one question, whatever the group, and of prompts that are the same up to the position,
         one is kept.
 
         Args:
@@ -53,7 +53,7 @@ class Activations:
 
         Returns:
             One row a prompt, the largest activation first, then the most negative: side (1, -1),
-            instance, country, place (of the activation within the prompt), activation.
+            instance, group, place (of the activation within the prompt), activation.
 
         Raises:
             CulnigError: k below 1, or no such column.
@@ -83,12 +83,12 @@ class Activations:
                     {
                         "side": side,
                         "instance": about["instance"],
-                        "country": about["country"],
+                        "group": about["group"],
                         "place": place,
                         "activation": float(values[where.start + place]),
                     }
                 )
-        columns = ["side", "instance", "country", "place", "activation"]
+        columns = ["side", "instance", "group", "place", "activation"]
         return pd.DataFrame(rows, columns=columns)
 
     def neighbours(self, k: int = 5) -> pd.DataFrame:
@@ -155,15 +155,15 @@ class Activations:
 def prompt_frame(
     instances: Sequence[str],
     *,
-    countries: Sequence[str | None],
+    groups: Sequence[str | None],
     questions: Sequence[str],
     counts: Sequence[int],
 ) -> pd.DataFrame:
-    """`Activations.prompts`, from each prompt's instance, country, question and positions."""
+    """`Activations.prompts`, from each prompt's instance, group, question and positions."""
     return pd.DataFrame(
         {
             "instance": list(instances),
-            "country": [country_in_frames(country) for country in countries],
+            "group": [group_in_frames(group) for group in groups],
             "question": list(questions),
             "first": np.cumsum([0, *counts])[:-1],
             "positions": list(counts),

@@ -1,4 +1,4 @@
-"""Attribution scores of every neuron, per country: what they are, saving, loading, averaging."""
+"""Attribution scores of every neuron, per group: what they are, saving, loading, averaging."""
 
 import html
 import logging
@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from culnig_tl.checks import check_count, shown
+from culnig_tl.earlier import SCORES, named_now
 from culnig_tl.errors import CulnigError, FlatRanking
 from culnig_tl.files import write_atomically
 from culnig_tl.neurons.estimates import Estimate
@@ -26,7 +27,8 @@ TARGETS: tuple[Target, ...] = get_args(Target)
 # By answer format: the paper's for letters; for cloze what benchmarks/targets.py found best.
 DEFAULT_TARGETS: dict[str, Target] = {"letter": "product", "cloze": "log"}
 _log = logging.getLogger(__name__)
-_FORMATS = ("culnig_tl scores, version 2", "culnig_tl scores, version 3")
+# The last is written. Before version 4 the groups were called countries.
+_FORMATS = tuple(f"culnig_tl scores, version {number}" for number in (2, 3, 4))
 MADE_FROM = {
     "model": {"name": str},
     "dataset": {"hash": str, "task": str, "split": str},
@@ -35,7 +37,7 @@ _SCHEMA = {
     "layout": LAYOUT_SCHEMA,
     "targets": [str],
     "variants": [str],
-    "countries": [str],
+    "groups": [str],
     "instances": [int],
     "provenance": MADE_FROM,
     "parts?": {...: [int]},
@@ -48,9 +50,9 @@ class Part:
     """Sums over a part of the questions.
 
     Attributes:
-        sums: [target, variant, country, neuron], as those of `Scores`; of a resample the default
-            target alone, and one country for all.
-        instances: how many of each country are in it; 0 where there is none.
+        sums: [target, variant, group, neuron], as those of `Scores`; of a resample the default
+            target alone, and one group for all.
+        instances: how many of each group are in it; 0 where there is none.
     """
 
     sums: np.ndarray
@@ -59,7 +61,7 @@ class Part:
 
 @dataclass(frozen=True)
 class Scores:
-    """Sums of T * s over instances, for each target T, score variant, country and neuron.
+    """Sums of T * s over instances, for each target T, score variant, group and neuron.
 
     s is the neuron's activation x gradient of T, reduced over positions by the variant
     (equations 6, 7, 10). The targets, with y of L tokens:
@@ -72,19 +74,19 @@ class Scores:
         layout: the model's neurons; the last axis of `sums` is the flat id.
         targets: names along the first axis; the first is the default.
         variants: names along the second axis.
-        countries: names along the third axis; `(none)` for instances without a country.
-        instances: number of instances of each country.
-        sums: [target, variant, country, neuron], float32.
+        groups: names along the third axis; `(none)` for instances without a group.
+        instances: number of instances of each group.
+        sums: [target, variant, group, neuron], float32.
         provenance: model, versions, dataset name and hash, arguments.
         parts: the same sums over parts of the questions (`half`, `resample`); empty for scores
             that were made before there were any.
 
     Example:
-        `scores` are what `attribute` found on eight questions about four countries.
+        `scores` are what `attribute` found on eight questions about four groups.
 
-        >>> scores.countries
+        >>> scores.groups
         ('Iran', 'Spain', 'China', 'Mexico')
-        >>> scores.mean(countries=["Iran"], target="log").shape
+        >>> scores.mean(groups=["Iran"], target="log").shape
         (336,)
         >>> list(scores.highest(count=3).columns)
         ['layer', 'site', 'index', 'score']
@@ -93,7 +95,7 @@ class Scores:
     layout: NeuronLayout
     targets: tuple[Target, ...]
     variants: tuple[Variant, ...]
-    countries: tuple[str, ...]
+    groups: tuple[str, ...]
     instances: tuple[int, ...]
     sums: np.ndarray
     provenance: Provenance
@@ -120,7 +122,7 @@ class Scores:
             raise CulnigError(f"no question is in half {number} of these scores: score more")
         return replace(
             self,
-            countries=tuple(self.countries[row] for row in there),
+            groups=tuple(self.groups[row] for row in there),
             instances=tuple(part.instances[row] for row in there),
             sums=part.sums[:, :, there],
             parts={},
@@ -132,7 +134,7 @@ class Scores:
         return sum(name.startswith("resample") for name in self.parts)
 
     def resample(self, number: int) -> "Scores":
-        """The scores of a bootstrap resample of the questions: of all countries together, and of
+        """The scores of a bootstrap resample of the questions: of all groups together, and of
         the default target.
 
         Raises:
@@ -144,7 +146,7 @@ class Scores:
         return replace(
             self,
             targets=self.targets[:1],
-            countries=("all",),
+            groups=("all",),
             instances=part.instances,
             sums=part.sums,
             parts={},
@@ -159,15 +161,15 @@ class Scores:
         self,
         *,
         variant: Variant = "max",
-        countries: Sequence[str] | None = None,
+        groups: Sequence[str] | None = None,
         target: Target | None = None,
     ) -> np.ndarray:
-        """Sum over the countries divided by their number of instances: one value per flat id.
+        """Sum over the groups divided by their number of instances: one value per flat id.
 
         Without a `target`, the first that these scores hold.
 
         Raises:
-            CulnigError: a variant, country or target that these scores do not hold; countries
+            CulnigError: a variant, group or target that these scores do not hold; groups
                 without instances; a score that is NaN or infinite.
         """
         target = target or self.targets[0]
@@ -177,15 +179,13 @@ class Scores:
             raise CulnigError(
                 f"no score variant {variant!r}: these scores hold {', '.join(self.variants)}"
             )
-        wanted = self.countries if countries is None else tuple(dict.fromkeys(countries))
-        absent = [country for country in wanted if country not in self.countries]
+        wanted = self.groups if groups is None else tuple(dict.fromkeys(groups))
+        absent = [group for group in wanted if group not in self.groups]
         if absent:
-            raise CulnigError(
-                f"no scores for {absent[0]!r}: these hold {', '.join(self.countries)}"
-            )
+            raise CulnigError(f"no scores for {absent[0]!r}: these hold {', '.join(self.groups)}")
         if not wanted:
-            raise CulnigError("no country to average over: give one or more, or None for all")
-        rows = [self.countries.index(country) for country in wanted]
+            raise CulnigError("no group to average over: give one or more, or None for all")
+        rows = [self.groups.index(group) for group in wanted]
         sums = self.sums[self.targets.index(target), self.variants.index(variant)]
         total = sums[rows].sum(axis=0, dtype=np.float64)
         count = sum(self.instances[row] for row in rows)
@@ -220,13 +220,13 @@ class Scores:
         Raises:
             CulnigError: the axis, and what is wrong with it.
         """
-        axes = (("target", self.targets), ("variant", self.variants), ("country", self.countries))
+        axes = (("target", self.targets), ("variant", self.variants), ("group", self.groups))
         for what, names in axes:
             if not names or len(set(names)) < len(names):
                 raise CulnigError(f"its {what} axis is {shown(list(names))}: every name once")
-        if len(self.instances) != len(self.countries) or min(self.instances) < 1:
+        if len(self.instances) != len(self.groups) or min(self.instances) < 1:
             raise CulnigError(
-                f"{shown(list(self.instances))} instances of {len(self.countries)} countries"
+                f"{shown(list(self.instances))} instances of {len(self.groups)} groups"
             )
         shape = (*(len(names) for _, names in axes), self.layout.total)
         if self.sums.shape != shape or not np.issubdtype(self.sums.dtype, np.floating):
@@ -234,10 +234,10 @@ class Scores:
                 f"sums {self.sums.shape} of {self.sums.dtype}, expected {shape} of float32"
             )
         for name, part in self.parts.items():
-            countries = len(part.instances)
-            expected = (len(part.sums), len(self.variants), countries, self.layout.total)
+            groups = len(part.instances)
+            expected = (len(part.sums), len(self.variants), groups, self.layout.total)
             known = part.sums.ndim == 4 and 1 <= len(part.sums) <= len(self.targets)
-            if not known or part.sums.shape != expected or countries not in (1, shape[2]):
+            if not known or part.sums.shape != expected or groups not in (1, shape[2]):
                 raise CulnigError(f"{name} has sums {part.sums.shape}, expected {shape} or less")
             if not np.isfinite(part.sums).all():
                 raise CulnigError(f"{name} has scores that are no numbers")
@@ -255,7 +255,7 @@ class Scores:
             "layout": asdict(self.layout),
             "targets": self.targets,
             "variants": self.variants,
-            "countries": self.countries,
+            "groups": self.groups,
             "instances": self.instances,
             "provenance": self.provenance,
         }
@@ -284,6 +284,7 @@ class Scores:
                 message has both values.
         """
         tensors, about = read_tensors(Path(path), *_FORMATS)
+        about = named_now(about, SCORES)
         check_object(path, about, _SCHEMA, remedy=_AGAIN)
         parts = about.get("parts", {})
         for name in ("sums", *parts):
@@ -294,7 +295,7 @@ class Scores:
                 layout=NeuronLayout.read(path, about["layout"]),
                 targets=tuple(about["targets"]),
                 variants=tuple(about["variants"]),
-                countries=tuple(about["countries"]),
+                groups=tuple(about["groups"]),
                 instances=tuple(about["instances"]),
                 sums=tensors["sums"],
                 provenance=about["provenance"],
@@ -320,7 +321,7 @@ class Scores:
         return (
             f"Scores of {self.layout.total:,} neurons from {sum(self.instances):,} instances of "
             f"{self.provenance['dataset']['task']} ({self.provenance['dataset']['split']}), "
-            f"{len(self.countries)} countries, targets {', '.join(self.targets)}, "
+            f"{len(self.groups)} groups, targets {', '.join(self.targets)}, "
             f"variants {', '.join(self.variants)}"
         )
 

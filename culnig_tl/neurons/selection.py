@@ -24,14 +24,14 @@ def check_selectable(neurons: NeuronSet) -> None:
     if not len(neurons):
         raise EmptySelection(
             f"the selection {neurons.name!r} is empty: raise top_mlp and top_attention (of one "
-            "country: top), or lower remove"
+            "group: top), or lower remove"
         )
 
 
 def select_general(
     scores: Scores,
     control: Scores | None,
-    countryrc: Scores | None,
+    of_names: Scores | None,
     *,
     variant: Variant = "max",
     top_mlp: float = 0.01,
@@ -51,7 +51,8 @@ def select_general(
     Args:
         scores: of the cultural instances.
         control: of the same instances without the question; None leaves the control out.
-        countryrc: of the country-name passages; None leaves that filter out.
+        of_names: of passages whose answer is the name of a group, such as CountryRC's; None leaves
+            that filter out.
         variant: `max`, `mean` or `norm`.
         top_mlp: share of gate neurons (the paper's t_MLP).
         top_attention: share of q, k, v neurons together (the paper's t_attn).
@@ -72,20 +73,20 @@ def select_general(
     """
     shares = {"top_mlp": top_mlp, "top_attention": top_attention, "remove": remove}
     check_shares(shares)
-    _check_alike(scores, control, countryrc)
+    _check_alike(scores, control, of_names)
     layout, target = scores.layout, target or scores.targets[0]
     rank = rank_values(scores, control, variant, target=target)
     ties: dict[str, int] = {}
     chosen = _top_of_pools(layout, rank, top_mlp, attention=top_attention, by="", ties=ties)
-    if countryrc is not None:
-        of_names = countryrc.mean(variant=variant, target=target)
+    if of_names is not None:
+        by_name = of_names.mean(variant=variant, target=target)
         names = _top_of_pools(
-            layout, of_names, remove, attention=remove, by=" by CountryRC", ties=ties
+            layout, by_name, remove, attention=remove, by=" by score on names", ties=ties
         )
         chosen = np.setdiff1d(chosen, names)
     arguments = {"variant": variant, "target": target, **shares}
     about = _provenance(
-        "select_general", arguments, scores, control=control, countryrc=countryrc, ties=ties
+        "select_general", arguments, scores, control=control, of_names=of_names, ties=ties
     )
     neurons = NeuronSet(layout=layout, ids=chosen, name=name, provenance=about)
     check_selectable(neurons)
@@ -95,9 +96,9 @@ def select_general(
 def select_specific(
     scores: Scores,
     control: Scores | None,
-    countryrc: Scores | None,
+    of_names: Scores | None,
     *,
-    country: str,
+    group: str,
     variant: Variant = "max",
     top: float = 0.003,
     remove: float = 0.01,
@@ -105,66 +106,66 @@ def select_specific(
     name: str | None = None,
     target: Target | None = None,
 ) -> NeuronSet:
-    """Culture-specific neurons of one country (section 3 of the paper).
+    """Culture-specific neurons of one group (section 3 of the paper).
 
-    All four sites are one pool, ranked by mean(scores) - mean(control) over the country's own
-    instances; the top share is kept; those in the top share `remove` of the country's own
-    CountryRC scores are taken out, and those whose rank value is not high for this country: z over
-    all countries of `scores` (population standard deviation; 0 where that is 0) below `least_z`.
-    The published code divides a country's sums by the instances of all countries; here by its own.
+    All four sites are one pool, ranked by mean(scores) - mean(control) over the group's own
+    instances; the top share is kept; those in the top share `remove` of the group's own
+    scores of names are taken out, and those whose rank value is not high for this group: z over
+    all groups of `scores` (population standard deviation; 0 where that is 0) below `least_z`.
+    The published code divides a group's sums by the instances of all groups; here by its own.
 
     Args:
-        scores, control, countryrc, variant, target: as `select_general`.
-        country: one that the scores hold.
+        scores, control, of_names, variant, target: as `select_general`.
+        group: one that the scores hold.
         top: share of all neurons (the paper's t).
         remove: share by CountryRC (the paper's r).
         least_z: what z must at least be; -inf leaves that filter out.
-        name: the set's name; None takes the country's.
+        name: the set's name; None takes the group's.
 
     Raises:
-        CulnigError: as `select_general`; a country that a file of scores does not hold; scores of
-            one country only, so that there is no z.
+        CulnigError: as `select_general`; a group that a file of scores does not hold; scores of
+            one group only, so that there is no z.
 
     Example:
         `scores` are what `attribute` found on eight questions; here without control and CountryRC.
 
-        >>> neurons = select_specific(scores, None, None, country="Iran", top=0.1, least_z=1.0)
+        >>> neurons = select_specific(scores, None, None, group="Iran", top=0.1, least_z=1.0)
         >>> neurons.name, len(neurons) <= 33
         ('Iran', True)
     """
     shares = {"top": top, "remove": remove}
     check_shares(shares)
     check_least_z(least_z)
-    _check_alike(scores, control, countryrc)
-    if len(scores.countries) < 2:
+    _check_alike(scores, control, of_names)
+    if len(scores.groups) < 2:
         raise CulnigError(
-            f"these scores hold {', '.join(scores.countries)} only, and what is specific shows "
-            "beside others: score several countries"
+            f"these scores hold {', '.join(scores.groups)} only, and what is specific shows "
+            "beside others: score several groups"
         )
 
     target = target or scores.targets[0]
 
     def rank_of(where: str) -> np.ndarray:
-        return rank_values(scores, control, variant, countries=[where], target=target)
+        return rank_values(scores, control, variant, groups=[where], target=target)
 
     everything = np.arange(scores.layout.total)
-    what, ties = f"neurons of {country!r}", {}
-    chosen = top_share(everything, rank_of(country), top, what=what, ties=ties)
-    if countryrc is not None:
-        of_names = countryrc.mean(variant=variant, countries=[country], target=target)
-        names = top_share(everything, of_names, remove, what=f"{what} by CountryRC", ties=ties)
+    what, ties = f"neurons of {group!r}", {}
+    chosen = top_share(everything, rank_of(group), top, what=what, ties=ties)
+    if of_names is not None:
+        by_name = of_names.mean(variant=variant, groups=[group], target=target)
+        names = top_share(everything, by_name, remove, what=f"{what} by score on names", ties=ties)
         chosen = np.setdiff1d(chosen, names)
-    values = np.stack([rank_of(where)[chosen] for where in scores.countries])
+    values = np.stack([rank_of(where)[chosen] for where in scores.groups])
     deviation = values.std(axis=0)
-    centred = values[scores.countries.index(country)] - values.mean(axis=0)
+    centred = values[scores.groups.index(group)] - values.mean(axis=0)
     z = np.divide(centred, deviation, out=np.zeros_like(centred), where=deviation > 0)
-    arguments = {"country": country, "variant": variant, "target": target}
+    arguments = {"group": group, "variant": variant, "target": target}
     arguments |= {**shares, "least_z": least_z}
     about = _provenance(
-        "select_specific", arguments, scores, control=control, countryrc=countryrc, ties=ties
+        "select_specific", arguments, scores, control=control, of_names=of_names, ties=ties
     )
     neurons = NeuronSet(
-        layout=scores.layout, ids=chosen[z >= least_z], name=name or country, provenance=about
+        layout=scores.layout, ids=chosen[z >= least_z], name=name or group, provenance=about
     )
     check_selectable(neurons)
     return neurons
@@ -175,16 +176,16 @@ def rank_values(
     control: Scores | None,
     variant: Variant,
     *,
-    countries: Sequence[str] | None = None,
+    groups: Sequence[str] | None = None,
     target: Target | None = None,
 ) -> np.ndarray:
     """What neurons are ranked by: mean(scores) - mean(control), by flat id; arguments as above."""
     target = target or scores.targets[0]
-    mean = scores.mean(variant=variant, countries=countries, target=target)
+    mean = scores.mean(variant=variant, groups=groups, target=target)
     return (
         mean
         if control is None
-        else mean - control.mean(variant=variant, countries=countries, target=target)
+        else mean - control.mean(variant=variant, groups=groups, target=target)
     )
 
 
@@ -278,10 +279,10 @@ def check_least_z(least_z: float) -> None:
     check_number("least_z", least_z, least=-math.inf)
 
 
-def _check_alike(scores: Scores, control: Scores | None, countryrc: Scores | None) -> None:
+def _check_alike(scores: Scores, control: Scores | None, of_names: Scores | None) -> None:
     """Refuse scores of several models, or by several estimates."""
     name = scores.provenance["model"]["name"]
-    for what, other in (("the control's", control), ("the CountryRC", countryrc)):
+    for what, other in (("the control's", control), ("the names'", of_names)):
         if other is None:
             continue
         if other.provenance["model"]["name"] != name:
@@ -309,7 +310,7 @@ def _provenance(
     scores: Scores,
     *,
     control: Scores | None,
-    countryrc: Scores | None,
+    of_names: Scores | None,
     ties: Mapping[str, int],
 ) -> Provenance:
     about = {
@@ -319,7 +320,7 @@ def _provenance(
         "arguments": arguments | {"estimate": scores.estimate},
         "scores": scores.provenance["dataset"],
         "control": control and control.provenance["dataset"],
-        "countryrc": countryrc and countryrc.provenance["dataset"],
+        "names": of_names and of_names.provenance["dataset"],
     }
     return about | ({"ties": dict(ties)} if ties else {})
 

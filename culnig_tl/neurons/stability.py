@@ -43,7 +43,7 @@ def stability(select: Select, scores: Mapping[str, Scores]) -> dict[str, float]:
 
     Returns:
         jaccard_halves: `jaccard` of the two halves' sets; jaccard_resamples: its mean over all
-        pairs of resamples (NaN for a set of one country, as resamples hold all together);
+        pairs of resamples (NaN for a set of one group, as resamples hold all together);
         jaccard_chance: what two random sets of the halves' sizes share. NaN where a part of the
         questions selects nothing, or where the scores keep no parts.
 
@@ -84,5 +84,5 @@ def _selected(
             select({name: part(whole, number) for name, whole in scores.items()})
             for number in range(count)
         ]
-    except CulnigError:  # a part without a question, of a country or at all
+    except CulnigError:  # a part without a question, of a group or at all
         return []

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from culnig_tl.checks import (
@@ -27,8 +28,8 @@ from culnig_tl.models.embedded import EMBEDDED_NAME
 from culnig_tl.neurons.estimates import ESTIMATES, Estimate
 from culnig_tl.neurons.scores import TARGETS, VARIANTS, Target, Variant
 from culnig_tl.neurons.selection import check_least_z
-from culnig_tl.tasks import OWN, TASKS, task_of
-from culnig_tl.tasks.own import given_file
+from culnig_tl.tasks import OWN, OWN_NAMES, TASKS, task_of
+from culnig_tl.tasks.question_rows import given_file
 
 # Under what the options stand on the help page of `culnig run`, in this order.
 PANELS = ASK, SELECT, COMPARE, WHERE = (
@@ -61,7 +62,7 @@ class Study:
         CulnigError: as `check_study`, before anything is loaded.
 
     Example:
-        >>> study = Study(task="blend", tests=(), countries=("Iran", "Spain"), seeds=5)
+        >>> study = Study(task="blend", tests=(), groups=("Iran", "Spain"), seeds=5)
         >>> study.top_mlp
         0.01
     """
@@ -96,8 +97,11 @@ class Study:
     template_count: int = _option(
         "How many of its templates each test is asked with.", ASK, default=1
     )
-    countries: tuple[str, ...] | None = _option(
-        "Comma-separated, such as 'China,Iran,US'; default: all.", ASK, default=None
+    groups: tuple[str, ...] | None = _option(
+        "Countries or other groups, comma-separated, such as 'China,Iran,US'; default: all.",
+        ASK,
+        option="--groups/--countries",
+        default=None,
     )
     answer_format: AnswerFormat = _option(
         "cloze, letter, or auto: letter with a chat template.",
@@ -110,7 +114,7 @@ class Study:
     focus_limit: int = _option(
         "Of the focus countries so many, and --test-limit of the others.", ASK, default=0
     )
-    rc_limit: int = _option("CountryRC passages to score at most; 0: all.", ASK, default=96)
+    rc_limit: int = _option("Passages of names to score at most; 0: all.", ASK, default=96)
     other_limit: int = _option("Items of each other test at most; 0: all.", ASK, default=40)
     variant: Variant = _option(
         "Reduction over positions: max, mean or norm.", SELECT, default="max"
@@ -129,11 +133,11 @@ class Study:
     top_attention: float = _option(
         "Share of q, k, v neurons to keep (t_attn).", SELECT, default=0.002
     )
-    remove: float = _option("Share removed by CountryRC score (r).", SELECT, default=0.01)
+    remove: float = _option("Share removed by score on names (r).", SELECT, default=0.01)
     control: bool = _option("Subtract the control's scores.", SELECT, default=True)
-    countryrc: bool = _option("Remove country-name neurons.", SELECT, default=True)
-    top: float = _option("Share of neurons in a country's set.", SELECT, default=0.003)
-    least_z: float = _option("Least z over countries in a country's set.", SELECT, default=0.5)
+    name_filter: bool = _option("Remove neurons that react to groups' names.", SELECT, default=True)
+    top: float = _option("Share of neurons in a group's set.", SELECT, default=0.003)
+    least_z: float = _option("Least z over groups in a group's set.", SELECT, default=0.5)
     factor: float = _option("Multiply the neurons' activations: 0 masks.", COMPARE, default=0.0)
     seeds: int = _option("Random sets to compare with.", COMPARE, default=2)
     matched_seeds: int = _option(
@@ -148,6 +152,11 @@ class Study:
 
     def __post_init__(self) -> None:
         check_study(vars(self))
+
+    @property
+    def names(self) -> dict[str, str]:
+        """What its tasks are called in tables, where that is not their name: a file by its own."""
+        return task_names(vars(self))
 
 
 def check_study(arguments: Mapping[str, Any]) -> None:
@@ -181,7 +190,7 @@ def check_study(arguments: Mapping[str, Any]) -> None:
         check_share(name, given[name])
     check_number("factor", given["factor"])
     check_least_z(given["least_z"])
-    for name in ("trust_remote_code", "control", "countryrc", "specific", "ablations", "sweep"):
+    for name in ("trust_remote_code", "control", "name_filter", "specific", "ablations", "sweep"):
         check_flag(name, given[name])
     for name in ("seeds", "matched_seeds"):
         check_count(name, given[name], most=SETS_MOST)
@@ -191,15 +200,15 @@ def check_study(arguments: Mapping[str, Any]) -> None:
         )
     if not given["top_mlp"] and not given["top_attention"]:
         raise CulnigError("top_mlp and top_attention are 0, which selects nothing: raise one")
-    if given["countryrc"] and given["remove"] == 1:
+    if given["name_filter"] and given["remove"] == 1:
         raise CulnigError("remove is 1, which leaves no neuron: give less")
     _check_tasks(given)
 
 
 def _check_tasks(given: Mapping[str, Any]) -> None:
-    """What is asked: the tasks, their data, and the countries."""
-    for name in ("tests", "countries"):
-        if not isinstance(given[name], tuple | list) and (name, given[name]) != ("countries", None):
+    """What is asked: the tasks, their data, and the groups."""
+    for name in ("tests", "groups"):
+        if not isinstance(given[name], tuple | list) and (name, given[name]) != ("groups", None):
             raise CulnigError(f"{name} is {shown(given[name])}: give a list of names")
     task_of(given["task"], "neuron")
     names = [given["task"], *given["tests"]]
@@ -211,7 +220,7 @@ def _check_tasks(given: Mapping[str, Any]) -> None:
     if not isinstance(given["data"], Mapping):
         raise CulnigError(f"data is {shown(given['data'])}: give a path for each task by name")
     for name, path in given["data"].items():
-        if name not in {*names, "countryrc"}:
+        if name not in {*names, "countryrc", OWN_NAMES}:
             raise CulnigError(
                 f"data is given for {shown(name)}, which this run does not ask: it has "
                 f"{', '.join(names)}"
@@ -219,17 +228,25 @@ def _check_tasks(given: Mapping[str, Any]) -> None:
         check_text(f"the data of {name!r}", path)
     if given["task"] == OWN:
         given_file(given["data"].get(OWN))
-    if given["countries"] is None:
+    if given["groups"] is None:
         return
-    countries = []
-    for name in given["countries"]:
-        check_text("a country", name)
-        countries.append(TASKS[given["task"]].called(name))
-    if not countries:
-        raise CulnigError("countries is empty: give one or more, or None for all")
-    twice = [name for name in countries if countries.count(name) > 1]
+    asked, groups = TASKS[given["task"]], []
+    for name in given["groups"]:
+        check_text(f"a {asked.word}", name)
+        groups.append(asked.called(name))
+    if not groups:
+        raise CulnigError("groups is empty: give one or more, or None for all")
+    twice = [name for name in groups if groups.count(name) > 1]
     if twice:
-        raise CulnigError(f"country {twice[0]!r} is named twice: name each once")
+        raise CulnigError(f"{asked.word} {twice[0]!r} is named twice: name each once")
+
+
+def task_names(arguments: Mapping[str, Any]) -> dict[str, str]:
+    """`Study.names`, of its arguments."""
+    if arguments["task"] != OWN:
+        return {}
+    file = Path(arguments["data"][OWN]).stem
+    return {OWN: file, OWN_NAMES: f"{file}, names"}
 
 
 # What an argument was before it could be given, where that is not what it now is by default.

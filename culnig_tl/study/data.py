@@ -7,9 +7,9 @@ from culnig_tl.study.arguments import Study
 from culnig_tl.tasks import OWN, OWN_NAMES, TASKS, load_task
 from culnig_tl.tasks.countries import COUNTRIES, FOCUS_COUNTRIES
 from culnig_tl.tasks.instances import Instance, Split
-from culnig_tl.tasks.own import groups_of
+from culnig_tl.tasks.question_rows import groups_of
 
-SCORED = ("neuron", "control", "countryrc")
+SCORED = ("neuron", "control", "names")
 
 
 @dataclass(frozen=True)
@@ -19,13 +19,13 @@ class StudyData:
     Attributes:
         neuron: cultural ones, on which neurons are found.
         control: the same ones without their question.
-        countryrc: passages whose answer is a country's name.
+        names: passages whose answer is a group's name (CountryRC).
         tests: what is asked, by task; the study's own task comes first.
     """
 
     neuron: Sequence[Instance]
     control: Sequence[Instance]
-    countryrc: Sequence[Instance]
+    names: Sequence[Instance]
     tests: Mapping[str, Sequence[Instance]]
 
     @property
@@ -50,8 +50,8 @@ def study_data(study: Study) -> StudyData:
     Raises:
         CulnigError: as `load_task`.
     """
-    passages, own_file = passage_countries(study), study.data.get(OWN)
-    names = OWN_NAMES if study.task == OWN else "countryrc"
+    passages, own_file = passage_groups(study), study.data.get(OWN)
+    of_names = OWN_NAMES if study.task == OWN else "countryrc"
 
     def load(
         task: str,
@@ -59,62 +59,63 @@ def study_data(study: Study) -> StudyData:
         limit: int,
         *,
         templates: int | str | None,
-        countries: tuple[str, ...] | None = study.countries,
+        groups: tuple[str, ...] | None = study.groups,
     ) -> list[Instance]:
-        where = passages if task == names else countries
+        where = passages if task == of_names else groups
         if study.task == OWN and task not in (OWN, OWN_NAMES):
             where = None  # whose groups are others
         return load_task(
             task,
             split,
-            countries=where,
+            groups=where,
             limit=limit or None,
             data=own_file if task == OWN_NAMES else study.data.get(task),
+            passages=study.data.get(OWN_NAMES) if task == OWN_NAMES else None,
             templates=templates,
         )
 
     own = study.templates or study.template_count
-    groups: list[tuple[int, tuple[str, ...] | None]] = [(study.test_limit, study.countries)]
+    parts: list[tuple[int, tuple[str, ...] | None]] = [(study.test_limit, study.groups)]
     if study.focus_limit:
-        among = chosen_countries(study) or (passages if study.task == OWN else COUNTRIES)
-        others = tuple(country for country in among if country not in passages)
-        groups = [(study.focus_limit, passages), (study.test_limit, others)]
+        among = chosen_groups(study) or (passages if study.task == OWN else COUNTRIES)
+        others = tuple(group for group in among if group not in passages)
+        parts = [(study.focus_limit, passages), (study.test_limit, others)]
     neuron = load(study.task, "neuron", study.limit, templates=study.templates)
     control = load(study.task, "control", study.limit, templates=study.templates)
-    countryrc = load(names, "neuron", study.rc_limit, templates=None)
+    names = load(of_names, "neuron", study.rc_limit, templates=None)
     tests = {
         study.task: [
             instance
-            for limit, countries in groups
-            if countries != ()
-            for instance in load(study.task, "test", limit, templates=own, countries=countries)
+            for limit, groups in parts
+            if groups != ()
+            for instance in load(study.task, "test", limit, templates=own, groups=groups)
         ]
     }
     for test in study.tests:
         tests[test] = load(test, "test", study.other_limit, templates=study.template_count)
-    return StudyData(neuron=neuron, control=control, countryrc=countryrc, tests=tests)
+    return StudyData(neuron=neuron, control=control, names=names, tests=tests)
 
 
-def cultural_instances(study: Study, countries: tuple[str, ...] | None, limit: int) -> list:
+def cultural_instances(study: Study, groups: tuple[str, ...] | None, limit: int) -> list:
     """Test instances of the study's own task; limit 0 takes all."""
     templates = study.templates or study.template_count
     data = study.data.get(study.task)
     return load_task(
-        study.task, "test", countries=countries, limit=limit or None, data=data, templates=templates
+        study.task, "test", groups=groups, limit=limit or None, data=data, templates=templates
     )
 
 
-def chosen_countries(study: Study) -> tuple[str, ...] | None:
-    """The countries (or groups) of a study, each in its one spelling; None: all that there are."""
-    if study.countries is None:
+def chosen_groups(study: Study) -> tuple[str, ...] | None:
+    """The groups of a study, each in its one spelling; None: all that there are."""
+    if study.groups is None:
         return None
-    return tuple(map(TASKS[study.task].called, study.countries))
+    return tuple(map(TASKS[study.task].called, study.groups))
 
 
-def passage_countries(study: Study) -> tuple[str, ...]:
-    """The countries of CountryRC and of the specific sets: the focus countries of the study, or
+def passage_groups(study: Study) -> tuple[str, ...]:
+    """The groups of the passages and of the specific sets: the focus countries of the study, or
     the groups of a file of questions."""
-    chosen = chosen_countries(study)
+    chosen = chosen_groups(study)
     if study.task == OWN:
         return chosen or groups_of(study.data[OWN])
     if chosen is None:

@@ -19,12 +19,12 @@ def check_data(study: Study, maskings: Sequence[Masking], data: StudyData) -> No
 
     Raises:
         CulnigError: a part without instances, an id twice among the tests; for culture-specific
-            sets also fewer than two countries to find neurons of, or a country without
+            sets also fewer than two groups to find neurons of, or a group without
             instances where its neurons are found or tested.
     """
     for name, instances in data.parts.items():
         if not instances:
-            raise CulnigError(f"no instance for {name!r}: raise its limit, or ask other countries")
+            raise CulnigError(f"no instance for {name!r}: raise its limit, or ask other groups")
     ids = [(i.task, i.id) for i in data.asked]
     if len(set(ids)) < len(ids):
         seen: set[Any] = set()
@@ -32,7 +32,7 @@ def check_data(study: Study, maskings: Sequence[Masking], data: StudyData) -> No
         raise CulnigError(f"the test of {task!r} has instance {twice!r} twice: give each one once")
     specific = [masking.name for masking in maskings if masking.kind == "specific"]
     if specific:
-        _check_countries(study, specific, data)
+        _check_groups(study, specific, data)
 
 
 def check_selection(study: Study, layout: NeuronLayout) -> None:
@@ -48,25 +48,25 @@ def check_selection(study: Study, layout: NeuronLayout) -> None:
         check_selectable(NeuronSet(layout, np.empty(0, dtype=np.int64), GENERAL))
 
 
-def _check_countries(study: Study, specific: Sequence[str], data: StudyData) -> None:
-    of = {name: {i.country for i in part if i.country} for name, part in data.parts.items()}
+def _check_groups(study: Study, specific: Sequence[str], data: StudyData) -> None:
+    of = {name: {i.group for i in part if i.group} for name, part in data.parts.items()}
     if len(of["neuron"]) < 2:
         raise CulnigError(
-            f"culture-specific sets (specific) need instances of two or more countries, and these "
-            f"are of {', '.join(sorted(of['neuron'])) or 'none'}: give more countries, or raise "
+            f"culture-specific sets (specific) need instances of two or more groups, and these "
+            f"are of {', '.join(sorted(of['neuron'])) or 'none'}: give more groups, or raise "
             "limit"
         )
     test = f"{study.task} test"
     needed = {"neuron": "limit", test: "focus_limit" if study.focus_limit else "test_limit"}
     if study.control:
         needed["control"] = "limit"
-    if study.countryrc:
-        needed["countryrc"] = "rc_limit"
+    if study.name_filter:
+        needed["names"] = "rc_limit"
     for name, limit in needed.items():
-        absent = [country for country in specific if country not in of[name]]
+        absent = [group for group in specific if group not in of[name]]
         if absent:
             raise CulnigError(
                 f"no instance of {name!r} is about {absent[0]!r}, of which a culture-specific set "
                 f"(specific) is asked: raise {limit}, now {getattr(study, limit)}, or ask without "
-                f"that country; there are {', '.join(sorted(of[name]))}"
+                f"that group; there are {', '.join(sorted(of[name]))}"
             )

@@ -239,7 +239,7 @@ def finetune_data(
             own += load_task(
                 name,
                 "test",
-                countries=study.countries,
+                groups=study.groups,
                 limit=culture_limit or None,
                 data=study.data.get(name),
                 templates=study.templates if name == study.task and study.templates else 1,

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from culnig_tl.checks import shown
+from culnig_tl.earlier import ARGUMENTS, PARTS, named_now
 from culnig_tl.errors import CulnigError
 from culnig_tl.schemas import damaged, read_object
 from culnig_tl.study.arguments import EARLIER, Study, check_study
@@ -28,7 +29,10 @@ _MEND = "put the original back, or make the run again in another folder"
 
 
 def scores_file(out: Path, name: str) -> Path:
-    return out / "scores" / f"{name}.safetensors"
+    """The file of scores of one part; that of an earlier version where it is there."""
+    before = [earlier for earlier, now in PARTS.items() if now == name]
+    files = [out / "scores" / f"{one}.safetensors" for one in (name, *before)]
+    return next((file for file in files if file.exists()), files[0])
 
 
 def set_file(out: Path, name: str) -> Path:
@@ -45,7 +49,13 @@ def read_run_file(out: Path) -> dict[str, Any]:
     Raises:
         CulnigError: no such file, or a damaged one.
     """
-    return read_object(Path(out) / "run.json", _RUN, remedy=_MEND)
+    about = read_object(Path(out) / "run.json", _RUN, remedy=_MEND)
+    arguments, datasets = about["arguments"], about["datasets"]
+    renamed = {
+        "arguments": named_now(arguments, ARGUMENTS),
+        "datasets": named_now(datasets, PARTS),
+    }
+    return about | renamed
 
 
 def study_of(out: Path, *, trust_remote_code: bool = False) -> Study:
@@ -60,22 +70,21 @@ def study_of(out: Path, *, trust_remote_code: bool = False) -> Study:
             that are none (`check_study`).
     """
     file = Path(out) / "run.json"
-    given, defaults = (
-        read_object(file, {"arguments": dict}, remedy=_MEND)["arguments"],
-        vars(Study()),
-    )
+    given = read_object(file, {"arguments": dict}, remedy=_MEND)["arguments"]
+    given, defaults = named_now(given, ARGUMENTS), vars(Study())
     later = [key for key in given if key not in defaults]
     if later:
         raise CulnigError(
             f"{file} has an argument {shown(later[0])}, which this version does not know: use the "
             "version that made the run, or make it again in another folder"
         )
-    arguments = defaults | EARLIER | given | {"trust_remote_code": trust_remote_code}
+    arguments: dict[str, Any] = {**defaults, **EARLIER, **given}
+    arguments |= {"trust_remote_code": trust_remote_code}
     try:
         check_study(arguments)
     except CulnigError as error:
         raise damaged(file, str(error), remedy=_MEND) from error
-    for key in ("countries", "tests"):
+    for key in ("groups", "tests"):
         if arguments[key] is not None:
             arguments[key] = tuple(arguments[key])
     for key in ("top_mlp", "top_attention", "remove", "top", "least_z", "factor"):

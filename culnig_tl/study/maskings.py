@@ -12,7 +12,7 @@ from culnig_tl.neurons.selection import (
 )
 from culnig_tl.neurons.sets import NeuronSet
 from culnig_tl.study.arguments import Study
-from culnig_tl.study.data import StudyData, passage_countries
+from culnig_tl.study.data import StudyData, passage_groups
 from culnig_tl.tasks.instances import Instance
 
 GENERAL = "culture-general"
@@ -46,7 +46,7 @@ def study_maskings(study: Study) -> list[Masking]:
         "top_attention": study.top_attention,
         "remove": study.remove,
         "control": study.control,
-        "countryrc": study.countryrc,
+        "name_filter": study.name_filter,
     }
 
     def general(name: str, kind: str, about: Mapping[str, float], **changes: Any) -> Masking:
@@ -56,7 +56,7 @@ def study_maskings(study: Study) -> list[Masking]:
             return select_general(
                 scores["neuron"],
                 scores["control"] if now["control"] else None,
-                scores["countryrc"] if now["countryrc"] else None,
+                scores["names"] if now["name_filter"] else None,
                 variant=now["variant"],
                 top_mlp=now["top_mlp"],
                 top_attention=now["top_attention"],
@@ -75,13 +75,13 @@ def study_maskings(study: Study) -> list[Masking]:
         kind = "matched" if matched else "random"
         return Masking(f"random-{'matched-' if matched else ''}{seed}", kind, select)
 
-    def specific(country: str) -> Masking:
+    def specific(group: str) -> Masking:
         def select(scores: Mapping[str, Scores], _: NeuronSet | None) -> NeuronSet:
             return select_specific(
                 scores["neuron"],
                 scores["control"] if study.control else None,
-                scores["countryrc"] if study.countryrc else None,
-                country=country,
+                scores["names"] if study.name_filter else None,
+                group=group,
                 variant=study.variant,
                 top=study.top,
                 remove=study.remove,
@@ -89,12 +89,12 @@ def study_maskings(study: Study) -> list[Masking]:
                 target=study.target,
             )
 
-        return Masking(country, "specific", select)
+        return Masking(group, "specific", select)
 
     maskings = [Masking("original", "original", None), general(GENERAL, "general", {})]
     maskings += [random(seed, False) for seed in range(study.seeds)]
     if study.specific:
-        maskings += [specific(country) for country in passage_countries(study)]
+        maskings += [specific(group) for group in passage_groups(study)]
     if study.ablations:
         maskings += [
             general(f"score {variant}", "ablation", {}, variant=variant)
@@ -103,7 +103,7 @@ def study_maskings(study: Study) -> list[Masking]:
         ]
         maskings += [
             general("without control", "ablation", {}, control=False),
-            general("without CountryRC", "ablation", {}, countryrc=False),
+            general("without CountryRC", "ablation", {}, name_filter=False),
             general("MLP only", "ablation", {}, top_attention=0.0),
             general("attention only", "ablation", {}, top_mlp=0.0),
         ]
@@ -126,10 +126,10 @@ def study_maskings(study: Study) -> list[Masking]:
 
 
 def instances_of(masking: Masking, data: StudyData) -> list[Instance]:
-    """What is asked with a set masked: all tests; a country's set, only what has countries; a
+    """What is asked with a set masked: all tests; a group's set, only what has groups; a
     sweep's set, a part of the task itself."""
     if masking.kind == "specific":
-        return [instance for instance in data.asked if instance.country is not None]
+        return [instance for instance in data.asked if instance.group is not None]
     if masking.kind == "sweep":
         # Every so many, as instances come in the order of their file.
         own = list(next(iter(data.tests.values())))

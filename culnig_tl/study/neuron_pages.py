@@ -14,6 +14,7 @@ import numpy as np
 from markupsafe import Markup
 
 from culnig_tl.checks import check_count, check_file_name
+from culnig_tl.earlier import COLUMNS, named_now
 from culnig_tl.errors import CulnigError
 from culnig_tl.files import read_text, write_atomically
 from culnig_tl.local_html import LocalHTML
@@ -25,6 +26,7 @@ from culnig_tl.study.arguments import evaluation_budget
 from culnig_tl.study.run import Run
 from culnig_tl.study.same_study import set_hashes
 from culnig_tl.study.section import templates
+from culnig_tl.tasks import TASKS
 from culnig_tl.tasks.instances import Instance, content_hash
 
 # Of prompts on which activations are looked at; the first of a run's scored ones.
@@ -108,6 +110,7 @@ def neurons_run(
             chosen,
             prompts=len(instances) + len(own_texts),
             questions=len(asked),
+            group=TASKS[study.task].word,
         )
         return json.dumps({"about": about, "neurons": found}, ensure_ascii=False)
 
@@ -185,11 +188,14 @@ def neuron_page(
         one,
         prompts=len(instances) + len(texts),
         questions=len(effects_on),
+        group="group",
     )
     return LocalHTML(neurons_html(about, facts))
 
 
-def _about(model: str, neurons: NeuronSet, *, prompts: int, questions: int) -> dict[str, Any]:
+def _about(
+    model: str, neurons: NeuronSet, *, prompts: int, questions: int, group: str
+) -> dict[str, Any]:
     """What stands at the head of the page."""
     return {
         "model": model,
@@ -198,11 +204,14 @@ def _about(model: str, neurons: NeuronSet, *, prompts: int, questions: int) -> d
         "of": neurons.layout.total,
         "prompts": prompts,
         "questions": questions,
+        "group": group,
     }
 
 
 def neurons_html(about: Mapping[str, Any], facts: Sequence[Mapping[str, Any]]) -> str:
     """The page: facts as JSON within it, drawn by a script and circuitsvis's own bundled one."""
+    about = {"group": "country", **about}  # before there were others
+    facts = [_named_now(one) for one in facts]
     data = json.dumps({"about": about, "neurons": facts}, ensure_ascii=False)
     return (
         templates()
@@ -214,6 +223,15 @@ def neurons_html(about: Mapping[str, Any], facts: Sequence[Mapping[str, Any]]) -
             circuitsvis=Markup(_circuitsvis()),
         )
     )
+
+
+def _named_now(facts: Mapping[str, Any]) -> dict[str, Any]:
+    """A neuron's facts, those of an earlier version with today's names."""
+    now = dict(facts)
+    now["explained"] = named_now(facts["explained"], COLUMNS)
+    for part in ("contexts", "effects"):
+        now[part] = [named_now(one, COLUMNS) for one in facts[part]]
+    return now
 
 
 def _circuitsvis() -> str:

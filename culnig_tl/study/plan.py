@@ -116,13 +116,13 @@ def plan_study(study: Study) -> Plan:
             prompts[key] = _prompts(tokenizer, instances_of(masking, data), study)
             same[key] = make_step("", prompts[key], False)
         steps.append(replace(same[key], name=f"evaluate {masking.kind}"))
-    countries = len({instance.country for instance in data.neuron})
+    groups = len({instance.group for instance in data.neuron})
     longest = max(len(prompt.sequence) for part in prompts.values() for prompt in part)
     measured = _measured_part(config, trust)
     speeds = _speeds(measured, study, prompts["neuron"], answered=prompts["all"])
     models = {study.model: config} | papers
     costs = [
-        _cost(name, config, study, steps=steps, countries=countries, longest=longest, speeds=speeds)
+        _cost(name, config, study, steps=steps, groups=groups, longest=longest, speeds=speeds)
         for name, config in models.items()
     ]
     how = "about 4 characters a token" if tokenizer is None else f"tokenizer of {study.model}"
@@ -226,7 +226,7 @@ def _cost(
     study: Study,
     *,
     steps: Sequence[Step],
-    countries: int,
+    groups: int,
     longest: int,
     speeds: dict[bool, float],
 ) -> Cost:
@@ -236,7 +236,7 @@ def _cost(
     here = sum(f / speeds[step.backward] for f, step in zip(flops, steps, strict=True))
     width = getattr(torch, study.dtype).itemsize
     neurons = neuron_layout(config, name=name, trust_remote_code=trust).total
-    sums = len(VARIANTS) * neurons * 8 * (len(TARGETS) * 2 * countries + RESAMPLES)
+    sums = len(VARIANTS) * neurons * 8 * (len(TARGETS) * 2 * groups + RESAMPLES)
     each = token_bytes(
         config.num_hidden_layers,
         config.hidden_size,

@@ -18,8 +18,8 @@ from matplotlib.axes import Axes
 
 from culnig_tl.analysis.plots import (
     plot_comparison,
-    plot_countries,
     plot_distribution,
+    plot_groups,
     plot_layers,
     plot_matrix,
     plot_score_histogram,
@@ -38,6 +38,7 @@ from culnig_tl.study import (
     short_answers,
     verify_section,
 )
+from culnig_tl.study.arguments import task_names
 from culnig_tl.study.published import published
 from culnig_tl.study.run import Run
 from culnig_tl.study.section import (
@@ -46,6 +47,7 @@ from culnig_tl.study.section import (
     table_rows,
     templates,
 )
+from culnig_tl.tasks import OWN, OWN_NAMES, TASKS
 
 _COMPARISONS = ("table", "probability", "matched")
 # In the order in which they stand in the report.
@@ -104,7 +106,9 @@ def render_report(
         specific: the culture-specific sets.
         sections: of steps, each with what it read.
     """
-    variant, target = about["arguments"]["variant"], about["arguments"].get("target")
+    arguments = about["arguments"]
+    variant, target = arguments["variant"], arguments.get("target")
+    word, names = TASKS[arguments["task"]].word, task_names(arguments)
     found = {
         name: published(name, about["model"]["name"])
         for name in ("table", "ablations", "specific", "ranks", "scores")
@@ -114,15 +118,15 @@ def render_report(
         "distribution": plot_distribution(neurons),
         "scores": plot_score_histogram(scores, target=target),
     }
-    countries = tables["countries"]
-    for task in countries.index.get_level_values("task").unique():
-        drawn[f"countries: {task}"] = plot_countries(countries, task)
+    groups = tables["groups"]
+    for task in groups.index.get_level_values("task").unique():
+        drawn[f"groups: {task}"] = plot_groups(groups, task)
     if specific:
         drawn["layers"] = plot_layers([neurons, *specific])
         drawn["reductions"] = plot_matrix(
             tables["reductions"],
             "points",
-            "Accuracy lost when a country's neurons are masked",
+            f"Accuracy lost when a {word}'s neurons are masked",
             axes=None,
             digits=1,
             interval=(
@@ -162,7 +166,7 @@ def render_report(
         shown["own"] = _with_published(tables["own"], found)
     mean = scores.mean(variant=variant, target=target)[neurons.ids]
     top = neurons.frame().assign(score=mean).nlargest(20, "score")
-    environment = templates()
+    environment = templates(about["arguments"]["task"])
     environment.filters |= {
         "number": number_text,
         "spread": spread_text,
@@ -177,6 +181,8 @@ def render_report(
     return environment.get_template("report.html").render(
         run=about,
         fewest=FEWEST_QUESTIONS,
+        names=names.get(OWN_NAMES, "countryrc"),
+        about=names.get(OWN, "culture"),
         neurons=repr(neurons),
         share=f"{100 * len(neurons) / neurons.layout.total:.2f}",
         layout=str(neurons.layout),

@@ -47,6 +47,7 @@ from culnig_tl.study.same_study import (
     check_set,
 )
 from culnig_tl.study.tables import STABILITY, study_tables
+from culnig_tl.tasks import OWN_NAMES
 from culnig_tl.tasks.instances import Instance
 
 
@@ -161,7 +162,7 @@ class Run:
 
     @property
     def specific(self) -> dict[str, NeuronSet]:
-        """The culture-specific neurons by country; none where the study did not ask for them."""
+        """The culture-specific neurons by group; none where the study did not ask for them."""
         return {neurons.name: neurons for neurons in self.of_kind("specific")}
 
     def random(self, count: int | None = None) -> list[NeuronSet]:
@@ -182,7 +183,7 @@ class Run:
         return [self.sets[m.name] for m in self.maskings if m.kind == kind]
 
     def scores(self, name: str = "neuron") -> Scores:
-        """The scores on which the selection is based: `neuron`, `control` or `countryrc`.
+        """The scores on which the selection is based: `neuron`, `control` or `names`.
 
         Raises:
             CulnigError: an unknown name; a damaged file, or one of another model or other data.
@@ -223,7 +224,9 @@ class Run:
         """All tables of the study by name (`study_tables`)."""
         file = self.folder / STABILITY_FILE
         stable = read_frame(file, STABILITY) if file.exists() else None
-        return study_tables(self.maskings, self.sets, self.evaluations, stable=stable)
+        tables = study_tables(self.maskings, self.sets, self.evaluations, stable=stable)
+        names = self.study.names
+        return {k: table.rename(index=names, columns=names) for k, table in tables.items()}
 
     @property
     def table(self) -> pd.DataFrame:
@@ -242,14 +245,13 @@ class Run:
         return data
 
     def own_data(self) -> StudyData:
-        """The instances of the study's own task and of CountryRC, read again.
+        """The instances of the study's own task and of the passages of names, read again.
 
         Raises:
             CulnigError: they are not those of the run.
         """
-        own = {
-            k: path for k, path in self.study.data.items() if k in (self.study.task, "countryrc")
-        }
+        needed = (self.study.task, "countryrc", OWN_NAMES)
+        own = {name: path for name, path in self.study.data.items() if name in needed}
         data = study_data(replace(self.study, tests=(), data=own))
         check_data(self.folder, self.about, data)
         return data
@@ -393,7 +395,7 @@ def _check_rows(run: Run, frames: Mapping[str, pd.DataFrame]) -> None:
     Raises:
         CulnigError: the file, and how many rows of a task it has or which it should not have.
     """
-    key, original = ["task", "id", "country"], frames["original"]
+    key, original = ["task", "id", "group"], frames["original"]
     counts = original["task"].value_counts()
     for name, about in run.about["datasets"].items():
         task = name.removesuffix(" test")

@@ -30,7 +30,7 @@ from culnig_tl.neurons.scores import Scores
 from culnig_tl.neurons.sets import NeuronSet
 from culnig_tl.provenance import NUMBERS, Provenance, sha256_of
 from culnig_tl.study.arguments import EARLIER, Study
-from culnig_tl.study.data import StudyData, passage_countries
+from culnig_tl.study.data import StudyData, passage_groups
 from culnig_tl.study.folder import dataset_hashes, study_arguments
 from culnig_tl.study.maskings import study_maskings
 
@@ -48,7 +48,7 @@ _WHERE_IT_RUNS = ("device", "devices", "token_budget", "trust_remote_code")
 _BY_CONTENT = ("data", "templates")
 _TESTS = ("tests", "template_count", "test_limit", "focus_limit", "other_limit")
 _SELECTION = (
-    *("variant", "target", "top_mlp", "top_attention", "remove", "control", "countryrc"),
+    *("variant", "target", "top_mlp", "top_attention", "remove", "control", "name_filter"),
     "factor",
 )
 _SPECIFIC = ("top", "least_z")
@@ -231,7 +231,7 @@ def _used(out: Path, there: Sequence[str], study: Study, *, key: str, before: An
     elif key in _SELECTION:
         users = sets + [step for step in STEPS if (out / step).exists()]
     elif key in _SPECIFIC:
-        users = [name for name in sets if name in passage_countries(study)]
+        users = [name for name in sets if name in passage_groups(study)]
     elif key in _PARTS:
         users = _lost(there, study, key, before=before)
     else:

@@ -11,17 +11,24 @@ from matplotlib.axes import Axes
 from culnig_tl.analysis.texts import interval_text
 from culnig_tl.frames import Frame, read_frame
 from culnig_tl.resampling import p_text
+from culnig_tl.tasks import OWN, TASKS
 
 
-def templates() -> Any:
-    """The templates of `data/`: what is put in is no markup, and what is missing is an error."""
+def templates(task: str | None = None) -> Any:
+    """The templates of `data/`: what is put in is no markup, and what is missing is an error.
+
+    They know what the groups of the task are called.
+    """
     import jinja2  # only where a page is made
 
-    return jinja2.Environment(
+    environment = jinja2.Environment(
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         loader=jinja2.FileSystemLoader(Path(__file__).parent / "data", encoding="utf-8"),
     )
+    asked = TASKS[task or OWN]
+    environment.globals |= {"group": asked.word, "groups": asked.words}
+    return environment
 
 
 @dataclass(frozen=True)

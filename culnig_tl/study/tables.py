@@ -10,14 +10,14 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 
-from culnig_tl.analysis.comparison import by_country, compare
-from culnig_tl.analysis.countries import (
-    compare_countries,
-    country_intervals,
-    own_ranks,
-    rank_countries,
-)
+from culnig_tl.analysis.comparison import by_group, compare
 from culnig_tl.analysis.evaluations import chance_of, metric_values, rows_of, same_instances
+from culnig_tl.analysis.groups import (
+    compare_groups,
+    group_intervals,
+    own_ranks,
+    rank_groups,
+)
 from culnig_tl.frames import MAYBE_NUMBER, NAME, Frame
 from culnig_tl.neurons.layout import SITES
 from culnig_tl.neurons.selection import overlap
@@ -61,13 +61,13 @@ def study_tables(
 
     - `table`: Table 2's counterpart, `compare` with the uniform random sets (with the matched ones
       if there are no others); `probability`: the same of P(y|x); `matched`: with the matched ones.
-    - `countries`: `by_country`; `sets`: how many neurons each set has, by site, and how stable it
+    - `groups`: `by_group`; `sets`: how many neurons each set has, by site, and how stable it
       is.
     - `ablations`: accuracy on each test for each ablation of the method (Tables 18 to 20), in the
       first row chance; `parts`: what each ablation changes beside the whole method, by test.
     - `sweep`: t, r, neurons, accuracy, reduction with its 95% interval (Figure 2).
-    - `reductions`, `ranks`, `own`: `compare_countries`, `rank_countries`, `own_ranks` on the
-      study's own task (Table 15); `reductions_low`, `reductions_high`: `country_intervals`;
+    - `reductions`, `ranks`, `own`: `compare_groups`, `rank_groups`, `own_ranks` on the
+      study's own task (Table 15); `reductions_low`, `reductions_high`: `group_intervals`;
       `own_nats`: as `own`, of ln P(y|x), which every question moves; `overlap` of the general and
       the specific sets.
 
@@ -88,7 +88,7 @@ def study_tables(
     tables = {
         "table": compare(original, general, random),
         "probability": compare(original, general, random, metric="probability"),
-        "countries": by_country(original, general, random),
+        "groups": by_group(original, general, random),
         "sets": _set_sizes(maskings, sets, stable),
     }
     if uniform and matched:
@@ -106,10 +106,10 @@ def study_tables(
             m.name: rows_of(frames[m.name], before, f"the evaluation of {m.name!r}")
             for m in kinds["specific"]
         }
-        tables["reductions"] = compare_countries(before, masked)
-        low, high = country_intervals(before, masked)
+        tables["reductions"] = compare_groups(before, masked)
+        low, high = group_intervals(before, masked)
         tables |= {"reductions_low": low, "reductions_high": high}
-        tables["ranks"] = rank_countries(tables["reductions"])
+        tables["ranks"] = rank_groups(tables["reductions"])
         tables["own"] = own_ranks(before, masked)
         tables["own_nats"] = own_ranks(before, masked, metric="nats")
         tables["overlap"] = overlap([sets[name] for name in (GENERAL, *masked)])

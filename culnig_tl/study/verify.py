@@ -20,13 +20,13 @@ from culnig_tl.neurons.selection import rank_values
 from culnig_tl.neurons.sets import NeuronSet
 from culnig_tl.study.answered import LEAST, answered_first
 from culnig_tl.study.arguments import Study, evaluation_budget
-from culnig_tl.study.data import chosen_countries, cultural_instances
+from culnig_tl.study.data import chosen_groups, cultural_instances
 from culnig_tl.study.run import Run
 from culnig_tl.study.same_study import set_hashes
 from culnig_tl.study.verify_section import CHECKS, MORE
 from culnig_tl.tasks import OWN
 from culnig_tl.tasks.instances import content_hash
-from culnig_tl.tasks.own import groups_of
+from culnig_tl.tasks.question_rows import groups_of
 
 DOSES = (0.0, 0.5, 1.0, 1.5, 2.0)
 RANDOM_SETS = 3
@@ -52,7 +52,7 @@ def verify_run(
     Into `verify` go: effects.csv (`taylor_check` of the culture-general set and of `sample`
     random neurons, with the value that each was ranked by), interactions.csv, joint.csv
     (`joint_path`) and doses.csv (the set and the run's first random sets), curves.csv
-    (`faithfulness_curve` of the ranking), pairs.csv, scale.csv and patching.csv (countries'
+    (`faithfulness_curve` of the ranking), pairs.csv, scale.csv and patching.csv (groups'
     prompts against each other; the last two where each of two prompts prefers its own answer) and
     tokens.html. What is there is not done again. Then the report is written anew, with a section
     on them.
@@ -70,7 +70,7 @@ def verify_run(
         `agreement` of the first-order estimate by site.
 
     Raises:
-        CulnigError: not a finished run, one of these below 1, no two countries that are asked the
+        CulnigError: not a finished run, one of these below 1, no two groups that are asked the
             same question, or `verify` was made with others or from something else.
 
     Example:
@@ -81,7 +81,7 @@ def verify_run(
         ['instances', 'questions', 'effects']
     """
     from culnig_tl.measure.faithfulness import faithfulness_curve
-    from culnig_tl.measure.pairs import country_pairs, pair_preferences
+    from culnig_tl.measure.pairs import group_pairs, pair_preferences
     from culnig_tl.measure.patching import check_scale, patching_effects
     from culnig_tl.measure.paths import path_sums
     from culnig_tl.measure.reference import reference_activations
@@ -98,12 +98,12 @@ def verify_run(
     answered = answered_first(run, run.own_data().tests[study.task])
     questions = answered[:prompts]
     some = answered[: min(4 * prompts, 32)]
-    many = cultural_instances(study, study.countries, min(8 * prompts, 64))
-    to_patch = cultural_instances(study, _patched_countries(study), 0)
-    if not country_pairs(to_patch):
+    many = cultural_instances(study, study.groups, min(8 * prompts, 64))
+    to_patch = cultural_instances(study, _patched_groups(study), 0)
+    if not group_pairs(to_patch):
         raise CulnigError(
-            f"{run.folder} cannot be verified: patching puts neurons of one country's prompt into "
-            "another's, and its data hold no two countries with the same question and different "
+            f"{run.folder} cannot be verified: patching puts neurons of one group's prompt into "
+            "another's, and its data hold no two groups with the same question and different "
             "answers"
         )
     step = run.step(
@@ -209,11 +209,11 @@ def verify_run(
     return agreement(found)
 
 
-def _patched_countries(study: Study) -> tuple[str, ...]:
+def _patched_groups(study: Study) -> tuple[str, ...]:
     """Few of the run's, so that every pair of them is asked several questions; beside a single one
     others, as it takes two."""
     few = groups_of(study.data[OWN]) if study.task == OWN else FEW_COUNTRIES
-    own = chosen_countries(study) or few
+    own = chosen_groups(study) or few
     if len(own) < 2:
-        own += tuple(country for country in few if country not in own)
+        own += tuple(group for group in few if group not in own)
     return own[: len(FEW_COUNTRIES)]

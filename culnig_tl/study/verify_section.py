@@ -50,7 +50,7 @@ CHECKS = {
             "position": PLACE,
             "token": TEXT,
             "instance": NAME,
-            "country": TEXT,
+            "group": TEXT,
             "probability": SHARE,
             "first_order": NUMBER,
             "integrated": MAYBE_NUMBER,
@@ -70,7 +70,7 @@ CHECKS = {
     "interactions": Frame(
         {
             "instance": NAME,
-            "country": TEXT,
+            "group": TEXT,
             "probability": SHARE,
             "first_order": NUMBER,
             "singles": NUMBER,

@@ -22,11 +22,13 @@ from culnig_tl.tasks import (
     mrpc,
     normad,
     own,
+    own_names,
     qnli,
     worldvaluesbench,
 )
 from culnig_tl.tasks.countries import country_name
 from culnig_tl.tasks.instances import Instance, Split
+from culnig_tl.tasks.question_rows import holds_questions
 from culnig_tl.tasks.templates import (
     Item,
     Template,
@@ -60,6 +62,16 @@ class Task:
         """
         return country_name(group) if self.countries else group.strip()
 
+    @property
+    def word(self) -> str:
+        """What one of its groups is called."""
+        return "country" if self.countries else "group"
+
+    @property
+    def words(self) -> str:
+        """The same of several."""
+        return "countries" if self.countries else "groups"
+
 
 # Of a file of one's own: its questions, and passages that name its groups.
 OWN, OWN_NAMES = "own", "own-names"
@@ -78,7 +90,7 @@ TASKS: dict[str, Task] = {
     "qnli": Task(qnli.load_items, qnli.TEMPLATES, qnli.SPLITS),
     "mrpc": Task(mrpc.load_items, mrpc.TEMPLATES, mrpc.SPLITS),
     OWN: Task(own.load_items, (own.TEMPLATE,), own.SPLITS, countries=False),
-    OWN_NAMES: Task(own.load_name_items, (own.NAMES_TEMPLATE,), own.NAME_SPLITS, countries=False),
+    OWN_NAMES: Task(own_names.load_items, (own_names.TEMPLATE,), own_names.SPLITS, countries=False),
 }
 
 
@@ -86,10 +98,11 @@ def load_task(
     name: str,
     split: Split,
     *,
-    countries: Sequence[str] | None = None,
+    groups: Sequence[str] | None = None,
     limit: int | None = None,
     data: str | Path | None = None,
     templates: int | str | Path | None = None,
+    passages: str | Path | None = None,
 ) -> list[Instance]:
     """The instances of one split of a task.
 
@@ -97,31 +110,44 @@ def load_task(
         name: one of `TASKS`.
         split: `neuron` (find neurons), `control` (the same items without the question: only the
             answer instruction and the options; cloze: `Answer:`), or `test`.
-        countries: only these of `COUNTRIES`; None takes all that the task has, for a benchmark
-            others too (`countryrc`: the eight focus countries). Any usual spelling is understood.
-        limit: at most so many items, evenly over countries, the same ones for `neuron` and
+        groups: only these; None takes all that the task has (`countryrc`: the eight focus
+            countries). A country may be in any usual spelling.
+        limit: at most so many items, evenly over groups, the same ones for `neuron` and
             `control`; different questions first, further items of one only when there are no more.
             With several templates each item comes once per template.
         data: a local file or folder in the Hub's schema; without it the Hub, or the bundled file.
         templates: a JSON file of prompt templates, in place of the task's own; or a number: the
             first so many of the task's own. None takes all of its own for the split `test`, and
             the first one for the others.
+        passages: for `own-names`, a JSON file of passages in place of the package's own.
 
     Raises:
-        CulnigError: an unknown task, split or country, malformed data or templates, nothing left.
+        CulnigError: an unknown task, split or group, malformed data or templates, nothing left.
 
     Example:
-        >>> questions = load_task("everyday", "neuron", countries=["Spain", "Iran"], limit=4)
-        >>> sorted(question.country for question in questions)
+        >>> questions = load_task("everyday", "neuron", groups=["Spain", "Iran"], limit=4)
+        >>> sorted(question.group for question in questions)
         ['Iran', 'Iran', 'Spain', 'Spain']
     """
     task = task_of(name, split)
-    chosen = None if countries is None else tuple(dict.fromkeys(map(task.called, countries)))
-    items = task.load_items(split, chosen, None if data is None else Path(data))
+    chosen = None if groups is None else tuple(dict.fromkeys(map(task.called, groups)))
+    more = {} if passages is None else {"passages": Path(passages)}
+    if more and name != OWN_NAMES:
+        raise CulnigError(f"passages are given for task {name!r}: they belong to {OWN_NAMES!r}")
+    file = None if data is None else Path(data)
+    try:
+        items = task.load_items(split, chosen, file, **more)
+    except CulnigError as error:
+        if file is None or name in (OWN, OWN_NAMES) or not holds_questions(file):
+            raise
+        raise CulnigError(
+            f"{file} holds questions of your own, and {name!r} reads other columns: give it as "
+            f"--questions {file}"
+        ) from error
     if chosen is not None:
-        items = [item for item in items if item.country is None or item.country in chosen]
+        items = [item for item in items if item.group is None or item.group in chosen]
     if not items:
-        raise CulnigError(f"task {name!r}, split {split!r}: no instance for {countries}")
+        raise CulnigError(f"task {name!r}, split {split!r}: no instance for {groups}")
     twice = [key for key, count in Counter(item.id for item in items).items() if count > 1]
     if twice:
         raise CulnigError(f"task {name!r}: two items have the id {twice[0]!r}; give each its own")
@@ -136,7 +162,7 @@ def task_of(name: Any, split: Split) -> Task:
     Raises:
         CulnigError: it is unknown, or has no such split.
     """
-    check_choice("task", name, TASKS)
+    check_choice("task", name, TASKS, otherwise="questions of your own: --questions FILE")
     task = TASKS[name]
     if split not in task.splits:
         raise CulnigError(f"task {name!r} has no split {split!r}: it has {', '.join(task.splits)}")

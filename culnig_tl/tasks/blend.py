@@ -139,7 +139,7 @@ def _item(row: dict, country: str, where: str) -> Item:
     }
     return Item(
         id=f"{row['MCQID']}/{country}",
-        country=country,
+        group=country,
         fields=fields,
         options=tuple(text_of(option, "an option in 'choices'", where) for option in options),
         answer=letters.index(row["answer_idx"]),

@@ -62,7 +62,7 @@ def load_items(split: Split, countries: tuple[str, ...] | None, data: Path | Non
         items.append(
             Item(
                 id=row["id"],
-                country=None,
+                group=None,
                 fields={"question": row["question"]},
                 options=tuple(options),
                 answer=answer,

@@ -26,7 +26,7 @@ PARAPHRASE = Template(
 
 
 def commonsense_items(
-    split: Split, countries: tuple[str, ...] | None, data: Path | None
+    split: Split, groups: tuple[str, ...] | None, data: Path | None
 ) -> list[Item]:
     """Everyday knowledge that no country owns: a question, its answer, three wrong options."""
     columns = ["id", "question", "answer", "wrong_1", "wrong_2", "wrong_3"]
@@ -34,7 +34,7 @@ def commonsense_items(
     return [
         Item(
             id=row["id"],
-            country=None,
+            group=None,
             fields={"question": row["question"]},
             options=tuple(row[c] for c in columns[2:]),
             answer=0,
@@ -43,9 +43,7 @@ def commonsense_items(
     ]
 
 
-def paraphrase_items(
-    split: Split, countries: tuple[str, ...] | None, data: Path | None
-) -> list[Item]:
+def paraphrase_items(split: Split, groups: tuple[str, ...] | None, data: Path | None) -> list[Item]:
     """A sentence, another that means the same, and three other sentences' paraphrases.
 
     Wrong options that change a word or two of the sentence would be likelier to a language model
@@ -64,7 +62,7 @@ def paraphrase_items(
         items.append(
             Item(
                 id=row["id"],
-                country=None,
+                group=None,
                 fields=fields,
                 options=(row["paraphrase"], *wrong),
                 answer=0,

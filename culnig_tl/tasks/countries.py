@@ -51,7 +51,10 @@ def country_name(name: str) -> str:
     """
     plain = _plain(name)
     if plain not in _KNOWN:
-        raise CulnigError(f"unknown country {name!r}: choose from {', '.join(COUNTRIES)}")
+        raise CulnigError(
+            f"unknown country {name!r}: choose from {', '.join(COUNTRIES)}; of other groups there "
+            "are questions of your own (--questions FILE)"
+        )
     return _KNOWN[plain]
 
 

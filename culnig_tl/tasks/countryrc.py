@@ -93,7 +93,7 @@ def _item(name: str, context: str, question: str, *, country: str) -> Item:
     options = tuple(country_in_text(c) for c in (country, *wrong))
     return Item(
         id=f"{name}/{country}",
-        country=country,
+        group=country,
         fields={"passage": passage, "question": question},
         options=options,
         answer=0,

@@ -61,7 +61,7 @@ def load_items(split: Split, countries: tuple[str, ...] | None, data: Path | Non
         items.append(
             Item(
                 id=row["data_idx"],
-                country=benchmark_country(row["country"])[0],
+                group=benchmark_country(row["country"])[0],
                 fields={"question": row["prompt_question"].strip()},
                 options=tuple(row[option].strip() for option in _OPTIONS),
                 answer="ABCD".index(answer),

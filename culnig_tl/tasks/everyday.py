@@ -100,7 +100,7 @@ def _item(row: dict[str, str], country: str, cells: dict[str, list[str]], *, whe
     question = row["question"].replace("{country}", country_in_text(country))
     return Item(
         id=f"{row['id']}/{country}",
-        country=country,
+        group=country,
         fields={"question": question},
         options=(answer, *wrong),
         answer=0,

@@ -28,8 +28,8 @@ class Instance:
         id: unique within its task, split and template.
         task: the task's name, as `load_task` knows it.
         split: `neuron`, `control`, `test` or `train`.
-        country: one of `COUNTRIES` or another that a benchmark asks about, or None for a task
-            without countries.
+        group: what the question is about: a country of `COUNTRIES`, or another that a benchmark or
+            a file asks about; None for a task without groups.
         template: index of the prompt template.
         options: the options' texts, all different.
         answer: index of the right option.
@@ -39,10 +39,10 @@ class Instance:
         system: the system turn for the letter format, or the empty string.
         prefill: text that begins the model's turn in the letter format, or the empty string.
         credits: what each option scores, from 0 to 1; None: 1 for the answer, 0 for the others.
-        question: the question as a person reads it, with the country in it, without options or
+        question: the question as a person reads it, with the group in it, without options or
             template; the empty string where none is asked (a control).
         item: the id of the item, the same for all templates; the empty string takes `id`.
-        question_id: which question is asked, the same for all countries; the empty string: known
+        question_id: which question is asked, the same for all groups; the empty string: known
             only by its text (`same_question`).
         asks: which question is asked, whatever the template and the options: `question_id`, or the
             cloze prompt of the first one; the empty string takes the item (`question_key`).
@@ -56,7 +56,7 @@ class Instance:
         ...     id="dish/Spain",
         ...     task="dishes",
         ...     split="test",
-        ...     country="Spain",
+        ...     group="Spain",
         ...     template=0,
         ...     options=("ramen", "paella"),
         ...     answer=1,
@@ -71,7 +71,7 @@ class Instance:
     id: str
     task: str
     split: Split
-    country: str | None
+    group: str | None
     template: int
     options: tuple[str, ...]
     answer: int
@@ -119,17 +119,17 @@ class Instance:
 
     @property
     def question_key(self) -> str:
-        """Which question about which country this is: all its templates and instances have one.
+        """Which question about which group this is: all its templates and instances have one.
         A text, which has spaces, is known by its hash.
 
         Evidence is counted in these: instances of one question say the same again. A control has
         the key of the question that it leaves out.
         """
-        return self.topic if self.country is None else f"{self.topic}/{self.country}"
+        return self.topic if self.group is None else f"{self.topic}/{self.group}"
 
     @property
     def topic(self) -> str:
-        """Which question this is, whatever the country; a text is known by its hash."""
+        """Which question this is, whatever the group; a text is known by its hash."""
         asked = self.asks or self.question_id or self.item_id
         if any(character.isspace() for character in asked):
             asked = hashlib.sha256(asked.encode("utf-8")).hexdigest()[:12]
@@ -149,14 +149,14 @@ class Instance:
 
     @property
     def same_question(self) -> tuple[str, str, int]:
-        """What instances that ask the same of different countries share: task, question, template.
+        """What instances that ask the same of different groups share: task, question, template.
 
         Where there is no `question_id` the question is known by its prompt in the first template
-        (`asks`, or `cloze`) without the country's name.
+        (`asks`, or `cloze`) without the group's name.
         """
         asked = self.question_id or self.asks or self.cloze
-        if not self.question_id and self.country is not None:
-            asked = asked.replace(country_in_text(self.country), "{country}")
+        if not self.question_id and self.group is not None:
+            asked = asked.replace(country_in_text(self.group), "{country}")
         return self.task, asked, self.template
 
     @property
@@ -177,10 +177,12 @@ def content_hash(instances: list[Instance]) -> str:
     """SHA-256 of everything the model is told and asked, in the instances' order.
 
     Credits of None are left out, and so are `question`, `item`, `question_id` and `asks`, which say
-    in other words what the rest does: what was saved before there were any keeps its hash.
+    in other words what the rest does: what was saved before there were any keeps its hash. For
+    the same reason the group goes by the name that it had.
     """
     contents = [vars(instance).copy() for instance in instances]
     for content in contents:
+        content["country"] = content.pop("group")
         for field in ("question", "item", "question_id", "asks"):
             del content[field]
         if content["credits"] is None:

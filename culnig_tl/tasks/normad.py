@@ -78,7 +78,7 @@ def load_items(split: Split, countries: tuple[str, ...] | None, data: Path | Non
         items.append(
             Item(
                 id=row["ID"],
-                country=country,
+                group=country,
                 fields={"country": in_text, "story": row["Story"].strip()},
                 options=_OPTIONS,
                 answer=_OPTIONS.index(label),

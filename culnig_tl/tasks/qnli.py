@@ -66,7 +66,7 @@ def load_items(split: Split, countries: tuple[str, ...] | None, data: Path | Non
         items.append(
             Item(
                 id=row["idx"],
-                country=None,
+                group=None,
                 fields=fields,
                 options=("Yes", "No"),
                 answer=label,

@@ -28,12 +28,12 @@ class Item:
     the options, and are what `Instance` says they are.
 
     `question` is the question as a person reads it; the empty string takes the field `question`,
-    or the cloze text where there is none. `question_id` is the same for all countries that are
+    or the cloze text where there is none. `question_id` is the same for all groups that are
     asked the same question; the empty string where a task does not know it.
     """
 
     id: str
-    country: str | None
+    group: str | None
     fields: Mapping[str, str]
     options: tuple[str, ...]
     answer: int
@@ -143,7 +143,7 @@ def question_of(item: Item, template: Template, task: str) -> str:
 def balanced_limit(
     items: Sequence[Item], limit: int | None, questions: Sequence[Hashable]
 ) -> list[Item]:
-    """At most `limit` items: a random sample by stable hash, as even over countries as it can be.
+    """At most `limit` items: a random sample by stable hash, as even over groups as it can be.
 
     Different questions come first: a further item of one only when there are no more. A smaller
     limit gives a subset of a larger one's items; the order stays that of `items`.
@@ -161,11 +161,11 @@ def balanced_limit(
     ranks = Counter[Hashable]()
     order = []
     for row in sorted(range(len(items)), key=lambda row: (draws[row], row)):
-        country = items[row].country
-        turn = turns[country, questions[row]]
-        turns[country, questions[row]] += 1
-        order.append((turn, ranks[turn, country], draws[row], row))
-        ranks[turn, country] += 1
+        group = items[row].group
+        turn = turns[group, questions[row]]
+        turns[group, questions[row]] += 1
+        order.append((turn, ranks[turn, group], draws[row], row))
+        ranks[turn, group] += 1
     keep = {row for *_, row in sorted(order)[:limit]}
     return [item for row, item in enumerate(items) if row in keep]
 
@@ -212,7 +212,7 @@ def _instance(
         id=item.id if number == 0 else f"{item.id}#{number}",
         task=task,
         split=split,
-        country=item.country,
+        group=item.group,
         template=number,
         options=options,
         answer=order.index(item.answer),

@@ -183,7 +183,7 @@ def _item(
     digits = range(least, most + 1)
     return Item(
         id=f"{question}/{country}",
-        country=country,
+        group=country,
         fields={
             "country": in_text,
             "question": text,

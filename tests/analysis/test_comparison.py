@@ -3,12 +3,12 @@ import pandas as pd
 import pytest
 from frames_by_hand import both, frame
 
-from culnig_tl.analysis.comparison import by_country, compare
-from culnig_tl.analysis.countries import (
-    compare_countries,
-    country_intervals,
+from culnig_tl.analysis.comparison import by_group, compare
+from culnig_tl.analysis.groups import (
+    compare_groups,
+    group_intervals,
     own_ranks,
-    rank_countries,
+    rank_groups,
 )
 from culnig_tl.errors import CulnigError
 
@@ -116,7 +116,7 @@ def test_nats_by_hand():
 
 
 def test_nats_of_countries_by_hand():
-    table = compare_countries(LIKELY, {"Iran": UNLIKELY}, metric="nats")
+    table = compare_groups(LIKELY, {"Iran": UNLIKELY}, metric="nats")
     assert table.loc["Iran"].to_dict() == pytest.approx({"Spain": 1, "Iran": 2})
 
 
@@ -240,8 +240,8 @@ def test_different_instances_are_refused(wrong):
         compare(same, same, [same, wrong])
 
 
-def test_by_country():
-    table = by_country(
+def test_by_group():
+    table = by_group(
         frame([1, 1, 1, 0]), frame([1, 0, 0, 0]), [frame([1, 1, 1, 1]), frame([0, 1, 0, 0])]
     )
     assert list(table.index) == [("everyday", "Spain"), ("everyday", "Iran")]
@@ -254,8 +254,8 @@ def test_by_country():
 
 def test_by_country_leaves_out_items_without_one():
     made = frame([1, 0])
-    made["country"] = ["", "Spain"]
-    table = by_country(made, made, [made])
+    made["group"] = ["", "Spain"]
+    table = by_group(made, made, [made])
     assert list(table.index) == [("everyday", "Spain")]
     assert table.loc[("everyday", "Spain"), "items"] == 1
 
@@ -308,10 +308,10 @@ OF_IRAN = frame([1, 0, 1, 1] * 10)
 
 
 def test_compare_countries_by_hand():
-    table = compare_countries(BEFORE, {"Iran": OF_IRAN, "Spain": BEFORE})
+    table = compare_groups(BEFORE, {"Iran": OF_IRAN, "Spain": BEFORE})
     assert table.loc["Iran"].to_dict() == {"Iran": 50.0, "Spain": 0.0}
     assert table.loc["Spain"].to_dict() == {"Iran": 0.0, "Spain": 0.0}
-    ranks = rank_countries(table)
+    ranks = rank_groups(table)
     assert ranks.loc["Iran"].to_dict() == {"Iran": 1.0, "Spain": 2.0}
     assert ranks.loc["Spain"].to_dict() == {"Iran": 1.5, "Spain": 1.5}
 
@@ -334,7 +334,7 @@ def test_a_reduction_beyond_its_row_and_column_by_hand():
     """Rows 50, 0 and 0, 25: means of rows 25 and 12.5, of columns too, of all 18.75."""
     of_spain = frame([0, 1, 1, 1, 1, 1, 1, 1] * 5)
     table = own_ranks(BEFORE, {"Iran": OF_IRAN, "Spain": of_spain})
-    assert compare_countries(BEFORE, {"Spain": of_spain}).loc["Spain", "Spain"] == 25
+    assert compare_groups(BEFORE, {"Spain": of_spain}).loc["Spain", "Spain"] == 25
     assert table["corrected"].to_dict() == pytest.approx(
         {"Iran": 50 - 25 * 25 / 18.75, "Spain": 25 - 12.5 * 12.5 / 18.75}
     )
@@ -378,7 +378,7 @@ def test_a_set_is_significant_on_enough_questions():
 
 
 def test_intervals_of_a_countrys_reductions():
-    low, high = country_intervals(BEFORE, {"Iran": OF_IRAN})
+    low, high = group_intervals(BEFORE, {"Iran": OF_IRAN})
     assert (low.loc["Iran", "Spain"], high.loc["Iran", "Spain"]) == (0, 0)
     assert 0 < low.loc["Iran", "Iran"] < 50 < high.loc["Iran", "Iran"] < 100
 
@@ -395,12 +395,12 @@ def test_the_interval_of_a_rank_covers_what_chance_could_change():
     ("call", "message"),
     [
         pytest.param(
-            lambda: compare_countries(BEFORE, {}),
+            lambda: compare_groups(BEFORE, {}),
             "no masked evaluation to compare with",
             id="nothing masked",
         ),
         pytest.param(
-            lambda: compare_countries(BEFORE, {"Iran": frame([1] * 38)}),
+            lambda: compare_groups(BEFORE, {"Iran": frame([1] * 38)}),
             "of different instances",
             id="fewer instances",
         ),
@@ -410,7 +410,7 @@ def test_the_interval_of_a_rank_covers_what_chance_could_change():
             id="no question about the country",
         ),
         pytest.param(
-            lambda: compare_countries(BEFORE.assign(country=""), {"Iran": BEFORE}),
+            lambda: compare_groups(BEFORE.assign(group=""), {"Iran": BEFORE}),
             "no instance has a country: evaluate a cultural task",
             id="no country",
         ),

@@ -5,8 +5,7 @@ import pandas as pd
 import pytest
 from frames_by_hand import frame
 
-from culnig_tl.analysis.comparison import by_country, compare
-from culnig_tl.analysis.countries import compare_countries, own_ranks, rank_countries
+from culnig_tl.analysis.comparison import by_group, compare
 from culnig_tl.analysis.evaluations import (
     metric_values,
     read_evaluation,
@@ -14,6 +13,7 @@ from culnig_tl.analysis.evaluations import (
     same_instances,
     write_evaluation,
 )
+from culnig_tl.analysis.groups import compare_groups, own_ranks, rank_groups
 from culnig_tl.errors import CulnigError
 from culnig_tl.frames import read_frame, write_frame
 from culnig_tl.neurons.layout import NeuronLayout
@@ -49,7 +49,7 @@ def evaluation(text: str, correct, probability=(0.1, 1 / 3, 5e-324, 1e-300)) -> 
         {
             "id": [name, "b", "c", "d"],
             "task": ["t", name, "t", "t"],
-            "country": [text, "", "", "Spain"],
+            "group": [text, "", "", "Spain"],
             "template": [0, 0, 1, 2],
             "answer": text,
             "predicted": [text, "x", text, "y"],
@@ -67,7 +67,7 @@ def test_an_evaluation_is_read_back(text, tmp_path):
         write_evaluation(written, tmp_path / f"{number}.csv")
         pd.testing.assert_frame_equal(read_evaluation(tmp_path / f"{number}.csv"), written)
     # As if all were such: nothing else in the column says that it is text.
-    alike = written.assign(country=text, predicted=text, probability=1.0).iloc[:1]
+    alike = written.assign(group=text, predicted=text, probability=1.0).iloc[:1]
     write_evaluation(alike, tmp_path / "alike.csv")
     pd.testing.assert_frame_equal(read_evaluation(tmp_path / "alike.csv"), alike)
 
@@ -76,7 +76,7 @@ def test_an_evaluation_is_read_back(text, tmp_path):
 def test_short_answers_are_read_back(text, tmp_path):
     written = pd.DataFrame(
         {
-            "id": ["1", "2"], "task": "blend-saq", "country": "Iran", "language": "fa",
+            "id": ["1", "2"], "task": "blend-saq", "group": "Iran", "language": "fa",
             "question": text, "reply": text, "correct": [True, False],
         }
     )  # fmt: skip
@@ -88,14 +88,14 @@ OTHERS = {
     "effects": pd.DataFrame(
         {
             "layer": [0, 1], "site": ["gate", "q"], "index": [3, 4], "position": [-1, -1],
-            "token": ["", "\r"], "instance": ["007", "True"], "country": ["", ""],
+            "token": ["", "\r"], "instance": ["007", "True"], "group": ["", ""],
             "probability": [0.1, 1e-300], "first_order": [0.0, -1.0],
             "integrated": [np.nan, np.nan], "exact": [1 / 3, 2e-9],
         }
     ),
     "interactions": pd.DataFrame(
         {
-            "instance": ["1", "2"], "country": "", "probability": [0.5, 1.0],
+            "instance": ["1", "2"], "group": "", "probability": [0.5, 1.0],
             "first_order": [0.0, 1.0], "singles": 0.25, "singles_nats": [np.nan, 0.5],
             "joint": [0.1, 0.2], "joint_nats": [1.0, np.nan], "set": "1", "neurons": 3,
         }
@@ -182,10 +182,10 @@ COMPARED = {
     "compare, masked": lambda f: compare(SAME, f, [SAME]),
     "compare, random": lambda f: compare(SAME, SAME, [SAME, f]),
     "compare, original": lambda f: compare(f, SAME, [SAME]),
-    "by_country, masked": lambda f: by_country(SAME, f, [SAME]),
-    "by_country, random": lambda f: by_country(SAME, SAME, [SAME, f]),
-    "by_country, original": lambda f: by_country(f, SAME, [SAME]),
-    "compare_countries": lambda f: compare_countries(SAME, {"Iran": SAME, "Spain": f}),
+    "by_group, masked": lambda f: by_group(SAME, f, [SAME]),
+    "by_group, random": lambda f: by_group(SAME, SAME, [SAME, f]),
+    "by_group, original": lambda f: by_group(f, SAME, [SAME]),
+    "compare_groups": lambda f: compare_groups(SAME, {"Iran": SAME, "Spain": f}),
     "own_ranks": lambda f: own_ranks(SAME, {"Iran": SAME, "Spain": f}),
 }
 
@@ -223,26 +223,26 @@ def test_the_index_of_a_frame_does_not_matter():
     for original, masked in (joined, moved, (reset[0], joined[1])):
         for call in (
             lambda o, m: compare(o, m, [o]),
-            lambda o, m: by_country(o, m, [o]),
-            lambda o, m: compare_countries(o, {"Iran": m}),
+            lambda o, m: by_group(o, m, [o]),
+            lambda o, m: compare_groups(o, {"Iran": m}),
             lambda o, m: own_ranks(o, {"Iran": m}),
         ):
             pd.testing.assert_frame_equal(call(original, masked), call(*reset))
-    table = by_country(joined[0], joined[1], [joined[0]])
+    table = by_group(joined[0], joined[1], [joined[0]])
     assert table["masked"].to_list() == [0.0, 50.0, 0.0, 0.0]
 
 
-@pytest.mark.parametrize("call", [by_country, compare])
+@pytest.mark.parametrize("call", [by_group, compare])
 def test_a_country_that_a_file_has_not(call):
     """pandas reads the empty field of a CSV as NaN."""
-    nowhere = SAME.assign(country=["", "Iran", "", "Iran"])
-    read = nowhere.assign(country=[np.nan, "Iran", None, "Iran"])
+    nowhere = SAME.assign(group=["", "Iran", "", "Iran"])
+    read = nowhere.assign(group=[np.nan, "Iran", None, "Iran"])
     pd.testing.assert_frame_equal(call(nowhere, nowhere, [nowhere]), call(read, nowhere, [nowhere]))
 
 
 def test_countries_of_a_file_that_has_none():
     with pytest.raises(CulnigError, match="no instance has a country"):
-        compare_countries(SAME.assign(country=np.nan), {"Iran": SAME})
+        compare_groups(SAME.assign(group=np.nan), {"Iran": SAME})
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, None, "x", pd.NA], ids=str)
@@ -271,7 +271,7 @@ def test_nats_without_probabilities():
 def test_a_reduction_that_is_no_number_has_no_rank():
     reductions = pd.DataFrame({"Iran": [1.0, np.nan]}, index=["Iran", "Spain"])
     with pytest.raises(CulnigError, match="Iran of 'Spain' is nan in the reductions"):
-        rank_countries(reductions.rename_axis("neurons"))
+        rank_groups(reductions.rename_axis("neurons"))
 
 
 def test_rows_of_some_instances_are_in_their_order():

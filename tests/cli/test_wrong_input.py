@@ -222,7 +222,7 @@ def test_outputs_before_a_model_is_loaded(refused, command, out):
         ((*SELECT, "--out", SELECT[2]), "is read as the scores"),
         ((*SELECT, "--out", "link.safetensors"), "is read as the scores"),
         ((*SELECT, "--control", "n.json", "--out", "n.json"), "is read as the control"),
-        ((*SELECT, "--countryrc", "n.json", "--out", "n.json"), "is read as the countryrc"),
+        ((*SELECT, "--countryrc", "n.json", "--out", "n.json"), "is read as the names"),
         ((*RUN, "--out", "run", "--data", "run/table.csv"), "whose files are written"),
         ((*FINETUNE, "--data", "run/table.csv"), "whose files are written"),
         ((*RUN, "--out", "."), "is in ."),

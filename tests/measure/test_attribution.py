@@ -192,9 +192,9 @@ def test_norm_is_weight_times_weight_gradient(kind, model_class):
     p.backward()
     # Beside a shorter one, so that there is padding.
     scores = attribute(
-        model, [*instance, replace(tiny.instances()[1], country="Spain")], answer_format="cloze"
+        model, [*instance, replace(tiny.instances()[1], group="Spain")], answer_format="cloze"
     )
-    found = scores.mean(variant="norm", countries=[instance[0].country], target="product")
+    found = scores.mean(variant="norm", groups=[instance[0].group], target="product")
     for number, layer in enumerate(hf.model.layers):
         for site, (w, rows) in projections(layer, layout).items():
             literal = (w * w.grad).sum(1)[rows].detach().numpy() * p.item()
@@ -202,7 +202,7 @@ def test_norm_is_weight_times_weight_gradient(kind, model_class):
                 found[layout.span(number, site)], literal, atol=1e-4 * np.abs(found).max()
             )
     if biased:  # its sum of n dP/dn is another number
-        mean = scores.mean(variant="mean", countries=[instance[0].country], target="product") * len(
+        mean = scores.mean(variant="mean", groups=[instance[0].group], target="product") * len(
             prompt.sequence
         )
         assert np.abs(found - mean).max() > 0.1 * np.abs(found).max()
@@ -215,8 +215,8 @@ def test_independent_of_batch_order_and_padding(kind, model_class):
     alone = attribute(model, instances[::-1], token_budget=1)
     for variant, target in itertools.product(VARIANTS, TARGETS):
         a, b = (
-            together.mean(variant=variant, countries=None, target=target),
-            alone.mean(variant=variant, countries=None, target=target),
+            together.mean(variant=variant, groups=None, target=target),
+            alone.mean(variant=variant, groups=None, target=target),
         )
         assert np.abs(a - b).max() < 1e-5 * np.abs(a).max()
 

@@ -170,7 +170,7 @@ def test_each_position_names_its_token():
     frame = taylor_check(model, [instance], one, positions="each", steps=2)
     assert " ".join(frame["token"]).startswith("Question : what do people in iran")
     assert list(frame["position"]) == list(range(len(frame)))
-    assert set(frame["country"]) == {"Iran"}
+    assert set(frame["group"]) == {"Iran"}
 
 
 @pytest.fixture(scope="module")

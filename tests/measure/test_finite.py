@@ -50,7 +50,7 @@ ONE, OTHER = (
     replace(
         tiny.instances()[0],
         id=f"in {country}",
-        country=country,
+        group=country,
         answer=answer,
         cloze=f"Question : what do people in {country} eat ? Answer:",
     )

@@ -9,7 +9,7 @@ import torch
 
 from culnig_tl import CulnigError, NeuronSet
 from culnig_tl.analysis.agreement import patching_matrix
-from culnig_tl.measure.pairs import country_pairs, pair_preferences
+from culnig_tl.measure.pairs import group_pairs, pair_preferences
 from culnig_tl.measure.patching import (
     activation_patch,
     attribution_patch,
@@ -38,7 +38,7 @@ def pair(longer: bool = False):
         cloze="Question : what do people in iran eat for lunch ? Answer:",
     )
     spain = replace(
-        iran, id="q/Spain", country="Spain", answer=1, cloze=iran.cloze.replace("iran", "spain")
+        iran, id="q/Spain", group="Spain", answer=1, cloze=iran.cloze.replace("iran", "spain")
     )
     if longer:
         iran = replace(iran, cloze="a hot a " + iran.cloze)
@@ -150,11 +150,9 @@ def test_pairs_ask_the_same_question():
     iran = replace(iran, cloze="Question: what is eaten in Iran ? Answer:")
     spain = replace(spain, cloze="Question: what is eaten in Spain ? Answer:")
     other = replace(iran, id="o/Iran", cloze="Question: what is drunk in Iran ? Answer:")
-    uk = replace(
-        spain, id="q/UK", country="UK", cloze="Question: what is eaten in the UK ? Answer:"
-    )
+    uk = replace(spain, id="q/UK", group="UK", cloze="Question: what is eaten in the UK ? Answer:")
     again = replace(iran, id="q/Iran/2", options=iran.options[:2], labels=("A", "B"))
-    found = country_pairs([iran, spain, other, uk, again])
+    found = group_pairs([iran, spain, other, uk, again])
     assert {(a.id, b.id) for _, a, b in found} == {
         ("q/Iran", "q/Spain"),
         ("q/Spain", "q/Iran"),
@@ -166,9 +164,9 @@ def test_pairs_ask_the_same_question():
 def test_pairs_of_the_bundled_task():
     """As many, in the same order, as when the question was told by its text alone."""
     instances = load_task("everyday", "neuron")
-    by_text = country_pairs([replace(i, question_id="") for i in instances])
+    by_text = group_pairs([replace(i, question_id="") for i in instances])
     assert len(by_text) == 8602
-    found = country_pairs(instances)
+    found = group_pairs(instances)
     assert [(n, a.id, b.id) for n, a, b in found] == [(n, a.id, b.id) for n, a, b in by_text]
 
 
@@ -178,9 +176,9 @@ def test_pairs_by_the_question_they_ask():
     asked = {"question_id": "food-1"}
     iran = replace(iran, cloze="what is eaten in Persia ? Answer:", **asked)
     spain = replace(spain, cloze="what is eaten in Spain ? Answer:", **asked)
-    assert len(country_pairs([iran, spain])) == 2
-    assert country_pairs([iran, replace(spain, question_id="food-2")]) == []
-    assert country_pairs([iran, replace(spain, template=1)]) == []
+    assert len(group_pairs([iran, spain])) == 2
+    assert group_pairs([iran, replace(spain, question_id="food-2")]) == []
+    assert group_pairs([iran, replace(spain, template=1)]) == []
 
 
 @pytest.fixture(scope="module")
@@ -223,7 +221,7 @@ def several(count: int = 3):
     """Iran's and Spain's prompts of so many questions; which is preferred is set by the tests."""
     iran, spain = pair()
     return [
-        replace(one, id=f"{number}/{one.country}", question_id=f"food-{number}")
+        replace(one, id=f"{number}/{one.group}", question_id=f"food-{number}")
         for number in range(count)
         for one in (iran, spain)
     ]

@@ -30,12 +30,12 @@ def repeated() -> list:
         for turn in range(3):
             wrong = [food for food in FOODS if food != question.answer_text][turn : turn + 3]
             options = (*wrong[:turn], question.answer_text, *wrong[turn:])
-            country = "Spain" if turn == 2 else question.country
+            country = "Spain" if turn == 2 else question.group
             found.append(
                 replace(
                     question,
                     id=f"{question.id}/{turn}",
-                    country=country,
+                    group=country,
                     options=options,
                     answer=turn,
                 )
@@ -50,7 +50,7 @@ def test_scores_are_the_sum_of_those_one_by_one(kind, model_class):
     expected = np.zeros_like(scores.sums)
     for instance in instances:
         alone = attribute(model, [instance])
-        expected[:, :, scores.countries.index(instance.country)] += alone.sums[:, :, 0]
+        expected[:, :, scores.groups.index(instance.group)] += alone.sums[:, :, 0]
     np.testing.assert_allclose(scores.sums, expected, rtol=1e-4, atol=1e-6)
     assert sum(scores.instances) == len(instances)
 
@@ -67,11 +67,11 @@ def test_a_half_has_the_scores_of_its_questions(half):
         attribute(model, asked_of(instances, half)),
     )
     assert part.instances == tuple(
-        alone.instances[alone.countries.index(country)] for country in part.countries
+        alone.instances[alone.groups.index(country)] for country in part.groups
     )
-    for country in part.countries:
+    for country in part.groups:
         np.testing.assert_allclose(
-            part.mean(countries=[country]), alone.mean(countries=[country]), rtol=1e-4, atol=1e-6
+            part.mean(groups=[country]), alone.mean(groups=[country]), rtol=1e-4, atol=1e-6
         )
 
 

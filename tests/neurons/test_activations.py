@@ -10,14 +10,14 @@ from culnig_tl.neurons.layout import NeuronLayout
 LAYOUT = NeuronLayout(n_layers=1, gate=4, q=1, k=1, v=1)
 
 
-def activations(texts, values, countries=None, questions=None):
+def activations(texts, values, groups=None, questions=None):
     """`texts`: the tokens of each prompt; `values`: by position, a list a neuron."""
     values = np.array(values, dtype=np.float32)
     neurons = NeuronSet(LAYOUT, np.arange(values.shape[1]), "some")
     countries = countries or ["Iran"] * len(texts)
     names = [f"q{n}" for n in range(len(texts))]
     prompts = prompt_frame(
-        names, countries=countries, questions=questions or names, counts=[*map(len, texts)]
+        names, groups=countries, questions=questions or names, counts=[*map(len, texts)]
     )
     return Activations(neurons, prompts, tuple(t for text in texts for t in text), values)
 
@@ -29,7 +29,7 @@ def test_contexts():
     assert frame.to_dict("list") == {
         "side": [1, 1, -1, -1],
         "instance": ["q0", "q2", "q2", "q1"],  # q3 is q0 up to there
-        "country": ["Iran"] * 4,
+        "group": ["Iran"] * 4,
         "place": [1, 0, 1, 0],
         "activation": [5, 3, -7, -2],
     }
@@ -88,4 +88,4 @@ def test_groups_that_mean_nothing_explain_nothing():
 def test_it_shows_itself():
     found = activations([("a", "b")], [[1], [2]], [None])
     assert repr(found) == "Activations of 1 neurons at 2 positions of 1 prompts"
-    assert found.prompts["country"].tolist() == [""]
+    assert found.prompts["group"].tolist() == [""]

@@ -20,12 +20,10 @@ def test_mean_weighs_countries_by_instances():
 
 def test_mean_of_some_countries():
     np.testing.assert_array_equal(
-        scores().mean(variant="max", countries=["Iran"]), 100.0 + np.arange(14)
+        scores().mean(variant="max", groups=["Iran"]), 100.0 + np.arange(14)
     )
-    np.testing.assert_array_equal(
-        scores().mean(variant="max", countries=["Spain"]), np.arange(14) / 3
-    )
-    both = scores().mean(variant="max", countries=["Iran", "Spain"])
+    np.testing.assert_array_equal(scores().mean(variant="max", groups=["Spain"]), np.arange(14) / 3)
+    both = scores().mean(variant="max", groups=["Iran", "Spain"])
     np.testing.assert_array_equal(both, scores().mean(variant="max"))
 
 
@@ -53,19 +51,19 @@ def test_targets():
         scores().mean(variant="max", target="x")
 
 
-def test_no_country():
+def test_no_group():
     with pytest.raises(CulnigError, match="no country to average over"):
-        scores().mean(variant="max", countries=[])
+        scores().mean(variant="max", groups=[])
 
 
 def test_a_country_named_twice_counts_once():
-    twice = scores().mean(variant="max", countries=["Iran", "Iran"])
-    np.testing.assert_array_equal(twice, scores().mean(variant="max", countries=["Iran"]))
+    twice = scores().mean(variant="max", groups=["Iran", "Iran"])
+    np.testing.assert_array_equal(twice, scores().mean(variant="max", groups=["Iran"]))
 
 
 def test_unknown_country():
     with pytest.raises(CulnigError, match="no scores for 'China': these hold Spain, Iran"):
-        scores().mean(variant="max", countries=["Spain", "China"])
+        scores().mean(variant="max", groups=["Spain", "China"])
 
 
 def test_top():
@@ -99,7 +97,7 @@ def test_save_and_load(tmp_path):
         assert loaded.layout == LAYOUT
         assert loaded.targets == ("product", "log")
         assert loaded.variants == ("max", "norm")
-        assert loaded.countries == ("Spain", "Iran")
+        assert loaded.groups == ("Spain", "Iran")
         assert loaded.instances == (3, 1)
         assert loaded.provenance == scores().provenance
         assert loaded.sums.dtype == np.float32
@@ -138,7 +136,7 @@ def test_load_of_a_truncated_file(tmp_path, keep):
         {"provenance": {}},
         {"instances": (3,)},
         {"layout": OTHER},
-        {"countries": ("Spain",), "instances": (3,)},
+        {"groups": ("Spain",), "instances": (3,)},
     ],
 )
 def test_load_of_what_does_not_fit_together(tmp_path, change):
@@ -178,8 +176,8 @@ def parted() -> Scores:
 
 def test_halves_add_up_to_the_whole():
     first, second = parted().half(0), parted().half(1)
-    assert (first.countries, first.instances) == (("Spain", "Iran"), (1, 1))
-    assert (second.countries, second.instances) == (("Spain",), (2,))
+    assert (first.groups, first.instances) == (("Spain", "Iran"), (1, 1))
+    assert (second.groups, second.instances) == (("Spain",), (2,))
     total = first.sums.sum(axis=2) + second.sums.sum(axis=2)
     np.testing.assert_allclose(total, scores().sums.sum(axis=2), atol=1e-4)
 

@@ -3,7 +3,7 @@ from functools import partial
 
 import numpy as np
 import pytest
-from culture_by_hand import BIG, CULTURE, LAYOUT, by_country, scores
+from culture_by_hand import BIG, CULTURE, LAYOUT, by_group, scores
 
 from culnig_tl.errors import CulnigError, EmptySelection, FlatRanking
 from culnig_tl.neurons.layout import NeuronLayout
@@ -144,11 +144,11 @@ def test_provenance_tells_what_it_was_made_from():
         "remove": 0.07,
         "estimate": "first_order",
     }
-    hashes = [about[key]["hash"] for key in ("scores", "control", "countryrc")]
+    hashes = [about[key]["hash"] for key in ("scores", "control", "names")]
     assert hashes == ["everyday", "control", "countryrc"]
     assert about["versions"]["numpy"] == np.__version__
     without = select_general(NEARLY_FLAT, None, None, top_mlp=0.1)
-    assert (without.provenance["control"], without.provenance["countryrc"]) == (None, None)
+    assert (without.provenance["control"], without.provenance["names"]) == (None, None)
 
 
 def test_a_selection_can_be_saved(tmp_path):
@@ -252,49 +252,49 @@ FEW = {"top": 5 / 36, "remove": 1 / 36}
 )
 def test_specific_by_hand(least, ids):
     """One pool over all sites; 20 has z 0, 27 has z -0.71 for Iran; 0, 10 and 16 have z of 1.4."""
-    found = select_specific(CULTURE, None, None, country="Iran", **least, **FEW)
+    found = select_specific(CULTURE, None, None, group="Iran", **least, **FEW)
     assert found.ids.tolist() == ids
     assert found.name == "Iran"
 
 
 # 27 for Spain: 0.9 of 0.5, 0.9, 0.5 is z = 0.267 / 0.189 = 1.414.
 def test_least_z_just_below_a_neurons():
-    found = select_specific(CULTURE, None, None, country="Spain", least_z=1.41, top=3 / 36)
+    found = select_specific(CULTURE, None, None, group="Spain", least_z=1.41, top=3 / 36)
     assert found.ids.tolist() == [3, 27]
 
 
 def test_least_z_just_above_a_neurons():
     with pytest.raises(CulnigError, match="the selection 'Spain' is empty"):
-        select_specific(CULTURE, None, None, country="Spain", least_z=1.42, top=3 / 36)
+        select_specific(CULTURE, None, None, group="Spain", least_z=1.42, top=3 / 36)
 
 
-CONTROL = by_country({"Iran": {0: 0.9}, "Spain": {10: 0.9}, "China": {}}, "control")
-NAMES = by_country({"Spain": {10: 1.0}, "Iran": {16: 1.0}}, "countryrc")
+CONTROL = by_group({"Iran": {0: 0.9}, "Spain": {10: 0.9}, "China": {}}, "control")
+NAMES = by_group({"Spain": {10: 1.0}, "Iran": {16: 1.0}}, "countryrc")
 
 
 def test_specific_takes_the_countrys_own_control_and_names():
-    found = select_specific(CULTURE, CONTROL, NAMES, country="Iran", top=2 / 36, remove=1 / 36)
+    found = select_specific(CULTURE, CONTROL, NAMES, group="Iran", top=2 / 36, remove=1 / 36)
     assert found.ids.tolist() == [10]  # 0 is the control's, 16 the name's; Spain's do not matter
 
 
 def test_specific_needs_names_of_the_country():
     with pytest.raises(CulnigError, match="no scores for 'China': these hold Spain, Iran"):
-        select_specific(CULTURE, CONTROL, NAMES, country="China", **FEW)
+        select_specific(CULTURE, CONTROL, NAMES, group="China", **FEW)
 
 
 def test_specific_needs_several_countries():
     with pytest.raises(CulnigError, match="hold Spain only, .*: score several countries"):
-        select_specific(scores({}), None, None, country="Spain")
+        select_specific(scores({}), None, None, group="Spain")
 
 
 def test_specific_of_a_share_that_is_none():
     with pytest.raises(CulnigError, match="top is 2.0: give a share between 0 and 1"):
-        select_specific(CULTURE, None, None, country="Iran", top=2.0)
+        select_specific(CULTURE, None, None, group="Iran", top=2.0)
 
 
 def test_the_target_is_an_argument():
     """The second target of CULTURE has the countries in the reverse order."""
-    of_log = select_specific(CULTURE, None, None, country="China", target="log", **FEW)
+    of_log = select_specific(CULTURE, None, None, group="China", target="log", **FEW)
     assert of_log.ids.tolist() == [0, 10, 16]
     assert of_log.provenance["arguments"]["target"] == "log"
 
@@ -308,7 +308,7 @@ def test_the_target_of_a_general_set_is_in_its_provenance():
     "select",
     [
         partial(select_general, top_mlp=0.2, top_attention=0.2, remove=0.05),
-        partial(select_specific, country="Iran", least_z=-np.inf, **FEW),
+        partial(select_specific, group="Iran", least_z=-np.inf, **FEW),
     ],
     ids=["general", "specific"],
 )
@@ -347,7 +347,7 @@ def both(select, *args, **changes):
     """`select_general` or `select_specific` with shares that take some of LAYOUT's neurons."""
     if select is select_general:
         return select(*args, **{"top_mlp": 0.2, "top_attention": 0.2, "remove": 0.2} | changes)
-    return select(*args, country="China", least_z=-np.inf, **{"top": 0.2, "remove": 0.2} | changes)
+    return select(*args, group="China", least_z=-np.inf, **{"top": 0.2, "remove": 0.2} | changes)
 
 
 def flat_like(value: float) -> Scores:

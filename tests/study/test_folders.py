@@ -50,7 +50,7 @@ STUDY = Study(
     tests=("paraphrase",), answer_format="cloze", token_budget=4096, device="cpu",
     model_class="TransformerBridge",
 )  # fmt: skip
-STOPS = ("score neuron", "score control", "score countryrc", "original", GENERAL, "random-0")
+STOPS = ("score neuron", "score control", "score names", "original", GENERAL, "random-0")
 
 
 def no_figures(run):
@@ -377,7 +377,7 @@ READS = {
     "neurons": lambda run, study: run.neurons,
     "random sets": lambda run, study: run.random(),
     "no specific sets": lambda run, study: not run.specific,
-    "scores": lambda run, study: [run.scores(n) for n in ("neuron", "control", "countryrc")],
+    "scores": lambda run, study: [run.scores(n) for n in ("neuron", "control", "names")],
     "data": lambda run, study: run.data.neuron,
     "an evaluation": lambda run, study: len(run.evaluation("original")),
     "its text": lambda run, study: "culture-general" in repr(run),
@@ -496,14 +496,14 @@ IMPOSSIBLE = {
     ),
     "no passage about a country": (
         dataclasses.replace(SPECIFIC, rc_limit=4),
-        "no instance of 'countryrc' is about 'China', .*raise rc_limit, now 4",
+        "no instance of 'names' is about 'China', .*raise rc_limit, now 4",
     ),
     "no neurons of a country": (
         dataclasses.replace(SPECIFIC, limit=8),
         "no instance of 'neuron' is about '.*', .*raise limit, now 8",
     ),
     "one country": (
-        dataclasses.replace(SPECIFIC, countries=("Iran",)),
+        dataclasses.replace(SPECIFIC, groups=("Iran",)),
         "need instances of two or more countries, and these are of Iran",
     ),
 }
@@ -511,7 +511,7 @@ IMPOSSIBLE = {
 
 def data_of(**tests):
     some = tiny.instances(1)
-    return StudyData(neuron=some, control=some, countryrc=some, tests=tests)
+    return StudyData(neuron=some, control=some, names=some, tests=tests)
 
 
 @pytest.mark.parametrize("case", IMPOSSIBLE)
@@ -525,7 +525,7 @@ def test_what_can_only_fail_is_refused_first(monkeypatch, tmp_path, case):
 
 def test_an_empty_test():
     """No limit of ours leaves one: data of one's own might."""
-    study = dataclasses.replace(STUDY, countries=("China",), focus_limit=4, task="everyday")
+    study = dataclasses.replace(STUDY, groups=("China",), focus_limit=4, task="everyday")
     with pytest.raises(CulnigError, match="no instance for 'everyday test': raise its limit"):
         feasible.check_data(study, study_maskings(study), data_of(everyday=[]))
 
@@ -605,18 +605,18 @@ def missing():
 
 
 def test_verify_of_one_country():
-    assert verify._patched_countries(Study(countries=("Iran",))) == (
+    assert verify._patched_groups(Study(groups=("Iran",))) == (
         "Iran",
         "China",
         "Mexico",
         "USA",
     )
-    assert verify._patched_countries(Study(countries=("US", "Iran"))) == ("USA", "Iran")
-    assert verify._patched_countries(Study()) == verify.FEW_COUNTRIES
+    assert verify._patched_groups(Study(groups=("US", "Iran"))) == ("USA", "Iran")
+    assert verify._patched_groups(Study()) == verify.FEW_COUNTRIES
 
 
 def test_verify_without_a_pair(made, monkeypatch):
-    monkeypatch.setattr(pairs, "country_pairs", lambda instances: [])
+    monkeypatch.setattr(pairs, "group_pairs", lambda instances: [])
     monkeypatch.setattr(loading, "load_model", None)
     with pytest.raises(CulnigError, match="cannot be verified: patching .* no two countries"):
         verify_run(made[0] / "finished")

@@ -54,7 +54,7 @@ def test_the_page_has_every_neuron_and_what_the_file_says(made):
     )
     for fact, flat in zip(written["neurons"], run.neurons.ids, strict=True):
         assert fact["score"] == pytest.approx(ranks[flat], rel=1e-3)
-        assert set(fact["scores"]) == set(run.scores().countries)
+        assert set(fact["scores"]) == set(run.scores().groups)
         assert len(fact["effects"]) == 2
         assert all(len(c["tokens"]) == len(c["values"]) <= 24 for c in fact["contexts"])
         assert bool(fact["raised"]) == (fact["site"] in ("gate", "v"))
@@ -144,7 +144,7 @@ def test_explained_variance_of_a_neuron_that_is_the_country():
     neurons = NeuronSet(layout, np.arange(layout.total), "all")
     scores = attribute(model, instances, answer_format="cloze")
     facts = neuron_facts(model, neurons, instances, scores=scores, answer_format="cloze")
-    shares = [fact["explained"]["country"] for fact in facts]
+    shares = [fact["explained"]["group"] for fact in facts]
     assert all(share is None or share <= 1 for share in shares)
     ranks = sorted(fact["rank"] for fact in facts if fact["site"] == "gate")
     assert ranks == list(range(1, len(ranks) + 1))

@@ -27,22 +27,22 @@ def test_the_parts_of_a_study(file):
     assert {name: len(part) for name, part in data.parts.items()} == {
         "neuron": 9,
         "control": 9,
-        "countryrc": 6,
+        "names": 6,
         "own test": 9,
         "own-names test": 3,
     }
-    assert {one.country for one in data.countryrc} == set(question_files.GROUPS)
+    assert {one.group for one in data.names} == set(question_files.GROUPS)
 
 
 def test_only_some_groups(file):
-    data = study_data(study(file, countries=("nurse", "sailor")))
+    data = study_data(study(file, groups=("nurse", "sailor")))
     for part in data.parts.values():
-        assert {one.country for one in part} == {"nurse", "sailor"}
+        assert {one.group for one in part} == {"nurse", "sailor"}
 
 
 def test_a_group_that_is_not_there(file):
     with pytest.raises(CulnigError, match="no group 'pilot': it has nurse, baker, sailor"):
-        study_data(study(file, countries=("nurse", "pilot")))
+        study_data(study(file, groups=("nurse", "pilot")))
 
 
 def test_without_a_file():
@@ -56,7 +56,7 @@ def test_passages_that_name_groups(file):
     asked = load_task(OWN_NAMES, "neuron", data=file)
     assert len(asked) == 25 * 3
     for one in asked:
-        assert one.answer_text == question_files.GROUPS[one.country]
+        assert one.answer_text == question_files.GROUPS[one.group]
         assert one.answer_text in one.cloze
         assert "{" not in one.cloze
         assert set(one.options) == set(question_files.GROUPS.values())
@@ -80,7 +80,7 @@ def test_a_whole_study_of_own_questions(file, tmp_path):
     )
     run = run_study(given, tmp_path / "run")
     assert list(run.specific) == list(question_files.GROUPS)
-    assert list(run.table.index) == [OWN, OWN_NAMES]
+    assert list(run.table.index) == ["jobs", "jobs, names"]
     assert "nurse" in run.tables["own"].index
     assert "nurse" in (run.folder / "report.html").read_text()
     opened = Run.open(run.folder)

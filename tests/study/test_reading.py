@@ -16,7 +16,7 @@ import tiny
 from command import culnig
 
 from culnig_tl.analysis.drawing import plain
-from culnig_tl.analysis.plots import plot_countries, plot_distribution, plot_layers, plot_matrix
+from culnig_tl.analysis.plots import plot_distribution, plot_groups, plot_layers, plot_matrix
 from culnig_tl.errors import CulnigError
 from culnig_tl.measure.token_view import _closed
 from culnig_tl.neurons.layout import NeuronLayout
@@ -103,8 +103,8 @@ ARGUMENTS = [
     ("control", "yes", "control is 'yes': give true or false"),
     ("tests", "qnli", "tests is 'qnli': give a list of names"),
     ("tests", [["qnli"]], "unknown task ['qnli']: choose from everyday"),
-    ("countries", ["Atlantis"], "unknown country 'Atlantis': choose from"),
-    ("countries", [3], "a country is 3: give a text"),
+    ("groups", ["Atlantis"], "unknown country 'Atlantis': choose from"),
+    ("groups", [3], "a country is 3: give a text"),
     ("data", [], "data is []: give a path for each task by name"),
     ("data", {"everyday": 3}, "the data of 'everyday' is 3: give a text"),
     ("model", None, "model is None: give a text"),
@@ -126,9 +126,9 @@ def test_edited_arguments(tmp_path, key, value, line):
 
 
 def test_an_earlier_run_has_the_defaults(tmp_path):
-    (tmp_path / "run.json").write_text('{"arguments": {"factor": 2, "countries": ["US"]}}')
+    (tmp_path / "run.json").write_text('{"arguments": {"factor": 2, "groups": ["US"]}}')
     study = study_of(tmp_path)
-    assert (study.factor, study.countries, study.top) == (2.0, ("US",), Study().top)
+    assert (study.factor, study.groups, study.top) == (2.0, ("US",), Study().top)
 
 
 DAMAGE = [
@@ -152,7 +152,7 @@ DAMAGE = [
     ("evaluations/original.csv", ("probability", "nan"), "has 'nan', expected a number from 0 to 1"),
     ("evaluations/original.csv", ("task", "qnli"), "3 rows of everyday, expected 4"),
     ("evaluations/random-0.csv", ("id", "x"), "asks ('everyday', 'x', "),
-    ("evaluations/random-0.csv", ("country", "X"), "expected the 6 questions of original.csv in th"),
+    ("evaluations/random-0.csv", ("group", "X"), "expected the 6 questions of original.csv in th"),
     ("verify/effects.csv", ("exact", "x"), "row 1, column 'exact' has 'x', expected a number"),
     ("verify/effects.csv", ("site", "o"), "column 'site' has 'o', expected one of gate, q, k, v"),
     ("verify/interactions.csv", ("set", None), "no column 'set'"),
@@ -215,8 +215,8 @@ def test_files_that_are_nothing(out, content):
 @pytest.mark.parametrize(
     ("change", "line"),
     [
-        ({"countries": ["a", "a"]}, "country axis is"),
-        ({"countries": []}, "its country axis is []: every name once"),
+        ({"groups": ["a", "a"]}, "group axis is"),
+        ({"groups": []}, "its group axis is []: every name once"),
         ({"instances": [0]}, "'instances[0]'|instances of"),
         ({"layout": {"n_layers": 1}}, "'layout.gate' is missing"),
         ({"provenance": {"model": {}}}, "'provenance.model.name' is missing"),
@@ -327,7 +327,7 @@ def test_nothing_of_a_file_is_markup_in_the_report(out):
     for name in ("original", "culture-general", "random-0"):
         path = out / "evaluations" / f"{name}.csv"
         frame = pd.read_csv(path, keep_default_na=False)
-        frame.loc[frame["task"] == "everyday", "country"] = EVIL + "$\\frac$"
+        frame.loc[frame["task"] == "everyday", "group"] = EVIL + "$\\frac$"
         frame["answer"] = frame["predicted"] = EVIL
         frame.to_csv(path, index=False)
     edit_json(out / "run.json", ("arguments", "revision"), EVIL)
@@ -364,7 +364,7 @@ TEXTS = ("$\\frac$", "$x$ $", "_private", "a_b^c", "a\nb", "\\", 1000 * "long ",
 
 TEXTS_BY_COUNTRY = pd.DataFrame(
     dict.fromkeys(("items", "original", "masked", "random"), 1.0),
-    index=pd.MultiIndex.from_product([["t_1$"], TEXTS], names=["task", "country"]),
+    index=pd.MultiIndex.from_product([["t_1$"], TEXTS], names=["task", "group"]),
 )
 SETS_OF_TEXTS = [NeuronSet(LAYOUT, np.array([1]), text) for text in TEXTS]
 
@@ -372,12 +372,12 @@ SETS_OF_TEXTS = [NeuronSet(LAYOUT, np.array([1]), text) for text in TEXTS]
 @pytest.mark.parametrize(
     "plot",
     [
-        lambda: plot_countries(TEXTS_BY_COUNTRY, "t_1$"),
+        lambda: plot_groups(TEXTS_BY_COUNTRY, "t_1$"),
         lambda: plot_layers(SETS_OF_TEXTS),
         lambda: plot_matrix(pd.DataFrame(np.eye(9), TEXTS, TEXTS), "x", "y"),
         lambda: plot_distribution(SETS_OF_TEXTS[0]),
     ],
-    ids=["countries", "layers", "matrix", "set"],
+    ids=["groups", "layers", "matrix", "set"],
 )
 def test_any_text_can_be_drawn(tmp_path, plot):
     figures = {"figure": plot()}
@@ -394,7 +394,7 @@ def test_each_set_has_its_place_in_the_legend():
 
 
 def test_a_country_is_no_formula():
-    figure = plot_countries(TEXTS_BY_COUNTRY, "t_1$")
+    figure = plot_groups(TEXTS_BY_COUNTRY, "t_1$")
     assert figure.get_yticklabels()[0].get_text() == r"\$\frac\$ (1)"
     plt.close("all")
 

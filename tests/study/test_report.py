@@ -11,9 +11,9 @@ import pytest
 from frames_by_hand import both, frame
 from scores_by_hand import LAYOUT, scores
 
-from culnig_tl.analysis.comparison import by_country, compare
-from culnig_tl.analysis.countries import compare_countries, own_ranks, rank_countries
-from culnig_tl.analysis.plots import plot_comparison, plot_countries, plot_distribution
+from culnig_tl.analysis.comparison import by_group, compare
+from culnig_tl.analysis.groups import compare_groups, own_ranks, rank_groups
+from culnig_tl.analysis.plots import plot_comparison, plot_distribution, plot_groups
 from culnig_tl.neurons.layout import Neuron
 from culnig_tl.neurons.selection import overlap
 from culnig_tl.neurons.sets import NeuronSet
@@ -35,7 +35,7 @@ def table() -> tuple[pd.DataFrame, pd.DataFrame]:
     original = both(frame([1] * 40), frame([1, 0] * 20, "countryrc"))
     masked = both(frame([0] * 40), frame([1, 0] * 20, "countryrc"))
     random = [both(frame([1] * 40), frame([1, 0] * 20, "countryrc"))]
-    return compare(original, masked, random), by_country(original, masked, random)
+    return compare(original, masked, random), by_group(original, masked, random)
 
 
 def test_distribution_has_a_bar_for_each_layer_and_site():
@@ -59,7 +59,7 @@ def test_comparison_marks_what_is_significant():
 
 
 def test_countries_show_their_number_of_questions():
-    axes = plot_countries(table()[1], "everyday")
+    axes = plot_groups(table()[1], "everyday")
     labels = [label.get_text() for label in axes.get_yticklabels()]
     assert sorted(labels) == ["Iran (20)", "Spain (20)"]
 
@@ -83,13 +83,13 @@ def report(path: Path, model: str, specific: Sequence[NeuronSet] = ()) -> str:
         "versions": {"torch": "2"},
         "model": {"name": model},
     }
-    tables = {"table": accuracy, "probability": accuracy, "countries": countries}
+    tables = {"table": accuracy, "probability": accuracy, "groups": countries}
     tables["sets"] = pd.DataFrame({"set": ["mine <b>"], "kind": ["general"]}).set_index("set")
     if specific:
         original = frame([1] * 40)
         masked = {neurons.name: frame([0, 1] * 20) for neurons in specific}
-        tables["reductions"] = compare_countries(original, masked)
-        tables["ranks"] = rank_countries(tables["reductions"])
+        tables["reductions"] = compare_groups(original, masked)
+        tables["ranks"] = rank_groups(tables["reductions"])
         tables["own"] = own_ranks(original, masked)
         tables["overlap"] = overlap([NEURONS, *specific])
         tables["ablations"] = accuracy
@@ -117,7 +117,7 @@ def test_report_stands_alone_and_escapes(tmp_path):
     assert "mine <b>" not in html
     files = sorted(file.name for file in (tmp_path / "figures").iterdir())
     assert files == [
-        *("comparison.png", "countries-countryrc.png", "countries-everyday.png"),
+        *("comparison.png", "groups-countryrc.png", "groups-everyday.png"),
         *("distribution.png", "scores.png"),
     ]
     score = scores().mean(variant="max")[IDS[2]]

@@ -19,7 +19,7 @@ def finished(tmp_path_factory):
     study = Study(
         model=str(tiny.byte_model(folder / "tiny")), tests=("paraphrase",), answer_format="cloze",
         limit=16, test_limit=16, rc_limit=8, other_limit=2, seeds=2, matched_seeds=1,
-        top_mlp=0.2, top_attention=0.1, specific=True, countries=("Iran", "Spain"), top=0.2,
+        top_mlp=0.2, top_attention=0.1, specific=True, groups=("Iran", "Spain"), top=0.2,
         least_z=0.0,
     )  # fmt: skip
     return run_study(study, folder / "run").folder
@@ -40,7 +40,7 @@ def test_what_a_run_gives(run):
     assert run.scores().provenance["dataset"]["split"] == "neuron"
     assert list(run.table.index) == ["everyday", "paraphrase"]
     assert len(run.data.asked) == len(run.evaluation("original")) == 18
-    assert run.study.countries == ("Iran", "Spain")
+    assert run.study.groups == ("Iran", "Spain")
 
 
 def test_a_run_shows_itself(run):

@@ -24,7 +24,7 @@ from culnig_tl.study.published import published
 from culnig_tl.study.tables import study_tables
 from culnig_tl.tasks.countries import FOCUS_COUNTRIES
 
-SMALL = Study(limit=16, test_limit=32, rc_limit=8, other_limit=4, countries=("Iran", "Spain"))
+SMALL = Study(limit=16, test_limit=32, rc_limit=8, other_limit=4, groups=("Iran", "Spain"))
 WHOLE = dataclasses.replace(SMALL, specific=True, ablations=True, sweep=True, matched_seeds=1)
 
 
@@ -52,9 +52,9 @@ def test_what_is_masked():
 
 
 def test_focus_countries_in_any_spelling_are_asked_once():
-    study = dataclasses.replace(SMALL, countries=("US", "greece"), focus_limit=4, test_limit=2)
+    study = dataclasses.replace(SMALL, groups=("US", "greece"), focus_limit=4, test_limit=2)
     asked = study_data(study).tests["everyday"]
-    assert [one.country for one in asked] == ["USA"] * 4 + ["Greece"] * 2
+    assert [one.group for one in asked] == ["USA"] * 4 + ["Greece"] * 2
 
 
 def test_what_a_small_study_masks():
@@ -62,10 +62,10 @@ def test_what_a_small_study_masks():
 
 
 BY_HAND = dict.fromkeys(
-    ("neuron", "control", "countryrc"), dataclasses.replace(CULTURE, variants=("max",))
+    ("neuron", "control", "names"), dataclasses.replace(CULTURE, variants=("max",))
 )
 UNCONTROLLED = dataclasses.replace(
-    WHOLE, control=False, countryrc=False, top_mlp=0.1, top_attention=0.13, top=5 / 36
+    WHOLE, control=False, name_filter=False, top_mlp=0.1, top_attention=0.13, top=5 / 36
 )
 
 
@@ -116,7 +116,7 @@ def test_what_is_asked():
         "commonsense test",
         "paraphrase test",
     ]
-    assert {i.country for i in data.countryrc} == {"Iran", "Spain"}
+    assert {i.group for i in data.names} == {"Iran", "Spain"}
 
 
 def test_what_each_kind_of_set_is_asked():
@@ -128,16 +128,16 @@ def test_what_each_kind_of_set_is_asked():
 
 
 def test_the_sweep_asks_a_part_of_a_long_test():
-    data = study_data(dataclasses.replace(WHOLE, test_limit=0, countries=None))
+    data = study_data(dataclasses.replace(WHOLE, test_limit=0, groups=None))
     data = dataclasses.replace(data, tests={"everyday": 2 * data.tests["everyday"]})
     sweep = next(m for m in study_maskings(WHOLE) if m.kind == "sweep")
     assert 300 < len(instances_of(sweep, data)) <= 400
-    assert {i.country for i in instances_of(sweep, data)} >= set(FOCUS_COUNTRIES)
+    assert {i.group for i in instances_of(sweep, data)} >= set(FOCUS_COUNTRIES)
 
 
 def test_more_of_the_focus_countries():
-    data = study_data(dataclasses.replace(SMALL, countries=None, focus_limit=40, test_limit=16))
-    counts = pd.Series([i.country for i in data.tests["everyday"]]).value_counts()
+    data = study_data(dataclasses.replace(SMALL, groups=None, focus_limit=40, test_limit=16))
+    counts = pd.Series([i.group for i in data.tests["everyday"]]).value_counts()
     assert set(counts[list(FOCUS_COUNTRIES)]) == {5}
     assert set(counts.drop(list(FOCUS_COUNTRIES))) == {2}
 
@@ -145,7 +145,7 @@ def test_more_of_the_focus_countries():
 def test_focus_countries_are_of_those_that_are_asked_about():
     only = study_data(dataclasses.replace(SMALL, focus_limit=10)).tests["everyday"]
     assert len(only) == 10
-    assert {i.country for i in only} == {"Iran", "Spain"}
+    assert {i.group for i in only} == {"Iran", "Spain"}
 
 
 def test_the_paper_preset_is_the_papers():
@@ -202,9 +202,9 @@ NAN, INF = math.nan, math.inf
         ({"task": "qnli"}, "task 'qnli' has no split 'neuron': it has test"),
         ({"tests": ("nope",)}, "unknown task 'nope': choose from everyday, blend"),
         ({"tests": ("everyday",)}, "task 'everyday' is named twice: name each test once"),
-        ({"countries": ()}, "countries is empty: give one or more, or None for all"),
-        ({"countries": ("US", "USA")}, "country 'USA' is named twice: name each once"),
-        ({"countries": ("Atlantis",)}, "unknown country 'Atlantis': choose from Algeria"),
+        ({"groups": ()}, "groups is empty: give one or more, or None for all"),
+        ({"groups": ("US", "USA")}, "country 'USA' is named twice: name each once"),
+        ({"groups": ("Atlantis",)}, "unknown country 'Atlantis': choose from Algeria"),
         ({"model": " "}, "model is ' ': give a text that is not empty"),
         ({"revision": ""}, "revision is '': give a text that is not empty"),
         ({"top_mlp": 0.0, "top_attention": 0.0}, "top_mlp and top_attention are 0, which selects"),
@@ -223,7 +223,7 @@ def test_a_study_refuses_what_could_only_fail_later(changes, line):
         {"least_z": -INF},
         {"factor": -1.0},
         {"top_mlp": 0.0},
-        {"remove": 1.0, "countryrc": False},
+        {"remove": 1.0, "name_filter": False},
         {"data": {"countryrc": "x.json"}},
     ],
     ids=str,
@@ -238,7 +238,7 @@ def answers(data, right) -> pd.DataFrame:
         {
             "id": [i.id for i in data],
             "task": [i.task for i in data],
-            "country": [i.country or "" for i in data],
+            "group": [i.group or "" for i in data],
             "correct": [right(i) for i in data],
             "probability": 0.5,
         }
@@ -260,8 +260,8 @@ def whole():
 
     def right(masking):
         if masking.kind in ("general", "sweep"):
-            return lambda i: i.country is None
-        return lambda i: i.country != masking.name
+            return lambda i: i.group is None
+        return lambda i: i.group != masking.name
 
     frames = {m.name: answers(instances_of(m, data), right(m)) for m in made}
     return study_tables(made, sets, frames), made, sets, frames
@@ -302,7 +302,7 @@ def test_the_sweep_has_a_row_a_set(whole):
 def test_a_study_without_the_optional_parts_has_no_such_tables(whole):
     _, made, sets, frames = whole
     few = [m for m in made if m.kind in ("original", "general", "random")]
-    assert set(study_tables(few, sets, frames)) == {"table", "probability", "countries", "sets"}
+    assert set(study_tables(few, sets, frames)) == {"table", "probability", "groups", "sets"}
 
 
 def test_published_accuracies():
@@ -343,7 +343,7 @@ def planned():
 
 def test_the_steps_of_a_plan(planned):
     assert {name: len(steps) for name, steps in planned.by_name().items()} == {
-        **dict.fromkeys(("score neuron", "score control", "score countryrc"), 1),
+        **dict.fromkeys(("score neuron", "score control", "score names"), 1),
         **{"evaluate original": 1, "evaluate general": 1, "evaluate random": 2},
         **{"evaluate specific": 2, "evaluate ablation": 6, "evaluate matched": 1},
         "evaluate sweep": 12,

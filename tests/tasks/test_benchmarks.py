@@ -133,7 +133,7 @@ def culturalbench(tmp_path_factory):
 def test_culturalbench(culturalbench):
     found = load_task("culturalbench", "test", data=culturalbench, templates=1)
     assert [i.id for i in found] == ["7", "8", "9"]
-    assert [i.country for i in found] == ["South Korea", "USA", "Germany"]
+    assert [i.group for i in found] == ["South Korea", "USA", "Germany"]
     assert [i.answer_text for i in found] == ["Bread", "Nothing", "Bread"]
     assert set(found[0].options) == {"Flowers", "Bread", "Old boats", "Nothing"}
     assert found[0].cloze == f"Question: {CULTURAL_ROWS[0]['prompt_question']}\nAnswer:"
@@ -146,13 +146,13 @@ def test_options_of_culturalbench_have_letters_or_numbers(culturalbench):
 
 def test_culturalbench_of_one_country(culturalbench):
     found = load_task("culturalbench", "test", data=culturalbench, templates=1)
-    only = load_task("culturalbench", "test", countries=["us"], data=culturalbench, templates=1)
+    only = load_task("culturalbench", "test", groups=["us"], data=culturalbench, templates=1)
     assert only == found[1:2]
 
 
 def test_culturalbench_of_a_country_that_no_study_knows(culturalbench):
     with pytest.raises(CulnigError, match="unknown country 'Germany': choose from Algeria, Assam"):
-        load_task("culturalbench", "test", countries=["Germany"], data=culturalbench)
+        load_task("culturalbench", "test", groups=["Germany"], data=culturalbench)
 
 
 def test_normad(tmp_path):
@@ -167,7 +167,7 @@ def test_normad(tmp_path):
     for instance in found:
         listing = "\n".join(f"{n}. {option}" for n, option in enumerate(instance.options, 1))
         assert listing in instance.user
-    assert [found[0].country, found[1].country] == ["USA", "Northern Nigeria"]
+    assert [found[0].group, found[1].group] == ["USA", "Northern Nigeria"]
     assert "in the US" in found[0].user
     assert "in Nigeria" in found[1].user
 
@@ -185,7 +185,7 @@ def test_real_commonsenseqa(shared):
     for instance in found:
         row = rows[instance.id.split("#")[0]]
         texts = dict(zip(row["choices"]["label"], row["choices"]["text"], strict=True))
-        assert instance.country is None
+        assert instance.group is None
         assert instance.answer_text == texts[row["answerKey"]]
         assert Counter(instance.options) == Counter(texts.values())
         assert "".join(instance.labels) in ("ABCDE", "12345")
@@ -343,14 +343,14 @@ def test_a_task_of_ones_own(monkeypatch):
     )
     monkeypatch.setitem(TASKS, "mine", Task(load_items, (template,), ("test",)))
     found = load_task("mine", "test")
-    assert [(i.id, i.country, i.answer_text) for i in found] == [
+    assert [(i.id, i.group, i.answer_text) for i in found] == [
         ("Spain", "Spain", "paella"),
         ("Peru", "Peru", "ceviche"),
     ]
     a, b, c = found[0].options
     assert found[0].user == f"A dish of Spain?\nA. {a}\nB. {b}\nC. {c}\nReply with a letter."
     assert (found[0].cloze, found[0].labels) == ("A dish of Spain:", ("A", "B", "C"))
-    assert load_task("mine", "test", countries=["spain"]) == found[:1]
+    assert load_task("mine", "test", groups=["spain"]) == found[:1]
 
 
 def test_the_task_in_the_readme(monkeypatch):

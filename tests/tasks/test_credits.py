@@ -4,7 +4,7 @@ import pandas as pd
 import pytest
 import torch
 
-from culnig_tl.analysis.comparison import by_country, compare
+from culnig_tl.analysis.comparison import by_group, compare
 from culnig_tl.analysis.evaluations import read_evaluation, write_evaluation
 from culnig_tl.errors import CulnigError
 from culnig_tl.measure.evaluation import _row
@@ -18,7 +18,7 @@ def graded(credits: tuple[float, ...] | None = (0.0, 0.5, 1.0), number: int = 0)
         id=f"Q1/{number}",
         task="worldvaluesbench",
         split="test",
-        country=("Iran", "Peru")[number % 2],
+        group=("Iran", "Peru")[number % 2],
         template=0,
         options=("1", "2", "3"),
         answer=2,
@@ -56,7 +56,7 @@ def evaluation(task: str, correct: list) -> pd.DataFrame:
         {
             "id": [f"{task}-{i}" for i in range(size)],
             "task": task,
-            "country": (["Iran", "Peru"] * size)[:size],
+            "group": (["Iran", "Peru"] * size)[:size],
             "template": 0,
             "answer": "3",
             "predicted": "2",
@@ -96,7 +96,7 @@ def test_credits_that_tie_though_thirds_are_rounded(read):
 
 
 def test_credits_of_a_country(read):
-    countries = by_country(read[0], read[1], [read[0]])
+    countries = by_group(read[0], read[1], [read[0]])
     assert countries.loc[("worldvaluesbench", "Iran"), "masked"] == pytest.approx(25.0)
 
 
@@ -108,10 +108,10 @@ def test_tables_join_tasks_with_and_without_credits():
     both = pd.concat([graded_frame, plain], ignore_index=True)
     table = compare(both, both, [both])
     assert list(table["original"]) == [75.0, 50.0]
-    assert list(by_country(both, both, [both])["random"]) == [100.0, 50.0, 100.0, 0.0]
+    assert list(by_group(both, both, [both])["random"]) == [100.0, 50.0, 100.0, 0.0]
 
 
-OF_THREE = {"id": "a", "country": None, "fields": {}, "options": ("x", "y", "z"), "answer": 0}
+OF_THREE = {"id": "a", "group": None, "fields": {}, "options": ("x", "y", "z"), "answer": 0}
 
 
 def test_an_items_labels_and_credits_go_with_its_options():

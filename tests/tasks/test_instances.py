@@ -21,7 +21,7 @@ def instance(**changes) -> Instance:
             "id": "food-1/Spain",
             "task": "everyday",
             "split": "neuron",
-            "country": "Spain",
+            "group": "Spain",
             "template": 0,
             "options": ("paella", "kimchi", "pozole", "haggis"),
             "answer": 2,
@@ -164,7 +164,7 @@ def test_stable_random_separates_its_keys():
     "changes",
     [
         {"id": "food-2/Spain"},
-        {"country": None},
+        {"group": None},
         {"options": ("paella", "kimchi", "pozole", "chowder")},
         {"answer": 1},
         {"cloze": "Question: who?\nAnswer:"},
@@ -214,19 +214,19 @@ def test_content_hash_leaves_out_what_is_said_already():
 
 
 def test_the_question_and_the_item_of_a_task():
-    first = load_task("everyday", "neuron", countries=["USA"], limit=1)[0]
+    first = load_task("everyday", "neuron", groups=["USA"], limit=1)[0]
     number = first.id.partition("/")[0]
     assert first.question in first.cloze
     assert first.question in first.user
     assert "the US" in first.question
     assert (first.item, first.question_id) == (first.id, number)
-    control = load_task("everyday", "control", countries=["USA"], limit=1)[0]
+    control = load_task("everyday", "control", groups=["USA"], limit=1)[0]
     assert control.item == first.item
     assert (control.question, control.question_id) == ("", "")  # it asks none
 
 
 def test_the_item_is_the_same_for_all_templates():
-    asked = load_task("countryrc", "test", countries=["Iran"], templates=2)
+    asked = load_task("countryrc", "test", groups=["Iran"], templates=2)
     one, other = (i for i in asked if i.item == asked[0].item)
     assert (one.id, other.id) == (one.item, f"{one.item}#1")
     assert one.item_id == other.item_id
@@ -234,19 +234,19 @@ def test_the_item_is_the_same_for_all_templates():
 
 
 def test_an_instance_by_hand_needs_neither():
-    spain, iran = instance(), instance(id="food-1/Iran", country="Iran")
+    spain, iran = instance(), instance(id="food-1/Iran", group="Iran")
     assert spain.item_id == "food-1/Spain"
     asked = "Question: what is eaten in {}?\nAnswer:"
     spain = dataclasses.replace(spain, cloze=asked.format("Spain"))
     iran = dataclasses.replace(iran, cloze=asked.format("Iran"))
     assert spain.same_question == iran.same_question
     assert dataclasses.replace(iran, question_id="food-2").same_question != spain.same_question
-    nowhere = instance(country=None, cloze="Question: who?\nAnswer:")
+    nowhere = instance(group=None, cloze="Question: who?\nAnswer:")
     assert nowhere.same_question == ("everyday", "Question: who?\nAnswer:", 0)
 
 
 def test_all_templates_of_a_question_are_one_question():
-    found = load_task("countryrc", "test", countries=["Iran", "Spain"], limit=4, templates=4)
+    found = load_task("countryrc", "test", groups=["Iran", "Spain"], limit=4, templates=4)
     assert len(found) == 16
     assert len({i.question_key for i in found}) == 4
 
@@ -270,7 +270,7 @@ def test_halves_are_halves():
 
 def test_an_instance_by_hand_asks_its_item():
     assert instance().question_key == "food-1/Spain/Spain"
-    assert instance(country=None, item="x").question_key == "x"
+    assert instance(group=None, item="x").question_key == "x"
     assert instance(asks="what is it ?").question_key == instance(asks="what is it ?").question_key
     assert len(instance(asks="what is it ?").question_key.split("/")[0]) == 12
 

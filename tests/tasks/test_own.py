@@ -6,7 +6,8 @@ from question_files import GROUPS, jobs, rows, write
 
 from culnig_tl.errors import CulnigError
 from culnig_tl.tasks.everyday import content_words
-from culnig_tl.tasks.own import faults_in, load_questions
+from culnig_tl.tasks.own import load_questions
+from culnig_tl.tasks.question_rows import faults_in
 from culnig_tl.tasks.templates import Item, Template, render
 
 
@@ -44,7 +45,7 @@ def test_the_question_names_the_group_and_the_topic_does_not(tmp_path):
     assert one.question == "What does a nurse hold at work?"
     assert one.cloze == "Question: What does a nurse hold at work?\nAnswer:"
     assert one.topic == next(i for i in (*found.neuron, *found.test) if i.id == "2").topic
-    assert (one.country, one.answer_text) == ("nurse", "syringe")
+    assert (one.group, one.answer_text) == ("nurse", "syringe")
 
 
 def test_a_placeholder_is_filled(tmp_path):
@@ -63,7 +64,7 @@ def test_drawn_options_are_other_groups_answers_without_a_common_word(tmp_path):
     for one in (*found.neuron, *found.test):
         wrong = [option for option in one.options if option != one.answer_text]
         assert len(wrong) == 3
-        assert all(any(a == option and g != one.country for g, a in answers) for option in wrong)
+        assert all(any(a == option and g != one.group for g, a in answers) for option in wrong)
         words = [content_words(option) for option in one.options]
         assert sum(map(len, words)) == len(set().union(*words))
 
@@ -144,7 +145,7 @@ def test_the_files_that_come_with_the_package(name, groups, count):
     assert (len(found.groups), len(asked), found.split_by) == (groups, count, "category")
     assert all(len(one.options) == 4 for one in asked)
     assert all(len(one.answer_text) <= 32 for one in asked)
-    assert all(one.country.lower() in one.question.lower() for one in asked)
+    assert all(one.group.lower() in one.question.lower() for one in asked)
     by_topic = {}
     for one in asked:
         by_topic.setdefault(one.topic, []).append(one.answer_text.lower())

@@ -59,7 +59,7 @@ def test_everyday_has_enough_questions(everyday_rows):
 @pytest.mark.parametrize("split", ["neuron", "control", "test"])
 def test_everyday_instances(everyday_rows, split):
     instances = load_task("everyday", split)
-    assert {i.country for i in instances} == set(COUNTRIES)
+    assert {i.group for i in instances} == set(COUNTRIES)
     cells = {
         (row["id"], c): row[c].split("|") for _, row in everyday_rows.iterrows() for c in COUNTRIES
     }
@@ -71,7 +71,7 @@ def test_everyday_instances(everyday_rows, split):
     assert set(by_id(instances)) == expected
     for instance in instances:
         question, country = instance.id.split("/")
-        assert (instance.task, instance.split, instance.country) == ("everyday", split, country)
+        assert (instance.task, instance.split, instance.group) == ("everyday", split, country)
         assert len(instance.options) == 4
         right = [part.strip() for part in cells[question, country]]
         assert instance.answer_text == right[0]
@@ -143,7 +143,7 @@ def test_countryrc_instances(split, half):
     for passage in passages:
         for country in FOCUS_COUNTRIES:
             found = instances[f"{passage['id']}/{country}"]
-            assert found.country == country
+            assert found.group == country
             assert found.answer_text == country_in_text(country)
             assert set(found.options) < names
             assert len(found.options) == 4
@@ -158,8 +158,8 @@ def test_countryrc_instances(split, half):
 
 
 def test_countryrc_of_any_countries():
-    found = load_task("countryrc", "neuron", countries=["Ethiopia", "us"])
-    assert Counter(i.country for i in found) == {"Ethiopia": 25, "USA": 25}
+    found = load_task("countryrc", "neuron", groups=["Ethiopia", "us"])
+    assert Counter(i.group for i in found) == {"Ethiopia": 25, "USA": 25}
 
 
 @pytest.mark.parametrize("name", ["commonsense", "paraphrase"])
@@ -168,7 +168,7 @@ def test_bundled_controls(name):
     rows = pd.read_csv(BUNDLED / f"{name}.csv", dtype=str)
     assert len(instances) == len(rows) >= 60
     assert set(by_id(instances)) == set(rows["id"])
-    assert {i.country for i in instances} == {None}
+    assert {i.group for i in instances} == {None}
     assert {len(i.options) for i in instances} == {4}
     answers = dict(
         zip(rows["id"], rows["answer" if name == "commonsense" else "paraphrase"], strict=True)
@@ -198,17 +198,17 @@ def test_paraphrase_wrong_options_are_other_sentences_paraphrases():
 
 
 def test_countries_in_any_spelling():
-    found = load_task("everyday", "neuron", countries=["South_Korea", "us", "USA"])
-    assert {i.country for i in found} == {"South Korea", "USA"}
+    found = load_task("everyday", "neuron", groups=["South_Korea", "us", "USA"])
+    assert {i.group for i in found} == {"South Korea", "USA"}
     everything = load_task("everyday", "neuron")
-    assert by_id(found) == by_id([i for i in everything if i.country in ("South Korea", "USA")])
+    assert by_id(found) == by_id([i for i in everything if i.group in ("South Korea", "USA")])
 
 
 def test_limit_is_even_over_countries():
     for limit, counts in ((16, {1}), (48, {3}), (20, {1, 2}), (5, {1})):
         found = load_task("everyday", "neuron", limit=limit)
         assert len(found) == limit
-        assert set(Counter(i.country for i in found).values()) == counts
+        assert set(Counter(i.group for i in found).values()) == counts
 
 
 def test_a_smaller_limit_is_a_subset():
@@ -243,7 +243,7 @@ ITEMS += [item("Spain", "q0", n) for n in range(5)]
 def limited(limit: int) -> Counter:
     kept = balanced_limit(ITEMS, limit, [i.question_id for i in ITEMS])
     assert len(kept) == limit
-    return Counter((i.country, i.question_id) for i in kept)
+    return Counter((i.group, i.question_id) for i in kept)
 
 
 @pytest.mark.parametrize("limit", range(1, 6))
@@ -296,7 +296,7 @@ def test_commonsense_options_do_not_depend_on_the_order_of_the_file(tmp_path):
 
 
 def test_options_do_not_depend_on_which_countries_are_asked_for():
-    alone = by_id(load_task("everyday", "test", countries=["Greece"]))
+    alone = by_id(load_task("everyday", "test", groups=["Greece"]))
     assert alone.items() <= by_id(load_task("everyday", "test")).items()
 
 
@@ -312,7 +312,7 @@ DIGITS = {
 
 
 def of(path: Path, split: str = "neuron", **kwargs) -> list[Instance]:
-    return load_task("everyday", split, countries=["Spain"], limit=4, templates=path, **kwargs)
+    return load_task("everyday", split, groups=["Spain"], limit=4, templates=path, **kwargs)
 
 
 def test_templates_as_a_list_and_as_a_mapping(tmp_path):
@@ -405,9 +405,9 @@ def test_no_template_file(tmp_path):
 # Errors in data
 
 
-def from_rows(tmp_path: Path, *rows: dict, countries=("Spain", "UK")) -> list[Instance]:
+def from_rows(tmp_path: Path, *rows: dict, groups=("Spain", "UK")) -> list[Instance]:
     path = write_csv(tmp_path / "mine.csv", list(rows))
-    return load_task("everyday", "neuron", countries=list(countries), data=path)
+    return load_task("everyday", "neuron", groups=list(countries), data=path)
 
 
 def test_own_everyday_file(tmp_path):
@@ -450,11 +450,11 @@ def test_numbers_in_json_are_text(tmp_path):
     row = everyday_row(1, id=7, Spain=1492, UK=2.5, Iran=None)
     path = tmp_path / "mine.jsonl"
     path.write_text(json.dumps(row) + "\n" + json.dumps(everyday_row(2, Mexico="cake")))
-    found = load_task("everyday", "neuron", countries=["Spain", "USA"], data=path)
+    found = load_task("everyday", "neuron", groups=["Spain", "USA"], data=path)
     assert [(i.id, i.answer_text) for i in found[:2]] == [("7/Spain", "1492"), ("7/USA", "corn")]
     path.write_text(json.dumps(everyday_row(1, question=["What?"])))
     with pytest.raises(CulnigError, match=r"mine\.jsonl, row 1: column 'question' is not text"):
-        load_task("everyday", "neuron", countries=["Spain"], data=path)
+        load_task("everyday", "neuron", groups=["Spain"], data=path)
 
 
 def test_missing_column(tmp_path):
@@ -466,19 +466,19 @@ def test_missing_column(tmp_path):
 
 def test_country_without_a_column(tmp_path):
     with pytest.raises(CulnigError, match=r"mine\.csv has no column for Greece: it has China, Sp"):
-        from_rows(tmp_path, everyday_row(1), countries=["Spain", "Greece"])
+        from_rows(tmp_path, everyday_row(1), groups=["Spain", "Greece"])
     with pytest.raises(CulnigError, match="has no column for Algeria"):
         load_task("everyday", "neuron", data=tmp_path / "mine.csv")
 
 
-def test_column_that_is_no_country(tmp_path):
+def test_column_that_is_no_group(tmp_path):
     with pytest.raises(CulnigError, match="unknown country 'Atlantis'"):
         from_rows(tmp_path, everyday_row(1, Atlantis="kelp"))
 
 
 def test_no_answer_for_the_countries(tmp_path):
     with pytest.raises(CulnigError, match=r"task 'everyday', split 'neuron': no instance for \['S"):
-        from_rows(tmp_path, everyday_row(1, Spain=""), countries=["Spain"])
+        from_rows(tmp_path, everyday_row(1, Spain=""), groups=["Spain"])
 
 
 @pytest.mark.parametrize("suffix", [".xlsx", "", ".txt"])
@@ -561,7 +561,7 @@ def test_unknown_split(name, split, has):
 
 def test_unknown_country():
     with pytest.raises(CulnigError, match="unknown country 'Atlantis': choose from Algeria"):
-        load_task("everyday", "test", countries=["Spain", "Atlantis"])
+        load_task("everyday", "test", groups=["Spain", "Atlantis"])
 
 
 PASSAGE = {"id": "p", "context": "A shop in {country}.", "question": "Where?"}
@@ -615,7 +615,7 @@ def test_five_rows_a_question_and_country_are_taken_from_blend(blend):
 def test_an_instance_of_blend(blend):
     first = load_task("blend", "neuron", data=blend)[0]
     assert first.options == ("rice 8", "soup", "fish", "nuts")
-    assert (first.answer, first.answer_text, first.country) == (2, "fish", "South Korea")
+    assert (first.answer, first.answer_text, first.group) == (2, "fish", "South Korea")
     assert first.user == BLEND_ROWS[0]["prompt"]
     assert first.cloze == "Question: What of Al-2?\nAnswer:"
     assert first.prefill == '{"answer_choice":"'
@@ -722,7 +722,7 @@ def test_hub_errors_name_the_row_and_the_column(monkeypatch):
     with pytest.raises(CulnigError, match="nayeon212/BLEnD, row 2: answer 'Z' is not among"):
         load_task("blend", "neuron")
     on_hub(monkeypatch, [{"MCQID": "a", "ID": "Al-1"}])
-    with pytest.raises(CulnigError, match="dataset nayeon212/BLEnD has no column 'country'"):
+    with pytest.raises(CulnigError, match="dataset nayeon212/BLEnD has no column 'group'"):
         load_task("blend", "neuron")
 
 
@@ -731,7 +731,7 @@ def test_hub_errors_name_the_row_and_the_column(monkeypatch):
 
 def test_real_blend(shared):
     folder = shared / "data" / "blend"
-    found = load_task("blend", "neuron", countries=["US", "South_Korea"], data=folder)
+    found = load_task("blend", "neuron", groups=["US", "South_Korea"], data=folder)
     topics = pd.read_csv(folder / "questions" / "US_questions.csv").set_index("ID")["Topic"]
     table = pd.read_parquet(folder / "multiple_choice.parquet")
     table = table[table["country"].isin(["US", "South_Korea"])]
@@ -742,7 +742,7 @@ def test_real_blend(shared):
         if seen[row["ID"], row["country"]] <= 5:
             expected.append(row)
     names = {"US": "USA", "South_Korea": "South Korea"}
-    assert [i.id for i in found] == [f"{r['MCQID']}/{names[r['country']]}" for r in expected]
+    assert [i.id for i in found] == [f"{r['MCQID']}/{names[r['group']]}" for r in expected]
     assert len(found) == 1221
     for instance, row in zip(found, expected, strict=True):
         assert instance.user == row["prompt"]
@@ -754,7 +754,7 @@ def test_real_blend(shared):
 def test_real_blend_splits(shared):
     folder = shared / "data" / "blend"
     kinds = {
-        s: load_task("blend", s, countries=["Spain"], data=folder)
+        s: load_task("blend", s, groups=["Spain"], data=folder)
         for s in ("neuron", "control", "test")
     }
     assert [i.id for i in kinds["neuron"]] == [i.id for i in kinds["control"]]
@@ -762,7 +762,7 @@ def test_real_blend_splits(shared):
     for instance in kinds["control"]:
         assert instance.user.startswith("Without any explanation, choose only one")
     limited = load_task("blend", "neuron", limit=32, data=folder)
-    assert Counter(i.country for i in limited) == dict.fromkeys(COUNTRIES, 2)
+    assert Counter(i.group for i in limited) == dict.fromkeys(COUNTRIES, 2)
 
 
 def test_real_countryrc(shared):

@@ -56,8 +56,8 @@ class InFolder(Loader):
         return path
 
 
-def task(name: str, split: str = "test", countries=None) -> Callable[[Path], object]:
-    return lambda path: load_task(name, split, countries=countries, data=path, templates=1)
+def task(name: str, split: str = "test", groups=None) -> Callable[[Path], object]:
+    return lambda path: load_task(name, split, groups=countries, data=path, templates=1)
 
 
 def four(columns: str, count: int = 4) -> list[dict]:
@@ -312,7 +312,7 @@ def test_numbers_beside_an_empty_cell_stay_whole(tmp_path):
         frame = pd.DataFrame(rows)
         assert frame["Iran"].dtype == float
         frame.to_parquet(path) if suffix == ".parquet" else frame.to_json(path, orient="records")
-        found = load_task("everyday", "neuron", countries=["Iran", "Mexico"], data=path)
+        found = load_task("everyday", "neuron", groups=["Iran", "Mexico"], data=path)
         assert {i.id: i.answer_text for i in found} == {
             "q1/Iran": "1401",
             "q3/Iran": "1403",
