@@ -14,11 +14,10 @@ from culnig_tl.checks import check_choice, check_count
 from culnig_tl.cli.terminal import path_of
 from culnig_tl.errors import CulnigError
 from culnig_tl.paths import check_inputs_kept, try_writing
-from culnig_tl.study.arguments import PANELS, PRESETS, Study
-from culnig_tl.tasks import OWN, OWN_NAMES, TASKS
+from culnig_tl.study.arguments import OWN_TESTS, PANELS, PRESETS, Study
+from culnig_tl.tasks import OWN, TASKS
 from culnig_tl.tasks.question_rows import questions_file
 
-OWN_TESTS = (OWN_NAMES, "commonsense", "paraphrase")
 DEFAULTS = Study()
 FIELDS = {field.name: field for field in dataclasses.fields(Study)}
 

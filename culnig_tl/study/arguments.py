@@ -29,8 +29,10 @@ from culnig_tl.neurons.estimates import ESTIMATES, Estimate
 from culnig_tl.neurons.scores import TARGETS, VARIANTS, Target, Variant
 from culnig_tl.neurons.selection import check_least_z
 from culnig_tl.tasks import OWN, OWN_NAMES, TASKS, task_of
-from culnig_tl.tasks.question_rows import given_file
+from culnig_tl.tasks.question_rows import given_file, questions_file
 
+# Beside questions of your own.
+OWN_TESTS = (OWN_NAMES, "commonsense", "paraphrase")
 # Under what the options stand on the help page of `culnig run`, in this order.
 PANELS = ASK, SELECT, COMPARE, WHERE = (
     "What to ask",
@@ -152,6 +154,22 @@ class Study:
 
     def __post_init__(self) -> None:
         check_study(vars(self))
+
+    @classmethod
+    def of_questions(cls, path: str | Path, **arguments: Any) -> "Study":
+        """The study of a file of questions of your own (`load_questions`), or of one that comes
+        with the package; its tests are names of its groups, and two bundled controls.
+
+        Raises:
+            CulnigError: as `check_study`.
+
+        Example:
+            >>> Study.of_questions("religions", specific=True).tests
+            ('own-names', 'commonsense', 'paraphrase')
+        """
+        file = str(questions_file(path))
+        data = {OWN: file, **arguments.pop("data", {})}
+        return cls(**{"tests": OWN_TESTS, **arguments, "task": OWN, "data": data})
 
     @property
     def names(self) -> dict[str, str]:

@@ -247,3 +247,26 @@ def test_own_questions_beside_a_task(monkeypatch, capsys, tmp_path):
     code, _, error = culnig(monkeypatch, capsys, "run", "--countries", "pilot", *given)
     assert code == 1
     assert error.strip().endswith("no group 'pilot': it has nurse, baker, sailor")
+
+
+def test_own_questions_step_by_step(monkeypatch, capsys, tmp_path):
+    """Scored, one group selected, asked: by the names that the file has."""
+    file, model = question_files.jobs(tmp_path), str(tiny.byte_model(tmp_path / "tiny"))
+    scores, neurons = tmp_path / "s.safetensors", tmp_path / "n.json"
+    given = ("--questions", str(file), "--model", model, "--format", "cloze")
+    code, _, error = culnig(
+        monkeypatch, capsys, "score", *given, "--split", "neuron", "--out", str(scores)
+    )
+    assert code == 0, error
+    select = ("select", "--scores", str(scores), "--out", str(neurons), "--top", "0.2")
+    code, _, error = culnig(monkeypatch, capsys, *select, "--group", "nurse", "--least-z", "0")
+    assert code == 0, error
+    code, _, error = culnig(monkeypatch, capsys, *select, "--group", "pilot")
+    assert code == 1
+    assert error.strip().startswith("culnig: no scores for 'pilot': these hold nurse, baker, sai")
+    asked = ("evaluate", *given, "--neurons", str(neurons), "--groups", "nurse,baker")
+    code, out, error = culnig(monkeypatch, capsys, *asked)
+    assert code == 0, error
+    code, _, error = culnig(monkeypatch, capsys, *asked, "--task", "blend")
+    assert code == 1
+    assert "--questions is given beside --task or --data: give one of them" in error

@@ -5,6 +5,7 @@ import pytest
 from question_files import GROUPS, jobs, rows, write
 
 from culnig_tl.errors import CulnigError
+from culnig_tl.tasks import load_task
 from culnig_tl.tasks.everyday import content_words
 from culnig_tl.tasks.own import load_questions
 from culnig_tl.tasks.question_rows import faults_in
@@ -273,3 +274,19 @@ def test_a_control_of_a_template_with_all_options_in_one_place():
     )
     (control,) = render([item], [template], "own", split="control")
     assert control.user == "A. a\nB. b\nReply with a letter."
+
+
+@pytest.mark.parametrize("task", ["everyday", "blend", "commonsenseqa", "countryrc", "mrpc"])
+def test_a_file_of_questions_given_to_another_task(tmp_path, task):
+    file = jobs(tmp_path)
+    line = f"{file} holds questions of your own, and '{task}' reads other columns: give it as "
+    with pytest.raises(CulnigError) as caught:
+        load_task(task, "test", data=file)
+    assert str(caught.value) == f"{line}--questions {file}"
+
+
+def test_an_unknown_task_and_an_unknown_country():
+    with pytest.raises(CulnigError, match=r"unknown task 'jobs': .*; questions of your own: --que"):
+        load_task("jobs", "test")
+    with pytest.raises(CulnigError, match=r"unknown country 'nurse': .* questions of your own \(-"):
+        load_task("everyday", "test", groups=["nurse"])
