@@ -8,7 +8,8 @@
   BLEnD's in the cloze format; resampled are the questions, or the instances, as the paper does.
 - Few questions: how often a true null is rejected, by the number of questions.
 - Power: studies with a loss of 5 points, on as many questions as `questions_for` asks for.
-- With `--run`: the deviation over questions that `questions_for` takes, from a run's evaluations.
+- With `--run`: the deviation and the correlation that `questions_for` takes, from a run's
+  evaluations.
 
 Needs no model; seven minutes.
 """
@@ -17,6 +18,7 @@ import argparse
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 from common import RESULTS
 
 from culnig_tl.analysis.evaluations import metric_values
@@ -32,13 +34,29 @@ FEW = (5, 10, 15, 20, 30, 50, 100)
 
 
 def deviation(original, masked, random) -> float:
-    """Over questions: the standard deviation of masked minus the mean of the random sets."""
+    """Of masked minus the mean of the random sets: the deviation over questions about a group."""
+    return float(_changes(original, masked, random).std() / 100)
+
+
+def correlation(original, masked, random) -> float:
+    """Of the same, between two groups of one question: what the variance of the mean has beyond
+    that of independent ones, over what it would have if all forms of a question were one."""
+    change = _changes(original, masked, random)
+    questions = question_numbers(original.loc[change.index])
+    left = change - change.mean()
+    effect = (np.bincount(questions, left) ** 2).sum() / (left**2).sum()
+    each = (np.bincount(questions) ** 2).sum() / len(change)
+    return float((effect - 1) / (each - 1))
+
+
+def _changes(original, masked, random) -> pd.Series:
+    """Of each question about a group, its first row standing for it."""
     change = metric_values(masked, "correct") - np.mean(
         [metric_values(frame, "correct") for frame in random], axis=0
     )
-    _, codes = np.unique(question_numbers(original), return_inverse=True)
-    means = np.bincount(codes, change) / np.bincount(codes)
-    return float(means.std() / 100)
+    forms = original.groupby(["task", "question"], sort=False)
+    first = original.index[forms.cumcount() == 0]
+    return pd.Series(pd.Series(change).groupby(forms.ngroup().to_numpy()).mean().to_numpy(), first)
 
 
 def measured(folder: Path) -> dict:
@@ -54,8 +72,10 @@ def measured(folder: Path) -> dict:
     return {
         "model": run.about["model"]["name"],
         "task": run.study.task,
-        "questions": int(original["question"].nunique()),
+        "questions": len(np.unique(question_numbers(original))),
+        "questions about a country": int(original["question"].nunique()),
         "deviation": deviation(original, masked, random),
+        "correlation": correlation(original, masked, random),
     }
 
 

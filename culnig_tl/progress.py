@@ -21,7 +21,7 @@ def progress_bar(description: str, total: int) -> Iterator[Callable[[int], None]
     """Progress with the time left; call what it gives with each step.
 
     On a terminal and in a notebook a bar. Elsewhere, as in a file or a batch job's log, a line
-    every minute: how much is done, of how much, and the time left.
+    every minute and one at the end: how much is done, of how much, and the time left.
     """
     console = Console(stderr=True)
     if not description or total < 2 or process_rank() > 0:
@@ -50,12 +50,13 @@ class _Lines:
 
     def advance(self, steps: int) -> None:
         self.done += steps
-        now = _clock()
-        if now - self.told < SECONDS or self.done >= self.total:
+        now, ended = _clock(), self.done >= self.total
+        if not ended and now - self.told < SECONDS:
             return
-        self.told = now
-        left = (now - self.began) * (self.total - self.done) / max(self.done, 1)
-        line = f"{self.description}: {self.done} of {self.total}, about {_spoken(left)} left"
+        self.told, took = now, now - self.began
+        left = took * (self.total - self.done) / max(self.done, 1)
+        how = f"in {_spoken(took)}" if ended else f"about {_spoken(left)} left"
+        line = f"{self.description}: {self.done} of {self.total}, {how}"
         self.console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 

@@ -1,7 +1,7 @@
 """Resampling: the bootstrap over questions, its intervals and p-values, and Holm's correction.
 
 What is drawn again are questions: the templates and instances of one say the same thing several
-times. The paper draws instances; `unit="instances"` does.
+times, and so do its forms about several groups. The paper draws instances; `unit="instances"` does.
 """
 
 import math
@@ -25,16 +25,18 @@ SIGNIFICANT = 0.05
 # With fewer questions nothing is called significant: `benchmarks/evidence.py` counts how often a
 # true null is rejected then.
 FEWEST_QUESTIONS = 30
-# Over BLEnD's questions, with the culture-general neurons of gemma-3-270m masked
-# (`benchmarks/results/evidence.json`).
+# Over BLEnD's questions about a country, with the culture-general neurons of gemma-3-270m masked
+# (`benchmarks/results/evidence.json`), and the correlation of two about the same.
 DEVIATION = 0.355
+CORRELATION = 0.112
 
 
 def question_numbers(frame: pd.DataFrame, unit: Unit = "questions") -> np.ndarray:
     """A number for the question of each row; rows of one number are drawn together.
 
-    A question is known by its task and the column `question`. Where there is none (evaluations of
-    earlier versions) it is the item: `id` without the template's number.
+    A question is known by its task and the column `question`, whatever group it is about
+    (`Instance.topic`). Where there is none (evaluations of earlier versions) it is the item: `id`
+    without the template's number.
 
     Raises:
         CulnigError: an unknown unit.
@@ -43,6 +45,9 @@ def question_numbers(frame: pd.DataFrame, unit: Unit = "questions") -> np.ndarra
         >>> frame = pd.DataFrame({"task": "t", "id": ["a", "b", "c"], "question": ["x", "y", "x"]})
         >>> question_numbers(frame).tolist(), question_numbers(frame, "instances").tolist()
         ([0, 1, 0], [0, 1, 2])
+        >>> frame = frame.assign(question=["x/UK", "y/UK", "x/US"], group=["UK", "UK", "US"])
+        >>> question_numbers(frame).tolist()
+        [0, 1, 0]
     """
     check_choice("unit", unit, UNITS)
     if unit == "instances":
@@ -52,6 +57,9 @@ def question_numbers(frame: pd.DataFrame, unit: Unit = "questions") -> np.ndarra
         asked = frame["question"].astype(str)
     else:
         asked = frame["id"].astype(str).str.replace(r"#\d+$", "", regex=True)
+    if "group" in frame:
+        about = [f"/{group}" if group else "" for group in frame["group"].astype(str)]
+        asked = [one.removesuffix(end) for one, end in zip(asked, about, strict=True)]
     tasks = frame["task"].astype(str) if "task" in frame else pd.Series("", index=frame.index)
     return pd.MultiIndex.from_arrays([tasks, asked]).factorize()[0]
 
@@ -134,41 +142,68 @@ def p_text(p: float) -> str:
 
 
 def questions_for(
-    loss: float, *, tests: int = 1, power: float = 0.8, deviation: float = DEVIATION
+    loss: float,
+    *,
+    tests: int = 1,
+    each: float = 1.0,
+    power: float = 0.8,
+    deviation: float = DEVIATION,
+    correlation: float = CORRELATION,
 ) -> int:
     """How many questions it takes to find a loss of accuracy, beyond what random neurons take.
 
-    By the normal approximation: ((z_alpha + z_power) deviation / loss)^2, one-sided, where alpha
-    is 5% divided by the number of tests, as Holm's correction asks of the smallest p.
+    By the normal approximation: ((z_alpha + z_power) s / loss)^2, one-sided, where alpha is 5%
+    divided by the number of tests, as Holm's correction asks of the smallest p. s is the standard
+    deviation over questions: deviation x sqrt((1 + (each - 1) correlation) / each), as one that is
+    asked of several groups counts for more, but not as often as it is asked (Kish's design effect).
     `benchmarks/evidence.py` checks it by simulated studies.
 
     Args:
         loss: as a share of 1.
+        each: of how many groups a question is asked, on average.
         power: in what share of studies it is to be found.
-        deviation: standard deviation over questions of what the neurons take (-1, 0 or 1) minus
-            what random ones take on average.
+        deviation: standard deviation, over questions about a group, of what the neurons take (-1,
+            0 or 1) minus what random ones take on average.
+        correlation: of that, between two groups of the same question.
 
     Raises:
-        CulnigError: a loss or power that is not above 0 and below 1.
+        CulnigError: a loss or power that is not above 0 and below 1, or `each` below 1.
 
     Example:
         >>> questions_for(0.10) < questions_for(0.05) < questions_for(0.05, tests=5)
+        True
+        >>> questions_for(0.05, each=8) < questions_for(0.05) < 8 * questions_for(0.05, each=8)
         True
     """
     for what, value in (("loss", loss), ("power", power)):
         if not 0 < value < 1:
             raise CulnigError(f"{what} is {value}: give more than 0 and less than 1")
     check_count("tests", tests, least=1)
-    return max(FEWEST_QUESTIONS, math.ceil((_quantiles(tests, power) * deviation / loss) ** 2))
+    spread = _spread(each, deviation, correlation)
+    return max(FEWEST_QUESTIONS, math.ceil((_quantiles(tests, power) * spread / loss) ** 2))
 
 
 def smallest_loss(
-    questions: int, *, tests: int = 1, power: float = 0.8, deviation: float = DEVIATION
+    questions: int,
+    *,
+    tests: int = 1,
+    each: float = 1.0,
+    power: float = 0.8,
+    deviation: float = DEVIATION,
+    correlation: float = CORRELATION,
 ) -> float:
     """The smallest loss of accuracy, as a share of 1, that so many questions find
     (`questions_for`)."""
     check_count("questions", questions, least=1)
-    return min(1.0, _quantiles(tests, power) * deviation / math.sqrt(questions))
+    spread = _spread(each, deviation, correlation)
+    return min(1.0, _quantiles(tests, power) * spread / math.sqrt(questions))
+
+
+def _spread(each: float, deviation: float, correlation: float) -> float:
+    """The standard deviation over questions that are asked of so many groups each."""
+    if not each >= 1:
+        raise CulnigError(f"each is {each}: a question is asked of one group or more")
+    return deviation * math.sqrt((1 + (each - 1) * correlation) / each)
 
 
 def _quantiles(tests: int, power: float) -> float:

@@ -25,7 +25,7 @@ def culturalbench_row(number: int = 0, **changes) -> dict:
         "prompt_option_c": "Old boats",
         "prompt_option_d": "Nothing",
         "answer": "B",
-        "group": "South Korea",
+        "country": "South Korea",
     } | changes
 
 
@@ -100,7 +100,7 @@ def blend_row(number: int, question: str = "Al-1", country: str = "US", **change
     return {
         "MCQID": f"{question}_{number}",
         "ID": question,
-        "group": country,
+        "country": country,
         "prompt": f"What of {question}? {INSTRUCTION}\n\n{listing}\n\nAnswer:",
         "choices": json.dumps(choices),
         "answer_idx": "C",

@@ -28,12 +28,13 @@ def test_a_line_a_minute_in_a_log(log):
     assert log.getvalue().splitlines() == [
         "Attribution of a long name, in one line: 3 of 9, about 2 min left",
         "Attribution of a long name, in one line: 6 of 9, about 75 s left",
+        "Attribution of a long name, in one line: 9 of 9, in 4 min",
     ]
 
 
-def test_no_line_for_work_that_ends_within_a_minute(log):
+def test_work_that_ends_within_a_minute_is_one_line(log):
     list(progress(range(2), "Attribution", 2))
-    assert log.getvalue() == ""
+    assert log.getvalue() == "Attribution: 2 of 2, in 50 s\n"
 
 
 @pytest.mark.parametrize(

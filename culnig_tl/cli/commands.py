@@ -308,10 +308,12 @@ def check(
     print_text(f"Split {_SPLIT_BY[found.split_by]}.")
     if found.drawn:
         print_text(f"Wrong options of {found.drawn} questions were drawn from others' answers.")
-    loss = 100 * smallest_loss(len(found.test))
+    asked = len({one.topic for one in found.test})
+    each = len(found.test) / asked
     print_text(
-        f"So many test questions find a loss of {loss:.0f} points in four of five studies; a loss "
-        f"of 5 takes {questions_for(0.05)}."
+        f"The test asks {asked} different questions, each of {each:.1f} groups. So many find a "
+        f"loss of {100 * smallest_loss(asked, each=each):.0f} points in four of five studies; a loss of "
+        f"5 takes {questions_for(0.05, each=each)}."
     )
     for one in found.test[:3]:
         print_text(f"\ncloze:\n{one.cloze} {one.answer_text}\nletter:\n{one.user}")
@@ -361,7 +363,13 @@ def _print_plan(study: Study) -> None:
     ]
     each = {"instances each": ",", "different": ",", "tokens each": ","}
     print_table({"step": "", "passes": ""} | each, steps)
-    found = {"test": "", "questions": ",.0f", "loss it finds": ".1f", "for a loss of 5": ",.0f"}
+    found = {
+        "test": "",
+        "questions": ",.0f",
+        "groups each": ".1f",
+        "loss it finds": ".1f",
+        "for a loss of 5": ",.0f",
+    }
     print_table(found, planned.power.reset_index().itertuples(index=False))
     print_text(
         "loss it finds: the smallest, in points beyond what random neurons take, that is "

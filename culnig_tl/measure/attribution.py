@@ -127,7 +127,7 @@ def attribute(
             "task": ", ".join(dict.fromkeys(i.task for i in instances)),
             "split": ", ".join(dict.fromkeys(i.split for i in instances)),
             "hash": content_hash(list(instances)),
-            "questions": len({(i.task, i.question_key) for i in instances}),
+            "questions": len({(i.task, i.topic) for i in instances}),
         },
         "arguments": {
             "answer_format": answer_format,
@@ -148,7 +148,7 @@ def attribute(
             instance = prompts[place].instance
             group = groups.index(group_in_scores(instance.group))
             shares[instance.half, group, row] += 1
-            resampled[:, row] += torch.tensor(_draws(instance.question_key))
+            resampled[:, row] += torch.tensor(_draws(instance.topic))
     lengths = [len(prompt.sequence) for prompt in different]
     if token_budget is None:
         token_budget = fitting_budget(model, max(lengths))

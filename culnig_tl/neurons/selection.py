@@ -81,7 +81,7 @@ def select_general(
     if of_names is not None:
         by_name = of_names.mean(variant=variant, target=target)
         names = _top_of_pools(
-            layout, by_name, remove, attention=remove, by=" by score on names", ties=ties
+            layout, by_name, remove, attention=remove, by=" by names", ties=ties
         )
         chosen = np.setdiff1d(chosen, names)
     arguments = {"variant": variant, "target": target, **shares}
@@ -153,7 +153,7 @@ def select_specific(
     chosen = top_share(everything, rank_of(group), top, what=what, ties=ties)
     if of_names is not None:
         by_name = of_names.mean(variant=variant, groups=[group], target=target)
-        names = top_share(everything, by_name, remove, what=f"{what} by score on names", ties=ties)
+        names = top_share(everything, by_name, remove, what=f"{what} by names", ties=ties)
         chosen = np.setdiff1d(chosen, names)
     values = np.stack([rank_of(where)[chosen] for where in scores.groups])
     deviation = values.std(axis=0)

@@ -71,8 +71,9 @@ class Plan:
     """Steps of the study, its cost for its own model and the paper's six, and what was assumed.
 
     Attributes:
-        power: one row a test: questions, loss (the smallest in points that the test would find
-            significant in 80 of 100 studies), needed (questions for a loss of 5 points).
+        power: one row a test: questions, groups (of how many each is asked), loss (the smallest in
+            points that the test would find significant in 80 of 100 studies), needed (questions
+            for a loss of 5 points).
         speeds: FLOP/s of this machine, of passes with a backward pass (True) and without.
     """
 
@@ -147,11 +148,13 @@ def tests_power(data: StudyData) -> pd.DataFrame:
     """What the tests of a study can find, by how many questions they ask (`Plan.power`)."""
     rows = {}
     for task, instances in data.tests.items():
-        questions = len({instance.question_key for instance in instances})
+        questions = len({instance.topic for instance in instances})
+        each = len({instance.question_key for instance in instances}) / questions
         rows[task] = {
             "questions": questions,
-            "loss": 100 * smallest_loss(questions, tests=len(data.tests)),
-            "needed": questions_for(0.05, tests=len(data.tests)),
+            "groups": each,
+            "loss": 100 * smallest_loss(questions, tests=len(data.tests), each=each),
+            "needed": questions_for(0.05, tests=len(data.tests), each=each),
         }
     return pd.DataFrame(rows).T.rename_axis("test")
 

@@ -120,16 +120,18 @@ class Instance:
     @property
     def question_key(self) -> str:
         """Which question about which group this is: all its templates and instances have one.
-        A text, which has spaces, is known by its hash.
-
-        Evidence is counted in these: instances of one question say the same again. A control has
-        the key of the question that it leaves out.
+        A control has the key of the question that it leaves out.
         """
         return self.topic if self.group is None else f"{self.topic}/{self.group}"
 
     @property
     def topic(self) -> str:
-        """Which question this is, whatever the group; a text is known by its hash."""
+        """Which question this is, whatever the group; a text, which has spaces, is known by its
+        hash.
+
+        Evidence is counted in these: instances of one question say the same again, and so do its
+        forms about several groups.
+        """
         asked = self.asks or self.question_id or self.item_id
         if any(character.isspace() for character in asked):
             asked = hashlib.sha256(asked.encode("utf-8")).hexdigest()[:12]
@@ -138,7 +140,7 @@ class Instance:
     @property
     def half(self) -> int:
         """0 or 1: the half of the questions to which this one belongs, by a stable hash."""
-        return stable_random("half", self.question_key).randrange(2)
+        return stable_random("half", self.topic).randrange(2)
 
     @property
     def chance(self) -> float:

@@ -411,7 +411,7 @@ def test_the_interval_of_a_rank_covers_what_chance_could_change():
         ),
         pytest.param(
             lambda: compare_groups(BEFORE.assign(group=""), {"Iran": BEFORE}),
-            "no instance has a country: evaluate a cultural task",
+            "no instance has a group: evaluate a cultural task",
             id="no country",
         ),
     ],

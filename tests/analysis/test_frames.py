@@ -76,7 +76,7 @@ def test_an_evaluation_is_read_back(text, tmp_path):
 def test_short_answers_are_read_back(text, tmp_path):
     written = pd.DataFrame(
         {
-            "id": ["1", "2"], "task": "blend-saq", "group": "Iran", "language": "fa",
+            "id": ["1", "2"], "task": "blend-saq", "country": "Iran", "language": "fa",
             "question": text, "reply": text, "correct": [True, False],
         }
     )  # fmt: skip
@@ -241,7 +241,7 @@ def test_a_country_that_a_file_has_not(call):
 
 
 def test_countries_of_a_file_that_has_none():
-    with pytest.raises(CulnigError, match="no instance has a country"):
+    with pytest.raises(CulnigError, match="no instance has a group"):
         compare_groups(SAME.assign(group=np.nan), {"Iran": SAME})
 
 

@@ -265,7 +265,7 @@ def test_own_questions_step_by_step(monkeypatch, capsys, tmp_path):
     assert code == 1
     assert error.strip().startswith("culnig: no scores for 'pilot': these hold nurse, baker, sai")
     asked = ("evaluate", *given, "--neurons", str(neurons), "--groups", "nurse,baker")
-    code, out, error = culnig(monkeypatch, capsys, *asked)
+    code, _, error = culnig(monkeypatch, capsys, *asked)
     assert code == 0, error
     code, _, error = culnig(monkeypatch, capsys, *asked, "--task", "blend")
     assert code == 1

@@ -14,10 +14,10 @@ def activations(texts, values, groups=None, questions=None):
     """`texts`: the tokens of each prompt; `values`: by position, a list a neuron."""
     values = np.array(values, dtype=np.float32)
     neurons = NeuronSet(LAYOUT, np.arange(values.shape[1]), "some")
-    countries = countries or ["Iran"] * len(texts)
+    groups = groups or ["Iran"] * len(texts)
     names = [f"q{n}" for n in range(len(texts))]
     prompts = prompt_frame(
-        names, groups=countries, questions=questions or names, counts=[*map(len, texts)]
+        names, groups=groups, questions=questions or names, counts=[*map(len, texts)]
     )
     return Activations(neurons, prompts, tuple(t for text in texts for t in text), values)
 

@@ -52,7 +52,7 @@ def test_targets():
 
 
 def test_no_group():
-    with pytest.raises(CulnigError, match="no country to average over"):
+    with pytest.raises(CulnigError, match="no group to average over"):
         scores().mean(variant="max", groups=[])
 
 
@@ -83,7 +83,7 @@ def test_top_breaks_ties_by_layer_site_index():
 
 def test_repr():
     assert repr(scores()) == (
-        "Scores of 14 neurons from 4 instances of everyday (neuron), 2 countries, "
+        "Scores of 14 neurons from 4 instances of everyday (neuron), 2 groups, "
         "targets product, log, variants max, norm"
     )
     assert "31.5" in scores()._repr_html_()

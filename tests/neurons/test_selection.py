@@ -177,7 +177,7 @@ def test_scores_of_another_layout_are_refused():
     other = scores({}, BIG)
     with pytest.raises(CulnigError, match=r"the control's scores has 360 .*expected 36 neurons"):
         select_general(scores({}), other, None, top_mlp=0.1)
-    with pytest.raises(CulnigError, match=r"the CountryRC scores has 360 .*expected 36 neurons"):
+    with pytest.raises(CulnigError, match=r"the names' scores has 360 .*expected 36 neurons"):
         select_general(scores({}), None, other, top_mlp=0.1)
 
 
@@ -283,7 +283,7 @@ def test_specific_needs_names_of_the_country():
 
 
 def test_specific_needs_several_countries():
-    with pytest.raises(CulnigError, match="hold Spain only, .*: score several countries"):
+    with pytest.raises(CulnigError, match="hold Spain only, .*: score several groups"):
         select_specific(scores({}), None, None, group="Spain")
 
 
@@ -364,7 +364,7 @@ def test_a_flat_ranking_is_refused(select, value):
         (CULTURE, CULTURE, None),  # all differences are 0
         (CULTURE, None, flat),
     ):
-        by = " by CountryRC" if names is flat else ""
+        by = " by names" if names is flat else ""
         with pytest.raises(FlatRanking, match=f"scores of the ({what}){by} are all .*log counts"):
             both(select, scores_, control, names)
     assert isinstance(FlatRanking("x"), EmptySelection)  # so a run leaves the set out
@@ -412,8 +412,8 @@ def test_ties_of_what_is_removed_are_said():
     culture, names = scores({5: 3.0, 6: 2.0, 7: 1.0}), scores({1: 1.0, 12: 1.0})
     general = select_general(culture, None, names, top_mlp=0.15, remove=0.15)
     assert general.provenance["ties"] == {
-        "MLP neurons by CountryRC": 19,
-        "attention neurons by CountryRC": 15,
+        "MLP neurons by names": 19,
+        "attention neurons by names": 15,
     }
 
 

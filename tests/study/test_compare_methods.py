@@ -51,7 +51,7 @@ def questions(tmp_path_factory):
 
 def test_questions_are_read_in_their_language(questions):
     assert len(questions) == 16 * 12
-    row = questions[questions["group"] == "Iran"].iloc[2]
+    row = questions[questions["country"] == "Iran"].iloc[2]
     assert (row["language"], row["id"], row["local"]) == ("fa", "Al-3", "مردم چه می‌نوشند، 3؟")
 
 

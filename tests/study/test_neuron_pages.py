@@ -151,7 +151,8 @@ def test_explained_variance_of_a_neuron_that_is_the_country():
 
 
 def test_a_token_is_no_markup():
-    fact = {"raised": ["</script><img src=x>"], "layer": 0}
+    fact = {"raised": ["</script><img src=x>"], "layer": 0, "explained": {}}
+    fact |= {"contexts": [], "effects": []}
     page = neurons_html(
         {"model": "<b>", "set": "s", "neurons": 1, "of": 2, "prompts": 1, "questions": 0}, [fact]
     )

@@ -405,7 +405,7 @@ def test_no_template_file(tmp_path):
 # Errors in data
 
 
-def from_rows(tmp_path: Path, *rows: dict, groups=("Spain", "UK")) -> list[Instance]:
+def from_rows(tmp_path: Path, *rows: dict, countries=("Spain", "UK")) -> list[Instance]:
     path = write_csv(tmp_path / "mine.csv", list(rows))
     return load_task("everyday", "neuron", groups=list(countries), data=path)
 
@@ -466,19 +466,19 @@ def test_missing_column(tmp_path):
 
 def test_country_without_a_column(tmp_path):
     with pytest.raises(CulnigError, match=r"mine\.csv has no column for Greece: it has China, Sp"):
-        from_rows(tmp_path, everyday_row(1), groups=["Spain", "Greece"])
+        from_rows(tmp_path, everyday_row(1), countries=["Spain", "Greece"])
     with pytest.raises(CulnigError, match="has no column for Algeria"):
         load_task("everyday", "neuron", data=tmp_path / "mine.csv")
 
 
-def test_column_that_is_no_group(tmp_path):
+def test_column_that_is_no_country(tmp_path):
     with pytest.raises(CulnigError, match="unknown country 'Atlantis'"):
         from_rows(tmp_path, everyday_row(1, Atlantis="kelp"))
 
 
 def test_no_answer_for_the_countries(tmp_path):
     with pytest.raises(CulnigError, match=r"task 'everyday', split 'neuron': no instance for \['S"):
-        from_rows(tmp_path, everyday_row(1, Spain=""), groups=["Spain"])
+        from_rows(tmp_path, everyday_row(1, Spain=""), countries=["Spain"])
 
 
 @pytest.mark.parametrize("suffix", [".xlsx", "", ".txt"])
@@ -722,7 +722,7 @@ def test_hub_errors_name_the_row_and_the_column(monkeypatch):
     with pytest.raises(CulnigError, match="nayeon212/BLEnD, row 2: answer 'Z' is not among"):
         load_task("blend", "neuron")
     on_hub(monkeypatch, [{"MCQID": "a", "ID": "Al-1"}])
-    with pytest.raises(CulnigError, match="dataset nayeon212/BLEnD has no column 'group'"):
+    with pytest.raises(CulnigError, match="dataset nayeon212/BLEnD has no column 'country'"):
         load_task("blend", "neuron")
 
 
@@ -742,7 +742,7 @@ def test_real_blend(shared):
         if seen[row["ID"], row["country"]] <= 5:
             expected.append(row)
     names = {"US": "USA", "South_Korea": "South Korea"}
-    assert [i.id for i in found] == [f"{r['MCQID']}/{names[r['group']]}" for r in expected]
+    assert [i.id for i in found] == [f"{r['MCQID']}/{names[r['country']]}" for r in expected]
     assert len(found) == 1221
     for instance, row in zip(found, expected, strict=True):
         assert instance.user == row["prompt"]

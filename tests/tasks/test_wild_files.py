@@ -56,7 +56,7 @@ class InFolder(Loader):
         return path
 
 
-def task(name: str, split: str = "test", groups=None) -> Callable[[Path], object]:
+def task(name: str, split: str = "test", countries=None) -> Callable[[Path], object]:
     return lambda path: load_task(name, split, groups=countries, data=path, templates=1)
 
 

@@ -55,7 +55,7 @@ def test_the_options_are_the_scale(surveyed):
 )
 def test_credits_fall_with_the_distance_from_the_majority(surveyed, country, credits):
     instance = surveyed[1][f"Q1/{country}"]
-    assert (instance.country, instance.credits) == (country, credits)
+    assert (instance.group, instance.credits) == (country, credits)
 
 
 def test_a_country_is_named_as_the_survey_names_it(surveyed):
@@ -67,7 +67,7 @@ def test_a_country_is_named_as_the_survey_names_it(surveyed):
 
 def test_the_survey_of_one_country(surveyed):
     data, found = surveyed
-    only = load_task("worldvaluesbench", "test", countries=["UK"], data=data, templates=1)
+    only = load_task("worldvaluesbench", "test", groups=["UK"], data=data, templates=1)
     assert only == [found["Q1/UK"]]
 
 
@@ -116,7 +116,7 @@ def test_real_worldvaluesbench_questions(shared, tmp_path):
     )
     found = load_task("worldvaluesbench", "test", data=tmp_path, templates=1)
     assert kept == 189
-    assert Counter(i.country for i in found) == {"China": 189, "Peru": 189}
+    assert Counter(i.group for i in found) == {"China": 189, "Peru": 189}
 
 
 def test_worldvaluesbench_without_data():
