@@ -2,6 +2,7 @@
 
 import importlib.util
 import tempfile
+import warnings
 from dataclasses import replace
 from pathlib import Path
 from unittest import mock
@@ -153,6 +154,25 @@ def byte_model(folder, **changes):
         tokenizer_object=bytes_, pad_token=words[0], eos_token=words[0]
     )
     reader.save_pretrained(folder)
+    return folder
+
+
+def lora(base: Path, folder: Path) -> Path:
+    """A folder of random adapters of the model in `base`, and nothing else."""
+    import peft
+
+    settings = peft.LoraConfig(
+        r=2,
+        target_modules=["q_proj", "gate_proj"],
+        init_lora_weights=False,
+        task_type="CAUSAL_LM",
+    )
+    torch.manual_seed(1)
+    model = transformers.AutoModelForCausalLM.from_pretrained(base)
+    with warnings.catch_warnings():
+        # peft asks under the name that transformers will drop.
+        warnings.filterwarnings("ignore", ".*is_gradient_checkpointing", FutureWarning)
+        peft.get_peft_model(model, settings).save_pretrained(folder)
     return folder
 
 
