@@ -142,13 +142,13 @@ def model(kind: str, model_class: str = "TransformerBridge", seed: int = 0, hf=N
             )
 
 
-def byte_model(folder, **changes):
+def byte_model(folder, kind="llama", **changes):
     """A tiny model that reads any text, byte by byte."""
     words = sorted(pre_tokenizers.ByteLevel.alphabet())
     bytes_ = Tokenizer(models.BPE({w: i for i, w in enumerate(words)}, merges=[]))
     bytes_.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     bytes_.decoder = decoders.ByteLevel()
-    hf = hf_model("llama", vocab_size=256, max_position_embeddings=1024, **changes)
+    hf = hf_model(kind, **{"vocab_size": 256, "max_position_embeddings": 1024} | changes)
     hf.save_pretrained(folder)
     reader = transformers.PreTrainedTokenizerFast(
         tokenizer_object=bytes_, pad_token=words[0], eos_token=words[0]

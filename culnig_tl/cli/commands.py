@@ -12,6 +12,7 @@ from typing import Annotated
 
 import typer
 
+from culnig_tl.analysis.texts import duration_text
 from culnig_tl.checks import check_choice, check_number
 from culnig_tl.cli import options as ask
 from culnig_tl.cli.options import example, path_of, path_option, study_options
@@ -306,22 +307,36 @@ def check(
         print_text(f"\ncloze:\n{one.cloze} {one.answer_text}\nletter:\n{one.user}")
 
 
-@app.command(epilog=example("models"))
+@app.command(epilog=example("models SmolLM2-135M-Instruct"))
 def models(
     *,
-    name: Annotated[str | None, typer.Argument(help="A model to count instead.")] = None,
+    name: Annotated[
+        str | None, typer.Argument(help="A folder, a name on the Hub, or an embedded model.")
+    ] = None,
+    measure: Annotated[
+        bool, typer.Option(help="Measure the speed of this machine, up to a minute.")
+    ] = True,
     trust_remote_code: ask.Trust = False,
 ) -> None:
-    """How many neurons models have (the paper's Table 12), from configurations alone."""
-    if name is None:
-        layouts = {label: model.layout for label, model in PAPER_MODELS.items()}
-    else:
-        from culnig_tl.models.configs import neuron_layout
+    """How many neurons the paper's models have (its Table 12); of NAME all that is known.
 
-        name = os.path.expanduser(name)
-        layouts = {name: neuron_layout(name, trust_remote_code=trust_remote_code)}
-    rows = [(label, of.n_layers, *of.counts().values(), of.total) for label, of in layouts.items()]
-    print_table({"model": "", "layers": "", **dict.fromkeys((*SITES, "all"), ",")}, rows)
+    That is its size, the class in which it will be hooked, its answer format, and what the demo
+    takes of memory and time. No weights are read.
+    """
+    if name is None:
+        sizes = [
+            (label, model.layers, *model.layout.counts().values(), model.layout.total)
+            for label, model in PAPER_MODELS.items()
+        ]
+        print_table({"model": "", "layers": "", **dict.fromkeys((*SITES, "all"), ",")}, sizes)
+        return
+    from culnig_tl.study.model_facts import model_facts
+
+    facts = model_facts(
+        os.path.expanduser(name), trust_remote_code=trust_remote_code, measure=measure
+    )
+    print_table({"model": "", facts.name: ""}, facts.table().itertuples(name=None))
+    print_text(facts.note)
 
 
 def _evaluation_header(file: Path) -> None:
@@ -351,16 +366,8 @@ def _print_plan(study: Study) -> None:
     columns = {"model": "", "parameters": "", "GiB": ".1f", "PFLOP": ",.2f", "here": "", "H100": ""}
     costs = []
     for cost in planned.costs:
-        times = (_duration(cost.seconds_here), _duration(cost.seconds_h100))
+        times = (duration_text(cost.seconds_here), duration_text(cost.seconds_h100))
         size = f"{cost.parameters / 1e9:.1f} B"
         costs.append((cost.model, size, cost.memory / 2**30, cost.flops / 1e15, *times))
     print_table(columns, costs)
     print_text(planned.note)
-
-
-def _duration(seconds: float) -> str:
-    if seconds > 1000 * 3600:
-        return "> 1,000 h"
-    if seconds < 120:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:,.0f} min" if seconds < 7200 else f"{seconds / 3600:,.0f} h"

@@ -22,6 +22,7 @@ class PaperModel:
     key_heads: int
     d_head: int
     vocabulary: int
+    positions: int
 
     @property
     def layout(self) -> NeuronLayout:
@@ -43,6 +44,7 @@ class PaperModel:
             num_key_value_heads=self.key_heads,
             head_dim=self.d_head,
             vocab_size=self.vocabulary,
+            max_position_embeddings=self.positions,
             tie_word_embeddings=self.kind == "Gemma3TextConfig",
             pad_token_id=None,
             bos_token_id=None,
@@ -60,6 +62,7 @@ PAPER_MODELS = {
         key_heads=8,
         d_head=256,
         vocabulary=262208,
+        positions=131072,
     ),
     "google/gemma-3-27b-it": PaperModel(
         "Gemma3TextConfig",
@@ -70,6 +73,7 @@ PAPER_MODELS = {
         key_heads=16,
         d_head=128,
         vocabulary=262208,
+        positions=131072,
     ),
     "Qwen/Qwen3-14B": PaperModel(
         "Qwen3Config",
@@ -80,6 +84,7 @@ PAPER_MODELS = {
         key_heads=8,
         d_head=128,
         vocabulary=151936,
+        positions=40960,
     ),
     "meta-llama/Llama-3.1-8B-Instruct": PaperModel(
         "LlamaConfig",
@@ -90,6 +95,7 @@ PAPER_MODELS = {
         key_heads=8,
         d_head=128,
         vocabulary=128256,
+        positions=131072,
     ),
     "microsoft/phi-4": PaperModel(
         "Phi3Config",
@@ -100,6 +106,7 @@ PAPER_MODELS = {
         key_heads=10,
         d_head=128,
         vocabulary=100352,
+        positions=16384,
     ),
     "tiiuae/Falcon3-10B-Instruct": PaperModel(
         "LlamaConfig",
@@ -110,5 +117,19 @@ PAPER_MODELS = {
         key_heads=4,
         d_head=256,
         vocabulary=131072,
+        positions=32768,
     ),
 }
+
+
+def config_of(name: str, *, trust_remote_code: bool = False) -> Any:
+    """The language model's configuration of a model by name: the paper's six need no network.
+
+    Raises:
+        CulnigError: as `read_config`.
+    """
+    if name in PAPER_MODELS:
+        return PAPER_MODELS[name].config()
+    from culnig_tl.models.configs import read_config
+
+    return read_config(name, trust_remote_code=trust_remote_code)
