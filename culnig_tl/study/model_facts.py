@@ -16,7 +16,7 @@ from culnig_tl.models.wrapping import class_reason, classes_for
 from culnig_tl.neurons.layout import NeuronLayout
 from culnig_tl.study.arguments import Study
 from culnig_tl.study.data import study_data
-from culnig_tl.study.paper_models import config_of
+from culnig_tl.study.paper_models import PAPER_MODELS, config_of
 from culnig_tl.study.plan import (
     Cost,
     about_costs,
@@ -66,6 +66,8 @@ class ModelFacts:
     def table(self) -> pd.DataFrame:
         """One row a fact, as text."""
         rows = {} if self.base is None else {"adapters": f"of {self.base}, merged when loaded"}
+        if self.name in PAPER_MODELS:
+            rows["on the Hub"] = _access(self.name)
         rows |= {"architecture": self.architecture, "parameters": f"{self.parameters:,}"}
         rows |= {"layers": f"{self.layout.n_layers}", "neurons": f"{self.layout.total:,}"}
         rows |= {f"{site} neurons": f"{count:,}" for site, count in self.layout.counts().items()}
@@ -160,6 +162,12 @@ def _demo(
             trouble = str(error)
     cost = study_cost(study.model, config, study, work=work, speeds=speeds)
     return cost, trouble, note + about_costs(study)
+
+
+def _access(name: str) -> str:
+    if not PAPER_MODELS[name].gated:
+        return "open"
+    return f"gated: accept its terms at https://huggingface.co/{name}, then `hf auth login`"
 
 
 def _size(size: float | int) -> str:

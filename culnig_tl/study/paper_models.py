@@ -12,7 +12,12 @@ from culnig_tl.neurons.layout import NeuronLayout
 
 @dataclass(frozen=True)
 class PaperModel:
-    """The dimensions of a model; `kind` is its configuration's class in transformers."""
+    """The dimensions of a model.
+
+    Attributes:
+        kind: its configuration's class in transformers.
+        gated: whether its files on the Hub are only for those who have accepted its terms.
+    """
 
     kind: str
     layers: int
@@ -23,6 +28,7 @@ class PaperModel:
     d_head: int
     vocabulary: int
     positions: int
+    gated: bool = False
 
     @property
     def layout(self) -> NeuronLayout:
@@ -63,6 +69,7 @@ PAPER_MODELS = {
         d_head=256,
         vocabulary=262208,
         positions=131072,
+        gated=True,
     ),
     "google/gemma-3-27b-it": PaperModel(
         "Gemma3TextConfig",
@@ -74,6 +81,7 @@ PAPER_MODELS = {
         d_head=128,
         vocabulary=262208,
         positions=131072,
+        gated=True,
     ),
     "Qwen/Qwen3-14B": PaperModel(
         "Qwen3Config",
@@ -96,6 +104,7 @@ PAPER_MODELS = {
         d_head=128,
         vocabulary=128256,
         positions=131072,
+        gated=True,
     ),
     "microsoft/phi-4": PaperModel(
         "Phi3Config",

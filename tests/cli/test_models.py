@@ -66,6 +66,9 @@ def test_a_model_of_the_paper(monkeypatch, capsys):
     assert code == 0, error
     assert rows(out)["gate neurons"] == "737,280"
     assert rows(out)["answer format"] == "not known: no tokenizer at hand"
+    assert rows(out)["on the Hub"].startswith(
+        f"gated: accept its terms at https://huggingface.co/{name}"
+    )
 
 
 def experts(folder):
