@@ -55,6 +55,7 @@ if TYPE_CHECKING:
     from culnig_tl.neurons.sets import NeuronSet
     from culnig_tl.study.arguments import Study
     from culnig_tl.study.compare_methods import compare_methods
+    from culnig_tl.study.model_facts import model_facts
     from culnig_tl.study.neuron_pages import neuron_page, neurons_run
     from culnig_tl.study.run import Run
     from culnig_tl.study.running import run_study
@@ -141,6 +142,7 @@ _MODULES = {
     "neurons.sets": ("NeuronSet",),
     "study.arguments": ("Study",),
     "study.compare_methods": ("compare_methods",),
+    "study.model_facts": ("model_facts",),
     "study.neuron_pages": (
         "neuron_page",
         "neurons_run",
@@ -188,6 +190,7 @@ __all__ = [
     "load_model",
     "load_questions",
     "load_task",
+    "model_facts",
     "neuron_layout",
     "neuron_page",
     "neurons_run",

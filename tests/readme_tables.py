@@ -10,10 +10,11 @@ from pathlib import Path
 import pandas as pd
 
 from culnig_tl.analysis.additivity import additivity
-from culnig_tl.analysis.texts import interval_text, number_text
+from culnig_tl.analysis.texts import duration_text, interval_text, number_text
 from culnig_tl.neurons.estimates import ABOUT, VALUES
 from culnig_tl.neurons.layout import SITES
 from culnig_tl.resampling import p_text
+from culnig_tl.study.paper_models import PAPER_MODELS
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
@@ -572,6 +573,29 @@ def second_words() -> str:
     )
 
 
+def paper_models() -> list[str]:
+    """What the paper's six models take."""
+    found = json.loads((RESULTS / "paper-models.json").read_text())["studies"]
+    lines = []
+    for name, model in PAPER_MODELS.items():
+        costs = {study: found[study]["models"][name] for study in found}
+        cells = [f"`{name}`", f"{costs['paper']['parameters'] / 1e9:.1f} B"]
+        cells += [f"{costs['paper'][what] / 2**30:.0f} GiB" for what in ("weights", "memory")]
+        cells += [duration_text(cost["seconds_h100"]) for cost in costs.values()]
+        lines.append(_line(*cells, "gated" if model.gated else "open"))
+    return lines
+
+
+def paper_commands() -> list[str]:
+    """How each of the six is run on BLEnD."""
+    found = json.loads((RESULTS / "paper-models.json").read_text())["studies"]
+    options = found["blend"]["options"]
+    return [
+        f"culnig run --model {name} {options} --out runs/{name.split('/')[1]}"
+        for name in PAPER_MODELS
+    ]
+
+
 def speed(name: str) -> dict[str, float]:
     """The ratios of a benchmark by name of the target."""
     found = json.loads((RESULTS / name).read_text())
@@ -602,6 +626,8 @@ TABLES = (
     country_sets,
     second_model,
     published,
+    paper_models,
+    paper_commands,
 )
 
 if __name__ == "__main__":

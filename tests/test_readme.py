@@ -4,6 +4,7 @@ import json
 import re
 
 import pandas as pd
+import paper_models
 import pytest
 from readme_tables import (
     RESULTS,
@@ -14,16 +15,20 @@ from readme_tables import (
     in_short,
     joint_ratio,
     nothing_words,
+    paper_commands,
     second_words,
     speed,
     top_found,
     wider_words,
     winners_words,
 )
+from typer.main import get_command
 
+from culnig_tl.cli.main import app
 from culnig_tl.neurons.estimates import ESTIMATES
 from culnig_tl.neurons.sets import NeuronSet
 from culnig_tl.resampling import DEVIATION, FEWEST_QUESTIONS, questions_for
+from culnig_tl.study.paper_models import PAPER_MODELS
 from culnig_tl.study.plan import H100_FLOPS
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -129,6 +134,24 @@ def test_on_a_gpu():
     for estimate in ESTIMATES:
         assert parity[f"CPU and cuda, float32, {estimate}"]["distance"] < 2e-6
         assert round(parity[f"float32 and bfloat16, {estimate}"]["top_overlap"], 2) == 0.99
+
+
+def test_the_papers_models():
+    found = json.loads((RESULTS / "paper-models.json").read_text())
+    assert found["FLOP/s of an H100"] == H100_FLOPS
+    options, demo = paper_models.studies(None)["demo"]
+    again = {"options": options, **paper_models.costs(demo)}
+    assert json.loads(json.dumps(again)) == found["studies"]["demo"]
+    options = found["studies"]["paper"]["options"]
+    assert f"`{options}`" in TEXT
+
+
+@pytest.mark.parametrize("line", paper_commands())
+def test_commands_for_the_papers_models(line):
+    name, *arguments = line.removeprefix("culnig ").split()
+    context = get_command(app).commands[name].make_context(name, arguments)  # type: ignore[attr-defined]
+    assert context.params["model"] in PAPER_MODELS
+    assert context.params["dtype"] == "bfloat16"
 
 
 def test_the_demo():

@@ -2,6 +2,7 @@
 
 import importlib.util
 import tempfile
+import warnings
 from dataclasses import replace
 from pathlib import Path
 from unittest import mock
@@ -141,18 +142,37 @@ def model(kind: str, model_class: str = "TransformerBridge", seed: int = 0, hf=N
             )
 
 
-def byte_model(folder, **changes):
+def byte_model(folder, kind="llama", **changes):
     """A tiny model that reads any text, byte by byte."""
     words = sorted(pre_tokenizers.ByteLevel.alphabet())
     bytes_ = Tokenizer(models.BPE({w: i for i, w in enumerate(words)}, merges=[]))
     bytes_.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     bytes_.decoder = decoders.ByteLevel()
-    hf = hf_model("llama", vocab_size=256, max_position_embeddings=1024, **changes)
+    hf = hf_model(kind, **{"vocab_size": 256, "max_position_embeddings": 1024} | changes)
     hf.save_pretrained(folder)
     reader = transformers.PreTrainedTokenizerFast(
         tokenizer_object=bytes_, pad_token=words[0], eos_token=words[0]
     )
     reader.save_pretrained(folder)
+    return folder
+
+
+def lora(base: Path, folder: Path) -> Path:
+    """A folder of random adapters of the model in `base`, and nothing else."""
+    import peft
+
+    settings = peft.LoraConfig(
+        r=2,
+        target_modules=["q_proj", "gate_proj"],
+        init_lora_weights=False,
+        task_type="CAUSAL_LM",
+    )
+    torch.manual_seed(1)
+    model = transformers.AutoModelForCausalLM.from_pretrained(base)
+    with warnings.catch_warnings():
+        # peft asks under the name that transformers will drop.
+        warnings.filterwarnings("ignore", ".*is_gradient_checkpointing", FutureWarning)
+        peft.get_peft_model(model, settings).save_pretrained(folder)
     return folder
 
 

@@ -39,3 +39,21 @@ def interval_text(row: Mapping[str, Any], name: str, digits: int = 1) -> str:
         return value
     ends = (number_text(row[f"{name}_{end}"], digits) for end in ("low", "high"))
     return f"{value} [{', '.join(ends)}]"
+
+
+def duration_text(seconds: float | int) -> str:
+    """How long something takes; `-` where that is not known.
+
+    Example:
+        >>> [duration_text(seconds) for seconds in (0.3, 2.4, 200, 9000, 4e6, float("nan"))]
+        ['< 1 s', '2 s', '3 min', '2 h', '> 1,000 h', '-']
+    """
+    if seconds != seconds:
+        return "-"
+    if seconds > 1000 * 3600:
+        return "> 1,000 h"
+    if seconds < 1:
+        return "< 1 s"
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:,.0f} min" if seconds < 7200 else f"{seconds / 3600:,.0f} h"

@@ -13,6 +13,7 @@ from typing import Annotated
 
 import typer
 
+from culnig_tl.analysis.texts import duration_text
 from culnig_tl.checks import check_choice, check_number
 from culnig_tl.cli import options as ask
 from culnig_tl.cli.options import example, path_of, path_option, study_options
@@ -310,31 +311,46 @@ def check(
         print_text(f"Wrong options of {found.drawn} questions were drawn from others' answers.")
     asked = len({one.topic for one in found.test})
     each = len(found.test) / asked
+    loss = 100 * smallest_loss(asked, each=each)
     print_text(
         f"The test asks {asked} different questions, each of {each:.1f} groups. So many find a "
-        f"loss of {100 * smallest_loss(asked, each=each):.0f} points in four of five studies; a loss of "
-        f"5 takes {questions_for(0.05, each=each)}."
+        f"loss of {loss:.0f} points in four of five studies; a loss of 5 takes "
+        f"{questions_for(0.05, each=each)}."
     )
     for one in found.test[:3]:
         print_text(f"\ncloze:\n{one.cloze} {one.answer_text}\nletter:\n{one.user}")
 
 
-@app.command(epilog=example("models"))
+@app.command(epilog=example("models SmolLM2-135M-Instruct"))
 def models(
     *,
-    name: Annotated[str | None, typer.Argument(help="A model to count instead.")] = None,
+    name: Annotated[
+        str | None, typer.Argument(help="A folder, a name on the Hub, or an embedded model.")
+    ] = None,
+    measure: Annotated[
+        bool, typer.Option(help="Measure the speed of this machine, up to a minute.")
+    ] = True,
     trust_remote_code: ask.Trust = False,
 ) -> None:
-    """How many neurons models have (the paper's Table 12), from configurations alone."""
-    if name is None:
-        layouts = {label: model.layout for label, model in PAPER_MODELS.items()}
-    else:
-        from culnig_tl.models.configs import neuron_layout
+    """How many neurons the paper's models have (its Table 12); of NAME all that is known.
 
-        name = os.path.expanduser(name)
-        layouts = {name: neuron_layout(name, trust_remote_code=trust_remote_code)}
-    rows = [(label, of.n_layers, *of.counts().values(), of.total) for label, of in layouts.items()]
-    print_table({"model": "", "layers": "", **dict.fromkeys((*SITES, "all"), ",")}, rows)
+    That is its size, the class in which it will be hooked, its answer format, and what the demo
+    takes of memory and time. No weights are read.
+    """
+    if name is None:
+        sizes = [
+            (label, model.layers, *model.layout.counts().values(), model.layout.total)
+            for label, model in PAPER_MODELS.items()
+        ]
+        print_table({"model": "", "layers": "", **dict.fromkeys((*SITES, "all"), ",")}, sizes)
+        return
+    from culnig_tl.study.model_facts import model_facts
+
+    facts = model_facts(
+        os.path.expanduser(name), trust_remote_code=trust_remote_code, measure=measure
+    )
+    print_table({"model": "", facts.name: ""}, facts.table().itertuples(name=None))
+    print_text(facts.note)
 
 
 def _as_scored(group: str, scores: Scores) -> str:
@@ -378,16 +394,8 @@ def _print_plan(study: Study) -> None:
     columns = {"model": "", "parameters": "", "GiB": ".1f", "PFLOP": ",.2f", "here": "", "H100": ""}
     costs = []
     for cost in planned.costs:
-        times = (_duration(cost.seconds_here), _duration(cost.seconds_h100))
+        times = (duration_text(cost.seconds_here), duration_text(cost.seconds_h100))
         size = f"{cost.parameters / 1e9:.1f} B"
         costs.append((cost.model, size, cost.memory / 2**30, cost.flops / 1e15, *times))
     print_table(columns, costs)
     print_text(planned.note)
-
-
-def _duration(seconds: float) -> str:
-    if seconds > 1000 * 3600:
-        return "> 1,000 h"
-    if seconds < 120:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:,.0f} min" if seconds < 7200 else f"{seconds / 3600:,.0f} h"

@@ -44,7 +44,7 @@ from culnig_tl.tasks.instances import Instance, content_hash, stable_random
 
 WEIGHTLESS = "weightless"
 # Sums of another meaning are not added to: of rows that are instances, say.
-_MEANING = "sums, version 4"
+_MEANING = "sums, version 5"
 # Bootstrap resamples of the questions whose sums are kept, all groups together.
 RESAMPLES = 10
 _log = logging.getLogger(__name__)

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from culnig_tl.errors import CulnigError
+from culnig_tl.models.adapters import adapted_model
 from culnig_tl.models.embedded import source_of
 from culnig_tl.models.hf_files import check_model_files
 from culnig_tl.models.hub import hub_errors
@@ -76,6 +77,8 @@ def config_layout(config: Any) -> NeuronLayout:
 def read_config(config: Any, *, trust_remote_code: bool = False) -> Any:
     """The language model's configuration: of a configuration, or a model's name or folder.
 
+    Adapters have that of the model that they are of.
+
     Raises:
         CulnigError: it cannot be loaded by that name.
     """
@@ -87,6 +90,9 @@ def read_config(config: Any, *, trust_remote_code: bool = False) -> Any:
         with hub_errors(name, part="config.json"):
             if os.path.isdir(source):
                 check_model_files(Path(source), weights=False)
+            base = adapted_model(source)
+            if base is not None:
+                return read_config(base, trust_remote_code=trust_remote_code)
             config = AutoConfig.from_pretrained(source, trust_remote_code=trust_remote_code)
     return config.get_text_config()
 

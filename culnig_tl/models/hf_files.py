@@ -11,13 +11,14 @@ from culnig_tl.files import read_bytes, read_json
 
 _INDEX = "model.safetensors.index.json"
 _BIN_INDEX = "pytorch_model.bin.index.json"
+ADAPTERS = "adapter_config.json"
 _JSON_FILES = (
     "config.json",
     "generation_config.json",
     "tokenizer_config.json",
     "special_tokens_map.json",
     "added_tokens.json",
-    "adapter_config.json",
+    ADAPTERS,
 )
 # The words of a tokenizer, in the order in which they are looked for.
 _TOKENIZERS = ("tokenizer.json", "tokenizer.model", "spiece.model", "sentencepiece.bpe.model")
@@ -49,11 +50,11 @@ def check_model_files(folder: Path, *, weights: bool = True) -> None:
     Raises:
         CulnigError: a file is a Git LFS pointer, empty, cut off or no JSON, or one is missing.
     """
-    if not (folder / "config.json").exists() and not (folder / "adapter_config.json").exists():
+    if not (folder / "config.json").exists() and not (folder / ADAPTERS).exists():
         raise CulnigError(f"{folder} has no config.json: give the folder of a Hugging Face model")
     for name in _JSON_FILES if weights else ("config.json",):
         if (folder / name).exists():
-            _json_object(folder / name)
+            json_object(folder / name)
     if not weights:
         return
     words = [folder / name for name in _TOKENIZERS if (folder / name).exists()]
@@ -64,7 +65,12 @@ def check_model_files(folder: Path, *, weights: bool = True) -> None:
             _check_weights(file)
 
 
-def _json_object(path: Path) -> dict[str, Any]:
+def json_object(path: Path) -> dict[str, Any]:
+    """A JSON file of a model's folder.
+
+    Raises:
+        CulnigError: it cannot be read, or holds something else than an object.
+    """
     if read_bytes(path, most=3) == b"\xef\xbb\xbf":
         raise CulnigError(f"{path} begins with a byte-order mark: save it as UTF-8 without one")
     content = read_json(path)
@@ -79,7 +85,7 @@ def _weight_files(folder: Path) -> list[Path]:
         if (folder / single).is_file():
             return [folder / single]
         if (folder / index).is_file():
-            shards = _json_object(folder / index).get("weight_map")
+            shards = json_object(folder / index).get("weight_map")
             if not isinstance(shards, dict) or not shards:
                 raise CulnigError(f"{folder / index} has no 'weight_map': get it again")
             files = [folder / str(name) for name in dict.fromkeys(shards.values())]

@@ -12,6 +12,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from culnig_tl.checks import check_choice
 from culnig_tl.errors import CulnigError
 from culnig_tl.files import new_folder
+from culnig_tl.models.adapters import adapted_model, merged, need_peft
 from culnig_tl.models.choices import DTYPES, MODEL_CLASSES, Dtype, HookedModel, ModelClass
 from culnig_tl.models.devices import balanced, check_device, not_spread
 from culnig_tl.models.embedded import EMBEDDED, EMBEDDED_NAME, source_of
@@ -35,7 +36,8 @@ def load_model(
 
     Args:
         name: `gemma-3-270m` or `SmolLM2-135M-Instruct` (embedded, no network needed), a name on
-            the Hub, or a folder.
+            the Hub, or a folder. The adapters of a folder that holds nothing else, such as a
+            LoRA, are merged into their model.
         model_class: `HookedTransformer` (TransformerLens 3.x, no weight processing),
             `TransformerBridge`, or `auto`: the first where the installed TransformerLens has it
             and knows the model, otherwise the second. Over several devices it is the second.
@@ -108,8 +110,16 @@ def load_hf_model(
     placement = balanced(devices)
     if os.path.isdir(source):
         check_model_files(Path(source))
-    with hub_errors(name, part="config.json or tokenizer"):
-        tokenizer = AutoTokenizer.from_pretrained(source, **options)
+    base = adapted_model(source)
+    if base is not None:
+        need_peft()
+        hf_model, _ = load_hf_model(
+            base, dtype=dtype, trust_remote_code=trust_remote_code, devices=devices
+        )
+        with hub_errors(name, part="adapters"):
+            hf_model = merged(hf_model, source)
+        return hf_model, load_tokenizer(name, trust_remote_code=trust_remote_code)
+    tokenizer = load_tokenizer(name, revision=revision, trust_remote_code=trust_remote_code)
     with hub_errors(name, part="config.json or weights"):
         load: Any = AutoModelForCausalLM.from_pretrained
         hf_model, found = load(
@@ -123,6 +133,24 @@ def load_hf_model(
         )
     check_complete(name, found)
     return hf_model, tokenizer
+
+
+def load_tokenizer(
+    name: str, *, revision: str | None = None, trust_remote_code: bool = False
+) -> Any:
+    """The tokenizer of a model by name; adapters without one have that of their model.
+
+    Raises:
+        CulnigError: as `load_model`.
+    """
+    source = source_of(name)
+    base = adapted_model(source)
+    if base is not None and not (Path(source) / "tokenizer_config.json").is_file():
+        source = source_of(base)
+    with hub_errors(name, part="config.json or tokenizer"):
+        return AutoTokenizer.from_pretrained(
+            source, revision=revision, trust_remote_code=trust_remote_code
+        )
 
 
 def check_complete(name: str, found: Mapping[str, Any]) -> None:

@@ -122,14 +122,11 @@ def _faithful(
         ) from error
     language_model = text_model(hf_model)
     makers = {"HookedTransformer": _hooked_transformer, "TransformerBridge": _bridge}
-    if model_class != "auto":
-        makers = {model_class: makers[model_class]}
-    elif _official_name(name) is None:
-        del makers["HookedTransformer"]
+    kinds = classes_for(name, model_class)
     refusals = []
-    for kind, make in makers.items():  # the bridge last: it takes the model apart
+    for kind in kinds:  # the bridge last: it takes the model apart
         try:
-            model = make(language_model, tokenizer, name, device=device)
+            model = makers[kind](language_model, tokenizer, name, device=device)
             with torch.no_grad():
                 there = tokens.to(model.cfg.device)
                 logits = kept_logits(model, there, None, keep=compared(there))
@@ -144,13 +141,36 @@ def _faithful(
         if comparison.agrees(hf_model.dtype):
             return model, comparison
         refusals.append(f"{kind} differs from the model by {comparison.largest:.2g} nats in log P")
-        if kind != list(makers)[-1]:
+        if kind != kinds[-1]:
             _log.warning("%s: %s, trying the other class", name, refusals[-1])
         del model
     adapters = " and merge its adapters first" if _has_adapters(hf_model) else ""
     raise CulnigError(
         f"model {name}: {'; '.join(refusals)}: try another model_class (--model-class), another "
         f"version of transformer-lens or another model{adapters}"
+    )
+
+
+def classes_for(name: str, model_class: ModelClass = "auto") -> tuple[ModelClass, ...]:
+    """The classes that are tried for a model of this name: the first that agrees is taken."""
+    if model_class != "auto":
+        return (model_class,)
+    if _official_name(name) is None:
+        return ("TransformerBridge",)
+    return ("HookedTransformer", "TransformerBridge")
+
+
+def class_reason(name: str) -> str:
+    """Why `auto` tries these classes for a model of this name."""
+    here = f"transformer-lens {package_versions()['transformer-lens']}"
+    if HookedTransformer is None:
+        return f"{here} has no HookedTransformer"
+    official = _official_name(name)
+    if official is None:
+        return f"{here} knows no HookedTransformer of this name"
+    return (
+        f"{here} knows a HookedTransformer named {official}; it is taken if it answers a short "
+        "prompt as the model does"
     )
 
 

@@ -80,9 +80,7 @@ def select_general(
     chosen = _top_of_pools(layout, rank, top_mlp, attention=top_attention, by="", ties=ties)
     if of_names is not None:
         by_name = of_names.mean(variant=variant, target=target)
-        names = _top_of_pools(
-            layout, by_name, remove, attention=remove, by=" by names", ties=ties
-        )
+        names = _top_of_pools(layout, by_name, remove, attention=remove, by=" by names", ties=ties)
         chosen = np.setdiff1d(chosen, names)
     arguments = {"variant": variant, "target": target, **shares}
     about = _provenance(

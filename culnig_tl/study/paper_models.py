@@ -12,7 +12,12 @@ from culnig_tl.neurons.layout import NeuronLayout
 
 @dataclass(frozen=True)
 class PaperModel:
-    """The dimensions of a model; `kind` is its configuration's class in transformers."""
+    """The dimensions of a model.
+
+    Attributes:
+        kind: its configuration's class in transformers.
+        gated: whether its files on the Hub are only for those who have accepted its terms.
+    """
 
     kind: str
     layers: int
@@ -22,6 +27,8 @@ class PaperModel:
     key_heads: int
     d_head: int
     vocabulary: int
+    positions: int
+    gated: bool = False
 
     @property
     def layout(self) -> NeuronLayout:
@@ -43,6 +50,7 @@ class PaperModel:
             num_key_value_heads=self.key_heads,
             head_dim=self.d_head,
             vocab_size=self.vocabulary,
+            max_position_embeddings=self.positions,
             tie_word_embeddings=self.kind == "Gemma3TextConfig",
             pad_token_id=None,
             bos_token_id=None,
@@ -60,6 +68,8 @@ PAPER_MODELS = {
         key_heads=8,
         d_head=256,
         vocabulary=262208,
+        positions=131072,
+        gated=True,
     ),
     "google/gemma-3-27b-it": PaperModel(
         "Gemma3TextConfig",
@@ -70,6 +80,8 @@ PAPER_MODELS = {
         key_heads=16,
         d_head=128,
         vocabulary=262208,
+        positions=131072,
+        gated=True,
     ),
     "Qwen/Qwen3-14B": PaperModel(
         "Qwen3Config",
@@ -80,6 +92,7 @@ PAPER_MODELS = {
         key_heads=8,
         d_head=128,
         vocabulary=151936,
+        positions=40960,
     ),
     "meta-llama/Llama-3.1-8B-Instruct": PaperModel(
         "LlamaConfig",
@@ -90,6 +103,8 @@ PAPER_MODELS = {
         key_heads=8,
         d_head=128,
         vocabulary=128256,
+        positions=131072,
+        gated=True,
     ),
     "microsoft/phi-4": PaperModel(
         "Phi3Config",
@@ -100,6 +115,7 @@ PAPER_MODELS = {
         key_heads=10,
         d_head=128,
         vocabulary=100352,
+        positions=16384,
     ),
     "tiiuae/Falcon3-10B-Instruct": PaperModel(
         "LlamaConfig",
@@ -110,5 +126,19 @@ PAPER_MODELS = {
         key_heads=4,
         d_head=256,
         vocabulary=131072,
+        positions=32768,
     ),
 }
+
+
+def config_of(name: str, *, trust_remote_code: bool = False) -> Any:
+    """The language model's configuration of a model by name: the paper's six need no network.
+
+    Raises:
+        CulnigError: as `read_config`.
+    """
+    if name in PAPER_MODELS:
+        return PAPER_MODELS[name].config()
+    from culnig_tl.models.configs import read_config
+
+    return read_config(name, trust_remote_code=trust_remote_code)

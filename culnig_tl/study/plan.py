@@ -1,6 +1,7 @@
 """The plan of a study: instances, tokens, FLOPs, time and memory, before anything is run."""
 
 import logging
+import math
 import time
 import zlib
 from collections.abc import Callable, Sequence
@@ -11,15 +12,16 @@ import pandas as pd
 import torch
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerFast
+from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
 
+from culnig_tl.errors import CulnigError
 from culnig_tl.measure.attribution import RESAMPLES, score_batch, scored_once
 from culnig_tl.measure.evaluation import answer_log_probabilities, asked_once, behind_prompt
 from culnig_tl.models.batches import MOST_TOKENS, fitting_budget, group_rows, token_bytes
-from culnig_tl.models.configs import first_layers, neuron_layout, read_config, skeleton
+from culnig_tl.models.configs import first_layers, neuron_layout, skeleton
 from culnig_tl.models.devices import check_device, default_device
-from culnig_tl.models.embedded import source_of
 from culnig_tl.models.forward import frozen
+from culnig_tl.models.loading import load_tokenizer
 from culnig_tl.models.prompts import Prompt, make_prompts
 from culnig_tl.models.wrapping import wrap_model
 from culnig_tl.neurons.scores import TARGETS, VARIANTS
@@ -27,7 +29,7 @@ from culnig_tl.resampling import questions_for, smallest_loss
 from culnig_tl.study.arguments import Study
 from culnig_tl.study.data import SCORED, StudyData, study_data
 from culnig_tl.study.maskings import instances_of, study_maskings
-from culnig_tl.study.paper_models import PAPER_MODELS
+from culnig_tl.study.paper_models import PAPER_MODELS, config_of
 from culnig_tl.tasks.instances import Instance
 
 # What attribution reached on an H200, whose peak in bfloat16 is an H100's, 989 TFLOP/s: 21% of it,
@@ -55,8 +57,28 @@ class Step:
 
 
 @dataclass(frozen=True)
+class Work:
+    """What a study has a model do.
+
+    Attributes:
+        scored: the prompts on which neurons are found, of so many `groups`.
+        answered: those of all tests.
+        longest: tokens of the longest prompt.
+    """
+
+    steps: tuple[Step, ...]
+    scored: Sequence[Prompt]
+    answered: Sequence[Prompt]
+    groups: int
+    longest: int
+
+
+@dataclass(frozen=True)
 class Cost:
-    """What the study costs with one model: parameters, bytes of memory a device, FLOPs, seconds."""
+    """What the study costs with one model: parameters, bytes of memory a device, FLOPs, seconds.
+
+    `seconds_here` is NaN where the speed of this machine was not measured.
+    """
 
     model: str
     parameters: int
@@ -105,9 +127,34 @@ def plan_study(study: Study) -> Plan:
     check_device(study.device)
     data = study_data(study)
     trust = study.trust_remote_code
-    papers = {name: paper.config() for name, paper in PAPER_MODELS.items()}
-    config = papers.get(study.model) or read_config(study.model, trust_remote_code=trust)
-    tokenizer = _tokenizer(study.model, trust)
+    config = config_of(study.model, trust_remote_code=trust)
+    tokenizer = tokenizer_at_hand(study.model, trust_remote_code=trust)
+    work = study_work(study, data, tokenizer=tokenizer)
+    part = measured_part(config, trust_remote_code=trust)
+    speeds = machine_speeds(part, study, work)
+    models = {study.model: config} | {name: paper.config() for name, paper in PAPER_MODELS.items()}
+    return Plan(
+        steps=work.steps,
+        costs=tuple(
+            study_cost(name, config, study, work=work, speeds=speeds)
+            for name, config in models.items()
+        ),
+        power=tests_power(data),
+        speeds=speeds,
+        note=(
+            f"Tokens: {counted_by(study, tokenizer)}, the same for every model. "
+            + about_speeds(study, speeds, layers=(part, config))
+            + about_costs(study)
+        ),
+    )
+
+
+def study_work(study: Study, data: StudyData, *, tokenizer: Any) -> Work:
+    """The steps of a study; without a tokenizer tokens are estimated.
+
+    Raises:
+        CulnigError: as `make_prompts`.
+    """
     prompts = {name: _prompts(tokenizer, part, study) for name, part in data.scored.items()}
     steps = [make_step(f"score {name}", prompts[name], True) for name in SCORED]
     same: dict[str, Step] = {}
@@ -119,28 +166,40 @@ def plan_study(study: Study) -> Plan:
         steps.append(replace(same[key], name=f"evaluate {masking.kind}"))
     groups = len({instance.group for instance in data.neuron})
     longest = max(len(prompt.sequence) for part in prompts.values() for prompt in part)
-    measured = _measured_part(config, trust)
-    speeds = _speeds(measured, study, prompts["neuron"], answered=prompts["all"])
-    models = {study.model: config} | papers
-    costs = [
-        _cost(name, config, study, steps=steps, groups=groups, longest=longest, speeds=speeds)
-        for name, config in models.items()
-    ]
-    how = "about 4 characters a token" if tokenizer is None else f"tokenizer of {study.model}"
-    layers, device = measured.num_hidden_layers, study.device or default_device()
-    note = (
-        f"Tokens: {how}, the same for every model. Here ({device}): {speeds[True] / 1e9:,.0f} "
+    return Work(
+        steps=tuple(steps),
+        scored=prompts["neuron"],
+        answered=prompts["all"],
+        groups=groups,
+        longest=longest,
+    )
+
+
+def counted_by(study: Study, tokenizer: Any) -> str:
+    """What tokens were counted by, for a note."""
+    return "about 4 characters a token" if tokenizer is None else f"tokenizer of {study.model}"
+
+
+def about_speeds(study: Study, speeds: dict[bool, float], *, layers: tuple[Any, Any]) -> str:
+    """How the speed of this machine was measured; `layers`: the measured part, and the whole."""
+    part, config = layers
+    return (
+        f"Here ({study.device or default_device()}): {speeds[True] / 1e9:,.0f} "
         f"GFLOP/s scoring and {speeds[False] / 1e9:,.0f} answering, measured just now in "
-        f"{study.dtype} on {layers} of {config.num_hidden_layers} layers of {study.model} with "
-        "random weights. One H100: 206 TFLOP/s, as measured on an H200. Memory: weights in the "
+        f"{study.dtype} on {part.num_hidden_layers} of {config.num_hidden_layers} layers of "
+        f"{study.model} with random weights. "
+    )
+
+
+def about_costs(study: Study) -> str:
+    """What the time on an H100 and the memory stand for."""
+    return (
+        "One H100: 206 TFLOP/s, as measured on an H200. Memory: weights in the "
         f"run's dtype, score sums, activations of {_tokens(study):,} tokens"
         + (f", on each of {study.devices} devices" if study.devices > 1 else "")
         + "; Python comes on top. Hooking a model takes no second copy of its weights, but for the "
         "scaled embedding of a HookedTransformer of Gemma and the joint matrices of Phi-3, which a "
         "bridge splits."
-    )
-    return Plan(
-        steps=tuple(steps), costs=tuple(costs), power=tests_power(data), speeds=speeds, note=note
     )
 
 
@@ -159,10 +218,11 @@ def tests_power(data: StudyData) -> pd.DataFrame:
     return pd.DataFrame(rows).T.rename_axis("test")
 
 
-def _tokenizer(model: str, trust: bool) -> Any:
+def tokenizer_at_hand(model: str, *, trust_remote_code: bool = False) -> Any:
+    """The tokenizer of a model by name; None where there is none here, or it cannot be read."""
     try:
-        return AutoTokenizer.from_pretrained(source_of(model), trust_remote_code=trust)
-    except Exception:  # not at hand, or one of a dozen faults in it: the plan estimates
+        return load_tokenizer(model, trust_remote_code=trust_remote_code)
+    except CulnigError:
         return None
 
 
@@ -223,23 +283,28 @@ def step_flops(sizes: tuple[int, int, int], step: Step) -> int:
     return 2 * passes * (step.tokens * (parameters - outside) + step.rows * unembedding)
 
 
-def _cost(
+def study_cost(
     name: str,
     config: Any,
     study: Study,
     *,
-    steps: Sequence[Step],
-    groups: int,
-    longest: int,
-    speeds: dict[bool, float],
+    work: Work,
+    speeds: dict[bool, float] | None,
 ) -> Cost:
+    """What the work of a study costs with a model of this configuration.
+
+    Args:
+        speeds: of `machine_speeds`; None leaves out the time here.
+    """
     trust = study.trust_remote_code
     sizes = model_sizes(config, trust_remote_code=trust)
-    flops = [step_flops(sizes, step) for step in steps]
-    here = sum(f / speeds[step.backward] for f, step in zip(flops, steps, strict=True))
+    flops = [step_flops(sizes, step) for step in work.steps]
+    here = math.nan
+    if speeds is not None:
+        here = sum(f / speeds[step.backward] for f, step in zip(flops, work.steps, strict=True))
     width = getattr(torch, study.dtype).itemsize
     neurons = neuron_layout(config, name=name, trust_remote_code=trust).total
-    sums = len(VARIANTS) * neurons * 8 * (len(TARGETS) * 2 * groups + RESAMPLES)
+    sums = len(VARIANTS) * neurons * 8 * (len(TARGETS) * 2 * work.groups + RESAMPLES)
     each = token_bytes(
         config.num_hidden_layers,
         config.hidden_size,
@@ -247,7 +312,7 @@ def _cost(
         heads=config.num_attention_heads,
         d_vocab=config.vocab_size,
         width=width,
-        longest=longest,
+        longest=work.longest,
     )
     memory = width * sizes[0] + sums + _tokens(study) * each
     return Cost(
@@ -260,9 +325,9 @@ def _cost(
     )
 
 
-def _measured_part(config: Any, trust: bool) -> Any:
+def measured_part(config: Any, *, trust_remote_code: bool = False) -> Any:
     """The configuration with fewer layers and words, where it has too many parameters."""
-    parameters, outside, _ = model_sizes(config, trust_remote_code=trust)
+    parameters, outside, _ = model_sizes(config, trust_remote_code=trust_remote_code)
     layer = (parameters - outside) / config.num_hidden_layers
     words = min(config.vocab_size, max(1024, int(MEASURED_PARAMETERS / 2 / config.hidden_size)))
     if parameters <= MEASURED_PARAMETERS:
@@ -275,10 +340,15 @@ def _measured_part(config: Any, trust: bool) -> Any:
     return part
 
 
-def _speeds(
-    config: Any, study: Study, scored: Sequence[Prompt], *, answered: Sequence[Prompt]
-) -> dict[bool, float]:
-    """FLOP/s of scoring (True) and of answering (False) with random weights."""
+def machine_speeds(config: Any, study: Study, work: Work) -> dict[bool, float]:
+    """FLOP/s of this machine when it scores (True) and answers (False), with random weights.
+
+    Args:
+        config: of `measured_part`.
+
+    Raises:
+        CulnigError: as `wrap_model`.
+    """
     hf_model = AutoModelForCausalLM.from_config(
         config,
         dtype=getattr(torch, study.dtype),
@@ -310,12 +380,15 @@ def _speeds(
             answer_log_probabilities(model, batch, token_budget=MOST_TOKENS["cpu"])
 
     with frozen(model):
-        for backward, work, prompts in ((True, score, scored), (False, answer, answered)):
+        for backward, run, prompts in (
+            (True, score, work.scored),
+            (False, answer, work.answered),
+        ):
             longest = max(len(prompt.sequence) for prompt in prompts)
             budget = study.token_budget or fitting_budget(model, longest, gradients=backward)
             once = [prompts[places[0]] for places in scored_once(prompts)]
-            run = once if backward else asked_once(prompts)[1]
-            sample, seconds = _timed(work, list(map(fitting, run)), budget)
+            different = once if backward else asked_once(prompts)[1]
+            sample, seconds = _timed(run, list(map(fitting, different)), budget)
             speeds[backward] = step_flops(sizes, make_step("", sample, backward)) / seconds
     return speeds
 

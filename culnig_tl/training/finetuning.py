@@ -26,6 +26,7 @@ from culnig_tl.errors import CulnigError
 from culnig_tl.files import write_json
 from culnig_tl.frames import read_frame, write_frame
 from culnig_tl.measure.evaluation import evaluate
+from culnig_tl.models.adapters import need_peft
 from culnig_tl.models.batches import pad_batch
 from culnig_tl.models.choices import AnswerFormat, ModelClass
 from culnig_tl.models.configs import most_positions
@@ -285,16 +286,8 @@ def _trainable(hf_model: Any, modules: ModuleSet | None, lora: int) -> tuple[lis
     return names, hf_model
 
 
-def _peft() -> Any:
-    try:
-        import peft
-    except ImportError as error:
-        raise CulnigError("lora needs the package peft: pip install 'culnig-tl[lora]'") from error
-    return peft
-
-
 def _with_adapters(hf_model: Any, matrices: Sequence[str], rank: int) -> Any:
-    peft = _peft()
+    peft = need_peft()
     targets = [name.removesuffix(".weight") for name in matrices if name.endswith(".weight")]
     return peft.get_peft_model(
         hf_model,
@@ -381,7 +374,7 @@ def check_finetuning(
     if process_count() > 1:
         raise CulnigError("fine-tuning runs in one process: start it without torchrun")
     if training.lora:
-        _peft()
+        need_peft()
     if not train:
         raise CulnigError("no instances to train on: load some first")
     task = train[0].task

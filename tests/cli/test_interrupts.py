@@ -13,8 +13,8 @@ import torch
 from command import culnig
 
 from culnig_tl.interrupts import interrupts, uninterrupted
-from culnig_tl.models import configs
 from culnig_tl.models.sums import add_batches
+from culnig_tl.study import model_facts
 
 KEPT = "what is finished is kept, give the same command again to go on"
 
@@ -155,7 +155,7 @@ def test_a_command_that_is_stopped(monkeypatch, capsys, name, code, what):
         os.kill(os.getpid(), getattr(signal, name))
         time.sleep(1)
 
-    monkeypatch.setattr(configs, "neuron_layout", stop)
+    monkeypatch.setattr(model_facts, "model_facts", stop)
     found, out, error = culnig(monkeypatch, capsys, "models", "gemma-3-270m")
     assert (found, out) == (code, "")
     assert error == f"culnig: stopped by {what}: {KEPT}"
@@ -169,7 +169,7 @@ def test_an_error_on_the_way_out_is_not_told(monkeypatch, capsys):
         finally:
             raise RuntimeError("Connection closed by peer")
 
-    monkeypatch.setattr(configs, "neuron_layout", stop)
+    monkeypatch.setattr(model_facts, "model_facts", stop)
     found, _, error = culnig(monkeypatch, capsys, "models", "gemma-3-270m")
     assert found == 143
     assert error == f"culnig: stopped by SIGTERM: {KEPT}"
@@ -179,7 +179,7 @@ def test_a_keyboard_interrupt_without_a_signal(monkeypatch, capsys):
     def stop(*arguments, **options):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(configs, "neuron_layout", stop)
+    monkeypatch.setattr(model_facts, "model_facts", stop)
     found, _, error = culnig(monkeypatch, capsys, "models", "gemma-3-270m")
     assert found == 130
     assert error == f"culnig: stopped by Ctrl-C: {KEPT}"

@@ -390,7 +390,7 @@ def test_the_plan_says_what_was_measured(planned):
 
 
 def test_a_plan_without_the_models_tokenizer(monkeypatch):
-    monkeypatch.setattr(plan, "_speeds", lambda *arguments, **k: {True: 1e9, False: 1e9})
+    monkeypatch.setattr(plan, "machine_speeds", lambda *arguments, **k: {True: 1e9, False: 1e9})
     model = "microsoft/phi-4"  # known by its configuration alone; no network in tests
     letter = plan.plan_study(dataclasses.replace(SMALL, model=model, devices=2))
     assert "about 4 characters a token" in letter.note
