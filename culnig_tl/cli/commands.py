@@ -37,7 +37,7 @@ from culnig_tl.neurons.selection import (
     select_specific,
 )
 from culnig_tl.neurons.sets import NeuronSet
-from culnig_tl.resampling import questions_for, smallest_loss
+from culnig_tl.resampling import FEWEST_QUESTIONS, questions_for, smallest_loss
 from culnig_tl.study.arguments import Study
 from culnig_tl.study.paper_models import PAPER_MODELS
 from culnig_tl.tasks import load_task
@@ -316,6 +316,7 @@ def check(
         f"The test asks {asked} different questions, each of {each:.1f} groups. So many find a "
         f"loss of {loss:.0f} points in four of five studies; a loss of 5 takes "
         f"{questions_for(0.05, each=each)}."
+        + (f" Below {FEWEST_QUESTIONS} nothing is called significant." * (asked < FEWEST_QUESTIONS))
     )
     for one in found.test[:3]:
         print_text(f"\ncloze:\n{one.cloze} {one.answer_text}\nletter:\n{one.user}")

@@ -223,13 +223,13 @@ def test_files_that_are_nothing(out, content):
         ({"targets": "log"}, "'targets' is 'log', expected a list"),
         ({"sums": np.nan}, "scores of target"),
         ({"sums": None}, "it holds no sums"),
-        ({"format": 3}, "holds 3, expected 'culnig_tl scores, version 3'"),
+        ({"format": 3}, "holds 3, expected 'culnig_tl scores, version 4'"),
     ],
     ids=str,
 )
 def test_damaged_scores(out, change, line):
     path = out / "scores" / "neuron.safetensors"
-    tensors, about = read_tensors(path, "culnig_tl scores, version 3")
+    tensors, about = read_tensors(path, "culnig_tl scores, version 4")
     if "sums" in change:
         sums = tensors.pop("sums").copy()
         sums[0, 0, 0, 3] = np.nan
