@@ -70,7 +70,7 @@ def example_names(tmp_path_factory) -> dict:
             id=f"lunch/{country}",
             task="tiny",
             split="test",
-            country=country,
+            group=country,
             template=0,
             options=("rice", "bread"),
             answer=answer,

@@ -25,7 +25,7 @@ import numpy as np
 import pandas as pd
 from common import RESULTS, machine
 from selecting import PAPER, Material, contrast_by_group
-from selection import HALVES, METRICS, half_of, hash_of, topic_numbers
+from selection import HALVES, METRICS, form_numbers, half_of, hash_of
 
 from culnig_tl.analysis.evaluations import metric_values
 from culnig_tl.analysis.groups import compare_groups, group_intervals, own_ranks
@@ -90,7 +90,8 @@ def corrected(
     rng = np.random.default_rng(seed)
     before = metric_values(original, metric)
     losses = np.stack([before - metric_values(one, metric) for one in masked.values()], axis=1)
-    topics, count = topic_numbers(original), int(topic_numbers(original).max()) + 1
+    topics = question_numbers(original)
+    count = int(topics.max()) + 1
     # What is asked is drawn, with all countries' forms of it.
     draws = rng.multinomial(count, np.full(count, 1 / count), size=RESAMPLES)
     draws = np.vstack([np.ones(count, dtype=int), draws])
@@ -136,7 +137,7 @@ def tables(
                         "method": method,
                         "half": half,
                         "metric": unit,
-                        "questions": len(np.unique(question_numbers(before))),
+                        "questions": len(np.unique(form_numbers(before))),
                         "own": np.diagonal(reductions[list(frames)]).mean(),
                         "all": reductions.to_numpy().mean(),
                         "corrected": value,

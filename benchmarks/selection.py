@@ -163,8 +163,8 @@ def effects(
     to the paper's, `p_holm` after Holm's correction over the methods of one test and metric.
     """
     rng = np.random.default_rng(0)
-    asked = question_numbers(original)
-    questions = topic_numbers(original)
+    asked = form_numbers(original)
+    questions = question_numbers(original)
     parts = {
         str(task): np.flatnonzero(original["task"] == task) for task in original["task"].unique()
     }
@@ -224,13 +224,9 @@ def effects(
     return pd.DataFrame(rows)
 
 
-def topic_numbers(frame: pd.DataFrame) -> np.ndarray:
-    """A number for what each row asks, whatever the country."""
-    asked = [
-        str(question).removesuffix(f"/{country}")
-        for question, country in zip(frame["question"], frame["group"], strict=True)
-    ]
-    return pd.MultiIndex.from_arrays([frame["task"], asked]).factorize()[0]
+def form_numbers(frame: pd.DataFrame) -> np.ndarray:
+    """A number for what each row asks of which country: its question's forms are several."""
+    return pd.MultiIndex.from_arrays([frame["task"], frame["question"]]).factorize()[0]
 
 
 def wider(original: pd.DataFrame, masked: pd.DataFrame) -> dict[str, float]:
@@ -240,7 +236,7 @@ def wider(original: pd.DataFrame, masked: pd.DataFrame) -> dict[str, float]:
     for metric, unit in METRICS.items():
         change = metric_values(masked, metric) - metric_values(original, metric)
         widths = []
-        for numbers in (topic_numbers(original), question_numbers(original)):
+        for numbers in (question_numbers(original), form_numbers(original)):
             low, high = interval(
                 resampled_means(change, numbers, resamples=RESAMPLES, rng=np.random.default_rng(0))
             )

@@ -172,7 +172,8 @@ def questions_for(
     Example:
         >>> questions_for(0.10) < questions_for(0.05) < questions_for(0.05, tests=5)
         True
-        >>> questions_for(0.05, each=8) < questions_for(0.05) < 8 * questions_for(0.05, each=8)
+        >>> few = questions_for(0.05, each=8.0)
+        >>> few < questions_for(0.05) < 8 * few
         True
     """
     for what, value in (("loss", loss), ("power", power)):

@@ -179,5 +179,5 @@ def test_all_countries_forms_of_a_question_are_drawn_together():
     after = answered("own", [i // 6 % 2 for i in range(60)]).assign(
         group=countries, question=questions
     )
-    assert len(set(selection.topic_numbers(before))) == 10
+    assert len(set(selection.question_numbers(before))) == 10
     assert selection.wider(before, after)["points"] == pytest.approx(np.sqrt(6), rel=0.15)

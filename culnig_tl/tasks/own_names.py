@@ -24,6 +24,7 @@ def load_items(
     split: Split,
     groups: tuple[str, ...] | None,
     data: Path | None,
+    *,
     passages: Path = _PASSAGES,
 ) -> list[Item]:
     """Passages whose answer is a group's name, for the groups of a file of questions: what the

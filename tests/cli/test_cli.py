@@ -224,7 +224,8 @@ def test_what_is_made_of_own_questions(monkeypatch, capsys, tmp_path):
     assert "18 questions about 3 groups in jobs.csv" in out
     assert re.search(r"baker +3 +3", out)
     assert "Wrong options of 18 questions were drawn" in out
-    assert "a loss of 5 takes 312" in out
+    assert "The test asks 3 different questions, each of 3.0 groups." in out
+    assert "Below 30 nothing is called significant." in out
     assert "cloze:\nQuestion: What does a nurse hold at work?\nAnswer: syringe" in out
 
 

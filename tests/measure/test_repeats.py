@@ -79,7 +79,7 @@ def test_a_resample_counts_each_question_as_often_as_it_is_drawn():
     model, instances = tiny.bridge("llama"), tiny.different(8)
     scores = attribute(model, instances)
     for number in range(2):
-        drawn = [attribution._draws(one.question_key)[number] for one in instances]
+        drawn = [attribution._draws(one.topic)[number] for one in instances]
         sums = sum(
             count * attribute(model, [one]).sums[0].sum(axis=1)
             for one, count in zip(instances, drawn, strict=True)
@@ -256,4 +256,4 @@ def test_the_bar_says_how_much_is_different(capsys):
     attribute(tiny.bridge("llama"), repeated())
     shown = capsys.readouterr().err
     assert "Attribution (3 of 9 different)" in shown
-    assert "9/9" in shown
+    assert "9 of 9, in" in shown

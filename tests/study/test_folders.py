@@ -504,7 +504,7 @@ IMPOSSIBLE = {
     ),
     "one country": (
         dataclasses.replace(SPECIFIC, groups=("Iran",)),
-        "need instances of two or more countries, and these are of Iran",
+        "need instances of two or more groups, and these are of Iran",
     ),
 }
 
@@ -618,7 +618,7 @@ def test_verify_of_one_country():
 def test_verify_without_a_pair(made, monkeypatch):
     monkeypatch.setattr(pairs, "group_pairs", lambda instances: [])
     monkeypatch.setattr(loading, "load_model", None)
-    with pytest.raises(CulnigError, match="cannot be verified: patching .* no two countries"):
+    with pytest.raises(CulnigError, match="cannot be verified: patching .* no two groups"):
         verify_run(made[0] / "finished")
 
 

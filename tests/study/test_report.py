@@ -78,6 +78,7 @@ def report(path: Path, model: str, specific: Sequence[NeuronSet] = ()) -> str:
             "factor": 0.0,
             "model": "<script>",
             "variant": "max",
+            "task": "everyday",
         },
         "datasets": {"test": {"instances": 40, "hash": "abc"}},
         "versions": {"torch": "2"},

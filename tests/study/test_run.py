@@ -60,7 +60,10 @@ def test_its_model_is_loaded_as_it_was(run):
     ("ask", "line"),
     [
         (lambda run: run.random(3), "seeds is 3: give 2 or less random sets, as many as the run"),
-        (lambda run: run.scores("test"), "unknown scores 'test': choose from neuron, control, co"),
+        (
+            lambda run: run.scores("test"),
+            "unknown scores 'test': choose from neuron, control, names",
+        ),
         (lambda run: run.evaluation("x"), "unknown evaluation 'x': choose from original, cultur"),
     ],
 )

@@ -103,7 +103,7 @@ def test_nothing_is_left_of_the_rank_where_the_control_is_the_same_scores():
 
 
 def test_a_share_of_none_is_an_empty_selection():
-    with pytest.raises(EmptySelection, match="of one country: top"):
+    with pytest.raises(EmptySelection, match="of one group: top"):
         selected("Iran", dataclasses.replace(UNCONTROLLED, top=0.0))
 
 
