@@ -19,7 +19,7 @@ from culnig_tl.study.running import run_study
 from culnig_tl.tasks.question_rows import EXAMPLES
 
 TABLES = ("table", "probability", "matched", "sets", "own", "own_nats")
-SETS = 10  # random ones, of either kind
+SETS = 5  # random ones, of either kind
 
 
 def main() -> None:

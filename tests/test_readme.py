@@ -27,7 +27,7 @@ from typer.main import get_command
 from culnig_tl.cli.main import app
 from culnig_tl.neurons.estimates import ESTIMATES
 from culnig_tl.neurons.sets import NeuronSet
-from culnig_tl.resampling import DEVIATION, FEWEST_QUESTIONS, questions_for
+from culnig_tl.resampling import CORRELATION, DEVIATION, FEWEST_QUESTIONS, questions_for
 from culnig_tl.study.paper_models import PAPER_MODELS
 from culnig_tl.study.plan import H100_FLOPS
 
@@ -95,7 +95,9 @@ def test_simulated_evidence():
     power = found["power"]
     assert f"it was found in {100 * power['found']:.0f}% of them" in TEXT
     needed = questions_for(0.05)
-    assert f"takes {needed:,} questions" in TEXT
+    assert f"takes {needed:,} questions of one country each, or" in TEXT
+    assert f"or {questions_for(0.05, each=8.0)} of eight countries each" in TEXT
+    assert found["deviation"]["correlation"] == pytest.approx(CORRELATION, abs=0.005)
     assert f"Below {FEWEST_QUESTIONS} questions nothing is called significant" in TEXT
 
 

@@ -97,4 +97,5 @@ def _item(name: str, context: str, question: str, *, country: str) -> Item:
         fields={"passage": passage, "question": question},
         options=options,
         answer=0,
+        question_id=name,
     )

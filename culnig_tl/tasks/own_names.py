@@ -61,6 +61,7 @@ def load_items(
                     },
                     options=(names[group], *(names[other] for other in others[:WRONG])),
                     answer=0,
+                    question_id=passage["id"],
                 )
             )
     return items
