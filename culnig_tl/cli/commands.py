@@ -60,18 +60,22 @@ def run(
     study: Study,
     out: ask.Out = Path("runs/demo"),
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and stop.")] = False,
+    force: Annotated[
+        bool,
+        typer.Option("--force", help="Start anew: delete what a run left in the folder first."),
+    ] = False,
 ) -> None:
     """Everything: score the neurons, select, mask them, compare with random ones, report.
 
     The defaults are a demonstration on a laptop. A run that was interrupted goes on where it
-    stopped when the same command is given again.
+    stopped when the same command is given again; nothing else is needed to resume it.
     """
     if dry_run:
         _print_plan(study)
         return
     from culnig_tl.study.running import run_study
 
-    print_comparison(run_study(study, out).table)
+    print_comparison(run_study(study, out, anew=force).table)
     print_place("Report", out / "report.html")
 
 

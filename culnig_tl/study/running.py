@@ -14,6 +14,7 @@ from culnig_tl.paths import check_inputs_outside, check_own_folder
 from culnig_tl.processes import agreed, barrier, process_rank
 from culnig_tl.provenance import package_versions
 from culnig_tl.study import feasible
+from culnig_tl.study.anew import clear_run
 from culnig_tl.study.arguments import Study
 from culnig_tl.study.data import study_data
 from culnig_tl.study.folder import (
@@ -44,7 +45,7 @@ from culnig_tl.study.same_study import (
 _log = logging.getLogger(__name__)
 
 
-def run_study(study: Study, out: str | Path) -> Run:
+def run_study(study: Study, out: str | Path, *, anew: bool = False) -> Run:
     """Run the study into the folder `out`.
 
     1. What can only fail in the end is refused (`feasible`), and so is another study's folder.
@@ -57,6 +58,10 @@ def run_study(study: Study, out: str | Path) -> Run:
     What the folder holds already is not done again: scores go on from their checkpoint,
     evaluations that are there are read. Arguments may change until they have been used
     (`same_study`). Of a run that has its report nothing is written.
+
+    Args:
+        anew: what a run and its steps left in the folder is deleted first (`clear_run`), whatever
+            study it was of; files of others stay.
 
     Raises:
         CulnigError: bad input of any kind, what can only fail in the end, or the folder holds
@@ -81,7 +86,7 @@ def run_study(study: Study, out: str | Path) -> Run:
     arguments, datasets = study_arguments(study), dataset_hashes(data)
     about: dict[str, Any] = {}
     trust = study.trust_remote_code
-    if agreed((out / "run.json").exists()):
+    if agreed((out / "run.json").exists()) and not anew:
         about = read_run_file(out)
         check_same_study(out, about, study, datasets=datasets)
         same = not changed_arguments(about, study) and about["datasets"] == datasets
@@ -97,6 +102,8 @@ def run_study(study: Study, out: str | Path) -> Run:
         about = {"versions": package_versions(), "model": describe_model(model)}
     feasible.check_selection(study, layout_of(model))
     model_prompts(model, list(chain(*data.parts.values())), answer_format=study.answer_format)
+    if anew:
+        _clear(out)
     _begin(out, {**about, "arguments": arguments, "datasets": datasets})
     scores = scores_once(out, model, data.scored, study=study)
     sets = select_sets(maskings, scores)
@@ -119,6 +126,14 @@ def _try_to_write(out: Path) -> None:
     if not process_rank():
         with half_written(out / "run.json"):
             pass
+
+
+def _clear(out: Path) -> None:
+    if not process_rank():
+        stay = clear_run(out)
+        if stay:
+            _log.warning("%s: files that no run wrote stay, such as %s", out, stay[0].name)
+    barrier()
 
 
 def _begin(out: Path, about: dict[str, Any]) -> None:

@@ -77,7 +77,7 @@ def check_same_study(out: Path, run: Mapping[str, Any], study: Study, *, dataset
         if used is not None:
             raise CulnigError(
                 f"{out} holds a run with {key} = {before!r}{used}, this one has {value!r}: choose "
-                "another folder with --out, or delete it"
+                "another folder with --out, or start anew in it with --force"
             )
     for key in dict.fromkeys((*datasets, *run["datasets"])):
         before, value = run["datasets"].get(key), datasets.get(key)
@@ -132,7 +132,7 @@ def check_model(out: Path, run: Mapping[str, Any], found: Mapping[str, Any]) -> 
             continue
         raise CulnigError(
             f"{out} holds a run of {held.get('name')} with {key} {before}, now it has {now}: "
-            f"{remedy}, choose another folder with --out, or delete it"
+            f"{remedy}, choose another folder with --out, or start anew in it with --force"
         )
 
 
@@ -214,7 +214,7 @@ def check_set(file: Path, neurons: NeuronSet, run: Mapping[str, Any]) -> NeuronS
 def _other_data(out: Path, key: str, before: object, *, now: object) -> CulnigError:
     return CulnigError(
         f"{out} holds a run on other data ({key}: {before}, now {now}): choose another folder with "
-        "--out, or delete it"
+        "--out, or start anew in it with --force"
     )
 
 

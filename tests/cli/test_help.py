@@ -48,7 +48,7 @@ def test_the_example_is_the_last_line(monkeypatch, capsys, command):
 @pytest.mark.parametrize("command", ["run", "plan"])
 def test_every_field_of_a_study_is_an_option(command):
     options = {option.name: option for option in COMMANDS[command].params}
-    assert set(options) - set(FIELDS) - {"out", "dry_run"} == {"preset", "questions"}
+    assert set(options) - set(FIELDS) - {"out", "dry_run", "force"} == {"preset", "questions"}
     for name, field in FIELDS.items():
         assert options[name].help == field.metadata["help"]
         assert options[name].rich_help_panel == field.metadata["panel"]

@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import golden
 import pytest
 import question_files
 import tiny
@@ -9,8 +10,13 @@ import tiny
 from culnig_tl import Run, Study, run_study
 from culnig_tl.errors import CulnigError
 from culnig_tl.study.data import study_data
+from culnig_tl.study.export import export_run
+from culnig_tl.study.finetune import finetune_run
+from culnig_tl.study.neuron_pages import neurons_run
+from culnig_tl.study.precision import precision_run
 from culnig_tl.study.verify import verify_run
 from culnig_tl.tasks import OWN, OWN_NAMES, load_task
+from culnig_tl.training.settings import Training
 
 
 @pytest.fixture(scope="module")
@@ -65,6 +71,7 @@ def test_passages_that_name_groups(file):
 
 
 def test_a_whole_study_of_own_questions(file, tmp_path):
+    """From the file: the sets, the report, and every step on a run, in words of groups."""
     given = study(
         file,
         model=str(tiny.byte_model(tmp_path / "tiny")),
@@ -73,6 +80,7 @@ def test_a_whole_study_of_own_questions(file, tmp_path):
         other_limit=3,
         seeds=1,
         specific=True,
+        ablations=True,
         top_mlp=0.2,
         top_attention=0.1,
         top=0.2,
@@ -82,7 +90,26 @@ def test_a_whole_study_of_own_questions(file, tmp_path):
     assert list(run.specific) == list(question_files.GROUPS)
     assert list(run.table.index) == ["jobs", "jobs, names"]
     assert "nurse" in run.tables["own"].index
-    assert "nurse" in (run.folder / "report.html").read_text()
     opened = Run.open(run.folder)
     assert dataclasses.asdict(opened.study) == dataclasses.asdict(run.study)
     assert len(verify_run(run, prompts=2, steps=0))
+    assert "variance that the group explains" in neurons_run(run, prompts=1).read_text()
+    assert len(precision_run(run, dtypes=["bfloat16"])) == 1 + len(question_files.GROUPS)
+    assert len(export_run(run, tmp_path / "exported"))
+    small = Training(steps=2, batch=2, evaluate_every=1)
+    trained = finetune_run(
+        run,
+        "paraphrase",
+        which=("top",),
+        learning_rates=(1e-2,),
+        seeds=(0,),
+        training=small,
+        train_limit=4,
+        test_limit=4,
+        culture_limit=4,
+    )
+    assert len(trained)
+    report = golden.words(run.folder / "report.html")
+    assert "Neurons of jobs in" in report
+    assert "Each group's set was masked by itself" in report
+    assert "countr" not in report
