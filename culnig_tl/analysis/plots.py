@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 
 from culnig_tl.analysis.drawing import (
     CHANCE_LINE,
@@ -197,12 +198,14 @@ def plot_matrix(
     digits: int = 2,
     colours: str | None = None,
     interval: tuple[pd.DataFrame, pd.DataFrame] | None = None,
+    own: bool = False,
 ) -> Axes:
     """A heat map of a table, rows by columns, its values written in.
 
     `colours` is matplotlib's name of a colour map; None takes one with its middle at 0 where
     there are negative values, else one that begins at 0. `interval` are tables of the lower and
-    the upper ends: written below the values.
+    the upper ends: written below the values. `own` frames the cells whose row and column have one
+    name.
 
     Example:
         `patching` is a frame of `patching_effects` for Iran and Spain.
@@ -227,6 +230,10 @@ def plot_matrix(
                 ends = (number_text(end.iloc[row, column], digits) for end in interval)
                 text += "\n" + "$_{[" + ", ".join(ends) + "]}$"
             axes.text(column, row, text, ha="center", va="center", fontsize=7, color=shade)
+    for row, name in enumerate(matrix.index):
+        if own and name in matrix.columns:
+            column = list(matrix.columns).index(name)
+            axes.add_patch(Rectangle((column - 0.5, row - 0.5), 1, 1, fill=False, linewidth=1.6))
     axes.set_xticks(
         range(columns), [plain(name) for name in matrix.columns], rotation=45, ha="right"
     )
@@ -236,24 +243,45 @@ def plot_matrix(
     return axes
 
 
-def plot_layers(sets: Sequence[NeuronSet], *, axes: Axes | None = None) -> Axes:
-    """Neurons by layer, all sites together, one line a set, as shares of the set.
+def plot_layers(sets: Sequence[NeuronSet]) -> Axes:
+    """Neurons by layer, all sites together, as shares of the set: a small picture for each set,
+    with the first one's outline in grey.
+
+    Returns:
+        The axes of the first set.
 
     Example:
         `few` is a set of four of the `neurons`.
 
         >>> axes = plot_layers([neurons, few])
-        >>> len(axes.get_lines())
+        >>> len(axes.get_figure().axes)
         2
     """
-    axes = axes if axes is not None else new_axes(8.0, 3.2)
-    for neurons in sets:
-        counts = neurons.counts().sum(axis=1)
-        label = f"{plain(neurons.name)} ({len(neurons):,})"
-        axes.plot(counts.index, 100 * counts / counts.sum(), marker="o", markersize=3, label=label)
-    axes.set(xlabel="layer", ylabel="% of the set", title="Where the sets sit")
-    axes.locator_params(axis="x", integer=True)
-    return finish(axes)
+    columns = min(3, len(sets))
+    rows = -(-len(sets) // columns)
+    figure, grid = plt.subplots(
+        rows,
+        columns,
+        figsize=(2.9 * columns, 1.0 + 1.5 * rows),
+        sharex=True,
+        sharey=True,
+        squeeze=False,
+        layout="constrained",
+    )
+    shares = [neurons.counts().sum(axis=1) for neurons in sets]
+    shares = [100 * counts / max(counts.sum(), 1) for counts in shares]
+    for axes, neurons, share in zip(grid.flat, sets, shares, strict=False):
+        axes.bar(share.index, share, color=SITE_COLOURS["gate"], width=0.8)
+        if share is not shares[0]:
+            axes.step(shares[0].index, shares[0], where="mid", color="#888888", linewidth=0.9)
+        axes.set_title(f"{plain(neurons.name)} ({len(neurons):,})", fontsize=9)
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.locator_params(axis="x", integer=True)
+    for axes in grid.flat[len(sets) :]:
+        axes.remove()
+    figure.supxlabel("layer", fontsize=9)
+    figure.supylabel("% of the set", fontsize=9)
+    return grid.flat[0]
 
 
 def plot_sweep(sweep: pd.DataFrame, *, axes: Axes | None = None) -> Axes:

@@ -1,7 +1,8 @@
 """What a study is: its arguments, checked, and the two presets."""
 
+import shlex
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -257,6 +258,30 @@ def _check_tasks(given: Mapping[str, Any]) -> None:
     twice = [name for name in groups if groups.count(name) > 1]
     if twice:
         raise CulnigError(f"{asked.word} {twice[0]!r} is named twice: name each once")
+
+
+def command_line(study: Study, out: str | Path) -> str:
+    """The command that makes the run of a study.
+
+    Example:
+        >>> command_line(Study(seeds=5, specific=True), "runs/five")
+        'culnig run --seeds 5 --specific --out runs/five'
+    """
+    parts, own = ["culnig", "run"], study.task == OWN
+    for one in fields(Study):
+        value, option = getattr(study, one.name), one.metadata["option"]
+        default = OWN_TESTS if own and one.name == "tests" else getattr(Study(), one.name)
+        if value == default or (own and one.name == "task"):
+            continue
+        option = option.split("/")[0] if option else f"--{one.name.replace('_', '-')}"
+        if isinstance(value, bool):
+            parts.append(option if value else option.replace("--", "--no-", 1))
+        elif one.name == "data":
+            for task, path in value.items():
+                parts += ["--questions", path] if task == OWN else [option, f"{task}={path}"]
+        else:
+            parts += [option, ",".join(value) if isinstance(value, tuple) else str(value)]
+    return shlex.join([*parts, "--out", str(out)])
 
 
 def task_names(arguments: Mapping[str, Any]) -> dict[str, str]:

@@ -38,7 +38,9 @@ from culnig_tl.study import (
     short_answers,
     verify_section,
 )
-from culnig_tl.study.arguments import task_names
+from culnig_tl.study.arguments import command_line, task_names
+from culnig_tl.study.changed import changed_answers
+from culnig_tl.study.columns import Labels
 from culnig_tl.study.published import published
 from culnig_tl.study.run import Run
 from culnig_tl.study.section import (
@@ -47,6 +49,7 @@ from culnig_tl.study.section import (
     table_rows,
     templates,
 )
+from culnig_tl.study.verdict import verdict
 from culnig_tl.tasks import OWN, OWN_NAMES, TASKS
 
 _COMPARISONS = ("table", "probability", "matched")
@@ -79,6 +82,8 @@ def write_report(run: Run) -> Path:
         specific=list(run.specific.values()),
         sections=[(section, left) for section, left in found if left is not None],
         figures=run.folder / "figures",
+        changed=changed_answers(run),
+        command=command_line(run.study, run.folder),
     )
     file = run.folder / "report.html"
     write_atomically(file, lambda name: name.write_text(html, encoding="utf-8"))
@@ -94,6 +99,8 @@ def render_report(
     figures: Path,
     specific: Sequence[NeuronSet] = (),
     sections: Sequence[tuple[Section, Any]] = (),
+    changed: Mapping[str, Any] | None = None,
+    command: str = "",
 ) -> str:
     """The HTML of a run's report; its figures go into the folder `figures` too.
 
@@ -105,12 +112,16 @@ def render_report(
         figures: a folder.
         specific: the culture-specific sets.
         sections: of steps, each with what it read.
+        changed: of `changed_answers`.
+        command: that made the run.
     """
     arguments = about["arguments"]
     variant, target = arguments["variant"], arguments.get("target")
     word, names = TASKS[arguments["task"]].word, task_names(arguments)
+    # The paper asks of countries.
+    known = TASKS[arguments["task"]].countries
     found = {
-        name: published(name, about["model"]["name"])
+        name: published(name, about["model"]["name"]) if known else None
         for name in ("table", "ablations", "specific", "ranks", "scores")
     }
     drawn = {
@@ -129,6 +140,7 @@ def render_report(
             f"Accuracy lost when a {word}'s neurons are masked",
             axes=None,
             digits=1,
+            own=True,
             interval=(
                 (tables["reductions_low"], tables["reductions_high"])
                 if "reductions_low" in tables
@@ -141,6 +153,7 @@ def render_report(
             "Ranks of these losses (1: hit hardest)",
             axes=None,
             digits=1,
+            own=True,
             colours="Reds_r",
         )
         drawn["overlap"] = plot_matrix(
@@ -153,6 +166,7 @@ def render_report(
                 "As published: mean ranks, six models",
                 axes=None,
                 digits=1,
+                own=True,
                 colours="Reds_r",
             )
     percent = {}
@@ -164,10 +178,14 @@ def render_report(
     shown = {**tables, **percent, "sets": sizes}
     if specific:
         shown["own"] = _with_published(tables["own"], found)
+        for name in {"own", "own_nats"} & set(shown):
+            shown[name] = shown[name].dropna(axis="columns", how="all")
     mean = scores.mean(variant=variant, target=target)[neurons.ids]
     top = neurons.frame().assign(score=mean).nlargest(20, "score")
     environment = templates(about["arguments"]["task"])
+    labels = Labels()
     environment.filters |= {
+        "label": labels.label,
         "number": number_text,
         "spread": spread_text,
         "interval": interval_text,
@@ -178,7 +196,7 @@ def render_report(
         values, own = section.show(left)
         template = environment.get_template(f"{section.name}.html")
         parts.append(Markup(template.render(**values, figures=_saved(own, figures))))
-    return environment.get_template("report.html").render(
+    html = environment.get_template("report.html").render(
         run=about,
         fewest=FEWEST_QUESTIONS,
         names=names.get(OWN_NAMES, "countryrc"),
@@ -196,7 +214,25 @@ def render_report(
         target=target or scores.targets[0],
         figures=_saved(drawn, figures),
         sections=parts,
+        verdict=verdict(tables["table"], neurons=len(neurons), total=neurons.layout.total),
+        changed=changed,
+        command=command,
+        glossary=labels.glossary,
     )
+    return _with_contents(html)
+
+
+def _with_contents(html: str) -> str:
+    """Each heading with an address, and a table of contents of them where the page has its mark."""
+    found: list[str] = []
+
+    def anchored(match: re.Match[str]) -> str:
+        found.append(match[1])
+        return f'<h2 id="part-{len(found)}">{match[1]}</h2>'
+
+    html = re.sub(r"<h2>(.*?)</h2>", anchored, html, flags=re.S)
+    links = (f'<li><a href="#part-{n}">{text}</a></li>' for n, text in enumerate(found, start=1))
+    return html.replace("<!-- contents -->", f"<nav><ol>{''.join(links)}</ol></nav>", 1)
 
 
 def _with_published(own: pd.DataFrame, found: Mapping[str, pd.DataFrame | None]) -> pd.DataFrame:
