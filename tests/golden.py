@@ -149,7 +149,7 @@ def collect(run: Path) -> dict[str, str]:
 
 def words(report: Path) -> str:
     """What a reader of the report sees, but for what was run and the page of tokens."""
-    text = report.read_text(encoding="utf-8").partition(">What was run<")[0]
+    text = re.split(r"<h2[^>]*>What was run", report.read_text(encoding="utf-8"))[0]
     text = re.sub(r"<(style|script)\b.*?</\1>", "", text, flags=re.S)
     text = re.sub(r"<[^>]*>", " ", text)
     lines = (" ".join(html.unescape(line).split()) for line in text.splitlines())

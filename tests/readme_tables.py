@@ -15,6 +15,7 @@ from culnig_tl.neurons.estimates import ABOUT, VALUES
 from culnig_tl.neurons.layout import SITES
 from culnig_tl.resampling import p_text
 from culnig_tl.study.paper_models import PAPER_MODELS
+from culnig_tl.tasks.question_rows import EXAMPLES
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
@@ -538,6 +539,43 @@ def nothing_words() -> str:
     return f"it answers {' and '.join(found)}% of the two halves"
 
 
+def own_examples() -> list[str]:
+    """What masking does in the studies of the two files that come with the package."""
+    return [
+        _line(
+            row["task"],
+            row["questions"],
+            *(number_text(row[name]) for name in ("chance", "original", "masked")),
+            f"{number_text(row['random'])} ({number_text(row['random_sd'])})",
+            interval_text(row, "difference"),
+            _tested(row),
+        )
+        for name in EXAMPLES
+        for row in _read(f"own-questions/{name}/table.csv")
+    ]
+
+
+def own_words() -> list[str]:
+    """What their groups' own sets do, and how long they took, in words."""
+    said = []
+    for name in EXAMPLES:
+        about = json.loads((RESULTS / "own-questions" / name / "study.json").read_text())
+        own = _read(f"own-questions/{name}/own_nats.csv")
+        first = [row for row in own if row["corrected_rank"] == 1]
+        sure = [row for row in own if row["p_corrected"] < 0.05]
+        sets = pd.read_csv(RESULTS / "own-questions" / name / "sets.csv").set_index("set")
+        kept = 100 * sets.loc["culture-general", "jaccard_halves"]
+        asked = about["questions"]
+        said += [
+            f"`{name}` ({len(own)} groups, {asked['neuron'] + asked['own test']} questions)",
+            f"{len(first)} of {len(own)} are hit hardest by their own set, "
+            f"{len(sure)} with p below 0.05",
+            f"{about['seconds'] / 60:.0f} minutes",
+            f"{kept:.0f}% of the neurons are in the sets of both halves",
+        ]
+    return said
+
+
 def wider_words() -> str:
     """How much one question asked of many countries is, in words."""
     found = json.loads((RESULTS / "selection" / "about.json").read_text())["wider by topics"]
@@ -618,6 +656,7 @@ TABLES = (
     top_gates,
     ranks,
     areas,
+    own_examples,
     selection,
     selection_nats,
     kept,

@@ -17,6 +17,7 @@ from readme_tables import (
     in_short,
     joint_ratio,
     nothing_words,
+    own_words,
     paper_commands,
     second_words,
     speed,
@@ -30,7 +31,13 @@ import culnig_tl
 from culnig_tl.cli.main import app
 from culnig_tl.neurons.estimates import ESTIMATES
 from culnig_tl.neurons.sets import NeuronSet
-from culnig_tl.resampling import CORRELATION, DEVIATION, FEWEST_QUESTIONS, questions_for
+from culnig_tl.resampling import (
+    CORRELATION,
+    DEVIATION,
+    FEWEST_QUESTIONS,
+    questions_for,
+    smallest_loss,
+)
 from culnig_tl.study.paper_models import PAPER_MODELS
 from culnig_tl.study.plan import H100_FLOPS
 
@@ -158,6 +165,12 @@ def test_what_selects():
     rows = pd.read_csv(RESULTS / "selection" / "table.csv")
     counts = rows[rows["test"] == "blend"].groupby("half")["questions"].min()
     assert (counts[["choose", "confirm"]] >= 400).all()
+
+
+def test_own_examples():
+    assert [words for words in own_words() if words not in TEXT] == []
+    loss = 100 * smallest_loss(39, tests=4, each=63 / 39)
+    assert f"would have shown a loss of {loss:.0f} points" in TEXT
 
 
 def test_on_a_gpu():

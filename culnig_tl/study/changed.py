@@ -4,7 +4,6 @@ import logging
 from typing import Any
 
 from culnig_tl.errors import CulnigError
-from culnig_tl.no_group import group_in_frames
 from culnig_tl.study.maskings import GENERAL
 from culnig_tl.study.run import Run
 
@@ -29,12 +28,11 @@ def changed_answers(run: Run) -> dict[str, Any] | None:
         return None
     frames = (run.evaluation("original"), run.evaluation(GENERAL))
     before, after = (
-        frame[frame["task"] == run.study.task].set_index(["id", "group"]) for frame in frames
+        frame[frame["task"] == run.study.task].set_index("id").to_dict("index") for frame in frames
     )
     rows = []
     for one in instances:
-        key = (one.id, group_in_frames(one.group))
-        was, now = before.loc[key], after.loc[key]
+        was, now = before[one.id], after[one.id]
         if was["predicted"] != now["predicted"]:
             rows.append(
                 {

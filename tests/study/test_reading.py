@@ -328,7 +328,7 @@ def test_nothing_of_a_file_is_markup_in_the_report(out):
         path = out / "evaluations" / f"{name}.csv"
         frame = pd.read_csv(path, keep_default_na=False)
         frame.loc[frame["task"] == "everyday", "group"] = EVIL + "$\\frac$"
-        frame["answer"] = frame["predicted"] = EVIL
+        frame["answer"], frame["predicted"] = EVIL, EVIL + name
         frame.to_csv(path, index=False)
     edit_json(out / "run.json", ("arguments", "revision"), EVIL)
     Run.open(out).write_report()
@@ -336,7 +336,7 @@ def test_nothing_of_a_file_is_markup_in_the_report(out):
     # The page's own script, and that of no file.
     assert page.count("<script") == page.count("<script>\n(() =>") == 1
     assert "<img src=x" not in page
-    assert page.count("&lt;img src=x onerror=alert(1)&gt;") >= 2
+    assert page.count("&lt;img src=x onerror=alert(1)&gt;") >= 4
     assert re.search(r'<iframe title="tokens" sandbox="allow-scripts" srcdoc="[^<>"]*">', page)
 
 
