@@ -16,6 +16,7 @@ ROOMS = {
     "measure": {"tasks", "neurons", "models"},
     "analysis": {"neurons"},
     "training": {"tasks", "neurons", "models", "measure", "analysis"},
+    "exercises": {"tasks", "neurons", "models", "measure", "analysis"},
     "study": {"tasks", "neurons", "models", "measure", "analysis", "training"},
     "cli": {"tasks", "neurons", "models", "measure", "analysis", "training", "study"},
 }

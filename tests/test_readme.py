@@ -115,13 +115,9 @@ def test_the_example_runs(monkeypatch, tmp_path):
     assert list(table.columns) == ["questions", "chance", "original", "masked", "random"]
 
 
-def test_minutes_of_the_notebooks():
-    """Within a minute, or half of it: machines differ."""
-    found = json.loads((RESULTS / "notebooks.json").read_text())["minutes"]
-    for name, minutes in found.items():
-        (row,) = [line for line in README.splitlines() if f"](notebooks/{name})" in line]
-        assert float(row.split("|")[3]) == pytest.approx(minutes, abs=max(1, minutes / 2))
-    assert {*found} == {path.name for path in (ROOT / "notebooks").glob("*.ipynb")}
+def test_every_notebook_is_named():
+    for path in (ROOT / "notebooks").glob("*.ipynb"):
+        assert f"](notebooks/{path.name})" in README
 
 
 def test_three_findings():
