@@ -58,6 +58,15 @@ def test_claims_are_asserted(name):
     assert sum("assert " in cell.source for cell in cells) >= len(cells) / 2
 
 
+@tiny.needs_gemma
+def test_the_exercises_are_solved():
+    """And the package says so: a check that fails is an error."""
+    cells = run("00_one_neuron_by_hand.ipynb")
+    said = [str(cell.outputs) for cell in cells if "BEGIN SOLUTION" in cell.source]
+    assert len(said) == 3
+    assert all("Right: " in one for one in said)
+
+
 def test_simulated_studies_need_no_model():
     """Fewer of them than the notebook has."""
     run("07_how_sure.ipynb", lambda code: re.sub(r"range\(\d+\)", "range(3)", code))

@@ -7,7 +7,7 @@ returned, what was expected, and a hint. Imports every room but `training`, `stu
     exercises.answer_probability(model, prompt, mine)
 """
 
-from culnig_tl.exercises.checks import (
+from culnig_tl.exercises.checking import (
     NotYet,
     ablate_one,
     answer_probability,

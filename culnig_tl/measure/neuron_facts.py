@@ -83,7 +83,7 @@ def neuron_facts(
 
         >>> facts = neuron_facts(model, few, instances, scores=scores)
         >>> facts[0]["site"], sorted(facts[0]["explained"])
-        ('gate', ['group', 'form', 'question'])
+        ('gate', ['form', 'group', 'question'])
     """
     check_count("k", k, least=1)
     found = set_activations(

@@ -49,6 +49,9 @@ def curves(*rates: float) -> pd.DataFrame:
 @pytest.mark.parametrize("function", PLOTS, ids=lambda function: function.__name__)
 def test_every_plot_takes_axes_and_returns_axes(function):
     signature = inspect.signature(function)
+    if function is plots.plot_layers:  # draws several pictures, so a figure of its own
+        assert "axes" not in signature.parameters
+        return
     axes = signature.parameters["axes"]
     assert axes.default is None
     assert axes.kind is inspect.Parameter.KEYWORD_ONLY

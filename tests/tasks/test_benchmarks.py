@@ -353,9 +353,11 @@ def test_a_task_of_ones_own(monkeypatch):
     assert load_task("mine", "test", groups=["spain"]) == found[:1]
 
 
-def test_the_task_in_the_readme(monkeypatch):
-    readme = (Path(__file__).resolve().parents[2] / "README.md").read_text(encoding="utf-8")
-    code = readme.split("One of your own:\n\n```python\n")[1].split("```")[0]
+def test_the_task_in_the_docs(monkeypatch):
+    page = Path(__file__).resolve().parents[2] / "docs" / "tasks.md"
+    code = (
+        page.read_text(encoding="utf-8").split("One of your own:\n\n```python\n")[1].split("```")[0]
+    )
     monkeypatch.setitem(TASKS, "dishes", TASKS["qnli"])  # taken away again after the test
     space: dict = {}
     exec(code, space)

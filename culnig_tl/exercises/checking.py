@@ -56,7 +56,7 @@ def answer_probability(
         >>> answer_probability(model, prompt_of(model, instances[0]), lambda model, prompt: 2.0)
         Traceback (most recent call last):
         ...
-        culnig_tl.exercises.checks.NotYet: P(y|x) is 2, ...
+        culnig_tl.exercises.checking.NotYet: P(y|x) is 2, ...
     """
     expected = _probability(model, prompt)
     found = _number("P(y|x)", _called(lambda: yours(model, prompt)))
@@ -99,7 +99,7 @@ def ablate_one(
         >>> ablate_one(model, prompt, lambda model, prompt, neuron: 0.0, neuron=(1, "gate", 3))
         Traceback (most recent call last):
         ...
-        culnig_tl.exercises.checks.NotYet: P without the neuron is 0, ...
+        culnig_tl.exercises.checking.NotYet: P without the neuron is 0, ...
     """
     from culnig_tl.measure.effects import exact_effects
     from culnig_tl.models.description import layout_of
@@ -148,7 +148,7 @@ def first_order(
         >>> first_order(model, prompt, lambda model, prompt, layer: [[0.0]], layer=1)
         Traceback (most recent call last):
         ...
-        culnig_tl.exercises.checks.NotYet: n dP/dn has the shape (1, 1), ...
+        culnig_tl.exercises.checking.NotYet: n dP/dn has the shape (1, 1), ...
     """
     from culnig_tl.measure.taylor import position_scores
     from culnig_tl.models.description import layout_of
@@ -237,7 +237,7 @@ def p_value(
         >>> p_value((original, masked, random), lambda masked, random: -1.0)
         Traceback (most recent call last):
         ...
-        culnig_tl.exercises.checks.NotYet: p is -1: it is a share of resamples, from 0 to 1
+        culnig_tl.exercises.checking.NotYet: p is -1: it is a share of resamples, from 0 to 1
     """
     original, masked, random = frames
     expected = float(compare(original, masked, random)["p_mean"].iloc[0])
