@@ -3,6 +3,7 @@
 import math
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import nbformat
 import numpy as np
@@ -189,20 +190,22 @@ def test_student_copies_have_stubs_that_fail(model, prompt, tmp_path, monkeypatc
     import strip
 
     strip.main(tmp_path)
-    copies = sorted(tmp_path.glob("*.ipynb"))
-    assert [copy.name for copy in copies] == ["00_one_neuron_by_hand.ipynb"]
-    solved = nbformat.read(FOLDER / copies[0].name, as_version=4)
-    found = 0
-    for cell, whole_cell in zip(
-        nbformat.read(copies[0], as_version=4).cells, solved.cells, strict=True
-    ):
-        if "BEGIN SOLUTION" not in whole_cell.source:
-            assert cell.source == whole_cell.source
-            continue
-        found += 1
-        assert "SOLUTION" not in cell.source
-        code = cell.source.replace("(10, ", "(1, ").replace("layer=10", "layer=1")
-        with pytest.raises(NotYet, match="write this function"):
-            exec(code, {"exercises": exercises, "model": model, "prompt": prompt})
-    assert found == 3
+    given = {"exercises": exercises, "np": np, "model": model, "prompt": prompt}
+    given["scores"] = SimpleNamespace(mean=lambda: VALUES)
+    given["control"] = SimpleNamespace(mean=lambda: 0 * VALUES)
+    found = {}
+    for copy in sorted(tmp_path.glob("*.ipynb")):
+        cells, solved = (
+            nbformat.read(f / copy.name, as_version=4).cells for f in (tmp_path, FOLDER)
+        )
+        for cell, whole_cell in zip(cells, solved, strict=True):
+            if "BEGIN SOLUTION" not in whole_cell.source:
+                assert cell.source == whole_cell.source
+                continue
+            found[copy.stem] = found.get(copy.stem, 0) + 1
+            assert "SOLUTION" not in cell.source
+            code = cell.source.replace("(10, ", "(1, ").replace("layer=10", "layer=1")
+            with pytest.raises(NotYet, match="write this function"):
+                exec(code, dict(given))
+    assert found == {"00_one_neuron_by_hand": 3, "01_quickstart": 1}
     del sys.modules["strip"]
