@@ -127,6 +127,17 @@ def stable() -> list[str]:
     ]
 
 
+def stable_words() -> list[str]:
+    """How much of the sets of both halves is common, in words."""
+    sets = pd.read_csv(RESULTS / "study" / "sets.csv").set_index("set")
+    general = 100 * sets.loc["culture-general", "jaccard_halves"]
+    own = 100 * sets.loc[sets["kind"] == "specific", "jaccard_halves"].mean()
+    return [
+        f"Of the neurons of either half's set, {general:.0f}% are in both.",
+        f"of the neurons that either half of the questions selects {own:.0f}% are in both",
+    ]
+
+
 def methods() -> list[str]:
     """CULNIG's, LAPE's and CAPE's sets."""
     lines = []

@@ -21,6 +21,7 @@ from readme_tables import (
     paper_commands,
     second_words,
     speed,
+    stable_words,
     top_found,
     wider_words,
     winners_words,
@@ -146,6 +147,10 @@ def test_size_of_the_set():
     neurons = NeuronSet.load(RESULTS / "study" / "culture-general.json")
     (stated,) = re.findall(r"the (\d+) culture-general neurons are ([\d.]+)% of all", TEXT)
     assert stated == (str(len(neurons)), f"{100 * len(neurons) / neurons.layout.total:.2f}")
+
+
+def test_how_stable_the_sets_are():
+    assert [words for words in stable_words() if words not in TEXT] == []
 
 
 def test_what_selects():
