@@ -53,15 +53,27 @@ def question_numbers(frame: pd.DataFrame, unit: Unit = "questions") -> np.ndarra
     if unit == "instances":
         return np.arange(len(frame))
     frame = tidied(frame)
-    if "question" in frame:
-        asked = frame["question"].astype(str)
-    else:
-        asked = frame["id"].astype(str).str.replace(r"#\d+$", "", regex=True)
-    if "group" in frame:
-        about = [f"/{group}" if group else "" for group in frame["group"].astype(str)]
-        asked = [one.removesuffix(end) for one, end in zip(asked, about, strict=True)]
+    if "question" not in frame:
+        items = frame["id"].astype(str).str.replace(r"#\d+$", "", regex=True)
+        frame = frame.assign(question=items)
+    asked = topics(frame)
     tasks = frame["task"].astype(str) if "task" in frame else pd.Series("", index=frame.index)
     return pd.MultiIndex.from_arrays([tasks, asked]).factorize()[0]
+
+
+def topics(frame: pd.DataFrame) -> pd.Series:
+    """What each row asks, whatever the group: its `question`, without the `group` at its end.
+
+    Example:
+        >>> topics(pd.DataFrame({"question": ["x/UK", "y"], "group": ["UK", ""]})).tolist()
+        ['x', 'y']
+    """
+    asked = pd.Series(frame["question"], dtype=str)
+    if "group" not in frame:
+        return asked
+    ends = (f"/{group}" if group else "" for group in tidied(frame)["group"].astype(str))
+    found = [one.removesuffix(end) for one, end in zip(asked, ends, strict=True)]
+    return pd.Series(found, frame.index, dtype=object)
 
 
 def resampled_means(

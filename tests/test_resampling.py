@@ -91,3 +91,30 @@ def test_the_smallest_loss_is_that_of_the_questions_it_takes():
 def test_no_resamples():
     with pytest.raises(CulnigError, match="resamples is 0: give 1"):
         drawn([1, 0], [0, 1], resamples=0)
+
+
+def test_forms_of_a_question_are_one():
+    made = pd.DataFrame(
+        {
+            "task": "a",
+            "question": ["q/UK", "q/Iran", "r/Iran", "q"],
+            "group": ["UK", "Iran", "Iran", ""],
+        }
+    )
+    assert question_numbers(made).tolist() == [0, 0, 1, 0]
+    read = made.assign(group=["UK", "Iran", "Iran", None])  # as pandas reads an empty cell
+    assert question_numbers(read).tolist() == [0, 0, 1, 0]
+    assert question_numbers(made.drop(columns="group")).tolist() == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize("loss", [0.03, 0.1])
+def test_more_groups_of_a_question_need_fewer_questions_but_more_rows(loss):
+    one, eight = questions_for(loss), questions_for(loss, each=8.0)
+    assert eight < one < 8 * eight
+    with pytest.raises(CulnigError, match="each is 0.5: a question is asked of one group or more"):
+        questions_for(loss, each=0.5)
+
+
+def test_forms_that_are_as_one_need_as_many_questions():
+    assert questions_for(0.05, each=8.0, correlation=1.0) == questions_for(0.05)
+    assert smallest_loss(50, each=4.0, correlation=0.0) == pytest.approx(smallest_loss(200))

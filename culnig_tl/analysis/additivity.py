@@ -10,7 +10,7 @@ import pandas as pd
 
 from culnig_tl.analysis.agreement import FEWEST
 from culnig_tl.frames import check_columns, numbers
-from culnig_tl.resampling import RESAMPLES, interval, resampled_means
+from culnig_tl.resampling import RESAMPLES, interval, resampled_means, topics
 
 # A set that takes so much of what masking everything takes has reached the floor.
 FLOOR = 0.9
@@ -56,7 +56,7 @@ def additivity(interactions: pd.DataFrame, *, resamples: int = RESAMPLES) -> pd.
     rows = {}
     for name, part in interactions.groupby("set", sort=False):
         singles, joint, floor = (part[column].to_numpy(dtype=float) for column in columns[3:])
-        asked = pd.factorize(part["question"])[0]
+        asked = pd.factorize(topics(part))[0]
         rng = np.random.default_rng(0)
         drawn = resampled_means(
             np.stack([singles, joint], axis=1), asked, resamples=resamples, rng=rng

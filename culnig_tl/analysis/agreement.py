@@ -15,7 +15,7 @@ import pandas as pd
 from culnig_tl.checks import check_choice
 from culnig_tl.errors import CulnigError
 from culnig_tl.frames import check_columns, numbers
-from culnig_tl.resampling import interval, mean_interval, resampled_means
+from culnig_tl.resampling import interval, mean_interval, resampled_means, topics
 
 # Of `taylor_check`, and of `patching_effects`.
 Column = Literal[
@@ -101,6 +101,8 @@ def agreement(
     known = "question" in effects
     # What an effect below `ROUNDING` is a share of.
     effects = effects.assign(scale=effects["probability"] if truth == "exact" else 1.0)
+    if known:
+        effects["question"] = topics(effects)
     rows = []
     for group, part in effects.groupby(groups, observed=True, sort=True):
         each = [
@@ -161,6 +163,8 @@ def rank_agreement(
     for column in ("rank", truth):
         numbers(effects, column, "these effects", key=["instance"])
     asked = "question" if "question" in effects else "instance"
+    if asked == "question":
+        effects = effects.assign(question=topics(effects))
     rng, rows = np.random.default_rng(seed), {}
     for group, part in effects.groupby(by, observed=True, sort=True):
         means = part.pivot_table(index=keys, columns=asked, values=truth, observed=True)
