@@ -26,21 +26,10 @@ def _small_run(folder):
     """A finished run of a tiny model, whose figures are not drawn."""
     import tiny
 
-    from culnig_tl import Study, run_study
+    from culnig_tl import run_study
     from culnig_tl.study import report
 
-    study = Study(
-        model=str(tiny.byte_model(folder / "tiny")),
-        tests=("paraphrase",),
-        answer_format="cloze",
-        limit=8,
-        test_limit=16,
-        rc_limit=4,
-        other_limit=4,
-        seeds=1,
-        top_mlp=0.2,
-        top_attention=0.1,
-    )
+    study = tiny.study(folder / "tiny", test_limit=16, other_limit=4)
     with mock.patch.object(report, "_saved", lambda figures, _: dict.fromkeys(figures, "")):
         return run_study(study, folder / "run")
 

@@ -210,7 +210,7 @@ def main() -> None:
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     run = Run.open(given.run)
     study, countries = run.study, passage_groups(run.study)
-    asked = [one for one in run.own_data().tests[study.task] if one.group in countries]
+    asked = [one for one in run.own_data.tests[study.task] if one.group in countries]
     material = Material(run, run.folder / "selection", functools.cache(run.load_model), {})
     sets = {method: sets_of(material, method) for method in METHODS}
     for where, like in run.specific.items():

@@ -74,11 +74,11 @@ def parts_of(run: Run) -> dict[str, dict[str, list[Instance]]]:
     """The instances of each part by task; the run's own test first, of which nothing is kept."""
     study = run.study
     found: dict[str, dict[str, list[Instance]]] = {part: {} for part in PARTS}
-    for one in run.own_data().tests[study.task]:
+    for one in run.own_data.tests[study.task]:
         found[half_of(one)].setdefault(study.task, []).append(one)
     for task in RETAINED:
         for one in load_task(task, "test", data=study.data.get(task), templates=1):
-            (part,) = stable_random("retained", _text_of(one)).choices([*PARTS], [*PARTS.values()])
+            (part,) = stable_random("retained", one.topic).choices([*PARTS], [*PARTS.values()])
             found[part].setdefault(task, []).append(one)
     return found
 
@@ -86,11 +86,6 @@ def parts_of(run: Run) -> dict[str, dict[str, list[Instance]]]:
 def half_of(instance: Instance) -> Half:
     """All countries' forms of one question are in the same half."""
     return stable_random("selection", instance.topic).choice(HALVES)
-
-
-def _text_of(instance: Instance) -> str:
-    """What a retained instance asks; all countries' forms of a passage are one."""
-    return instance.topic.removesuffix(f"/{instance.group}")
 
 
 def answers(

@@ -192,8 +192,8 @@ def questions_for(
         if not 0 < value < 1:
             raise CulnigError(f"{what} is {value}: give more than 0 and less than 1")
     check_count("tests", tests, least=1)
-    spread = _spread(each, deviation, correlation)
-    return max(FEWEST_QUESTIONS, math.ceil((_quantiles(tests, power) * spread / loss) ** 2))
+    of_one = _found_by_one(tests, each, power=power, deviation=deviation, correlation=correlation)
+    return max(FEWEST_QUESTIONS, math.ceil((of_one / loss) ** 2))
 
 
 def smallest_loss(
@@ -208,20 +208,19 @@ def smallest_loss(
     """The smallest loss of accuracy, as a share of 1, that so many questions find
     (`questions_for`)."""
     check_count("questions", questions, least=1)
-    spread = _spread(each, deviation, correlation)
-    return min(1.0, _quantiles(tests, power) * spread / math.sqrt(questions))
+    of_one = _found_by_one(tests, each, power=power, deviation=deviation, correlation=correlation)
+    return min(1.0, of_one / math.sqrt(questions))
 
 
-def _spread(each: float, deviation: float, correlation: float) -> float:
-    """The standard deviation over questions that are asked of so many groups each."""
+def _found_by_one(
+    tests: int, each: float, *, power: float, deviation: float, correlation: float
+) -> float:
+    """The loss that a single question would find: (z_alpha + z_power) s (`questions_for`)."""
     if not each >= 1:
         raise CulnigError(f"each is {each}: a question is asked of one group or more")
-    return deviation * math.sqrt((1 + (each - 1) * correlation) / each)
-
-
-def _quantiles(tests: int, power: float) -> float:
     normal = NormalDist()
-    return normal.inv_cdf(1 - SIGNIFICANT / tests) + normal.inv_cdf(power)
+    quantiles = normal.inv_cdf(1 - SIGNIFICANT / tests) + normal.inv_cdf(power)
+    return quantiles * deviation * math.sqrt((1 + (each - 1) * correlation) / each)
 
 
 def holm(p_values: Sequence[float] | np.ndarray) -> np.ndarray:

@@ -12,7 +12,7 @@ import torch
 import transformers
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
-from culnig_tl import Instance, wrap_model
+from culnig_tl import Instance, Study, wrap_model
 from culnig_tl.models.classes import HookedTransformer
 
 needs_gemma = pytest.mark.skipif(
@@ -140,6 +140,15 @@ def model(kind: str, model_class: str = "TransformerBridge", seed: int = 0, hf=N
             return wrap_model(
                 hf, tokenizer(), name=f"tiny-{kind}", model_class="HookedTransformer", device="cpu"
             )
+
+
+def study(folder, **changes) -> Study:
+    """A small study of a byte model, which is written into `folder`."""
+    small = {
+        "tests": ("paraphrase",), "answer_format": "cloze", "limit": 8, "test_limit": 4,
+        "rc_limit": 4, "other_limit": 2, "seeds": 1, "top_mlp": 0.2, "top_attention": 0.1,
+    }  # fmt: skip
+    return Study(**{"model": str(byte_model(folder)), **small, **changes})
 
 
 def byte_model(folder, kind="llama", **changes):

@@ -14,7 +14,7 @@ from culnig_tl.checks import check_choice, check_count
 from culnig_tl.cli.terminal import path_of
 from culnig_tl.errors import CulnigError
 from culnig_tl.paths import check_inputs_kept, try_writing
-from culnig_tl.study.arguments import OWN_TESTS, PANELS, PRESETS, Study
+from culnig_tl.study.arguments import PANELS, PRESETS, Study, of_own
 from culnig_tl.tasks import OWN, TASKS
 from culnig_tl.tasks.question_rows import questions_file
 
@@ -129,7 +129,7 @@ def _study(preset: str, options: dict[str, Any], *, questions: Path | None) -> S
     if questions is not None:
         if "task" in given:
             raise CulnigError("--questions is given beside --task: give one of them")
-        given = {"tests": OWN_TESTS, **given, "task": OWN}
+        given = of_own(given)
         paths = [*paths, f"{OWN}={questions_file(questions)}"]
     task = given.get("task", PRESETS[preset].task)
     return dataclasses.replace(PRESETS[preset], **given, data=_task_paths(paths, task))

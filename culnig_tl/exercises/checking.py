@@ -9,15 +9,20 @@ import pandas as pd
 
 from culnig_tl.analysis.comparison import compare
 from culnig_tl.errors import CulnigError
+from culnig_tl.measure.effects import exact_effects
+from culnig_tl.measure.evaluation import evaluate
+from culnig_tl.measure.taylor import position_scores
 from culnig_tl.models.choices import HookedModel
-from culnig_tl.models.prompts import Prompt
+from culnig_tl.models.description import layout_of
+from culnig_tl.models.prompts import Prompt, model_prompts
+from culnig_tl.neurons import selection
 from culnig_tl.neurons.layout import Neuron
 from culnig_tl.neurons.sets import NeuronSet
 from culnig_tl.tasks.instances import Instance
 
+NEAR = 1e-4  # relative; what the same sum in another order differs by is far below
 # A gradient's last digits depend on how the passes are cut; mistakes are as large as itself.
 NEAR_GRADIENT = 0.01
-NEAR = 1e-4  # relative; what the same sum in another order differs by is far below
 
 
 class NotYet(CulnigError):
@@ -34,8 +39,6 @@ def prompt_of(model: HookedModel, instance: Instance) -> Prompt:
         >>> len(prompt.sequence) == len(prompt.tokens) + len(prompt.label) - 1
         True
     """
-    from culnig_tl.models.prompts import model_prompts
-
     return model_prompts(model, [instance], answer_format="cloze")[0]
 
 
@@ -101,9 +104,6 @@ def ablate_one(
         ...
         culnig_tl.exercises.checking.NotYet: P without the neuron is 0, ...
     """
-    from culnig_tl.measure.effects import exact_effects
-    from culnig_tl.models.description import layout_of
-
     one = Neuron(*neuron)  # type: ignore[arg-type]
     chosen = NeuronSet.of(layout_of(model), [one])
     row = exact_effects(model, prompt.instance, chosen, answer_format="cloze").iloc[0]
@@ -150,9 +150,6 @@ def first_order(
         ...
         culnig_tl.exercises.checking.NotYet: n dP/dn has the shape (1, 1), ...
     """
-    from culnig_tl.measure.taylor import position_scores
-    from culnig_tl.models.description import layout_of
-
     layout = layout_of(model)
     gates = [Neuron(layer, "gate", index) for index in range(layout.gate)]
     expected = position_scores(model, prompt, NeuronSet.of(layout, gates)).T
@@ -202,10 +199,8 @@ def top_share(
         >>> top_share([0.1, 0.4, 0.2, 0.3], 0.5, lambda values, share: values.argsort()[-2:])
         'Right: the 2 highest of 4.'
     """
-    from culnig_tl.neurons.selection import top_share as the_top
-
     values = np.asarray(values, dtype=float)
-    expected = the_top(np.arange(len(values)), values, share, what="neurons", ties={})
+    expected = selection.top_share(np.arange(len(values)), values, share, what="neurons", ties={})
     found = np.asarray(_called(lambda: yours(values.copy(), share))).ravel()
     if sorted(found.tolist()) == sorted(expected.tolist()):
         return f"Right: the {len(expected)} highest of {len(values)}."
@@ -256,8 +251,6 @@ def p_value(
 
 
 def _probability(model: HookedModel, prompt: Prompt) -> float:
-    from culnig_tl.measure.evaluation import evaluate
-
     frame = evaluate(model, [prompt.instance], answer_format="cloze")
     return float(frame["probability"].iloc[0])
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from culnig_tl.study.same_study import STEPS
 
-_TABLES = (
+TABLES = (
     *("table", "probability", "groups", "countries", "sets", "matched", "ablations", "parts"),
     *("sweep", "reductions", "reductions_low", "reductions_high", "ranks", "own", "own_nats"),
     *("overlap", "stability"),
@@ -31,7 +31,7 @@ def clear_run(out: Path) -> list[Path]:
     if not (out / "run.json").exists():
         return []
     # Without these it is no finished run: one that is stopped here is cleared again.
-    for name in ("report.html", *(f"{table}.csv" for table in _TABLES)):
+    for name in ("report.html", *(f"{table}.csv" for table in TABLES)):
         (out / name).unlink(missing_ok=True)
     for folder in _FOLDERS:
         for place, folders, files in os.walk(out / folder, topdown=False):

@@ -170,12 +170,17 @@ class Study:
         """
         file = str(questions_file(path))
         data = {OWN: file, **arguments.pop("data", {})}
-        return cls(**{"tests": OWN_TESTS, **arguments, "task": OWN, "data": data})
+        return cls(**of_own({**arguments, "data": data}))
 
     @property
     def names(self) -> dict[str, str]:
         """What its tasks are called in tables, where that is not their name: a file by its own."""
         return task_names(vars(self))
+
+
+def of_own(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """The arguments of a study of questions of your own, whose tests are others by default."""
+    return {"tests": OWN_TESTS, **arguments, "task": OWN}
 
 
 def check_study(arguments: Mapping[str, Any]) -> None:

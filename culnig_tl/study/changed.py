@@ -22,7 +22,7 @@ def changed_answers(run: Run) -> dict[str, Any] | None:
         be read any more.
     """
     try:
-        instances = run.own_data().tests[run.study.task]
+        instances = run.own_data.tests[run.study.task]
     except CulnigError as error:
         _log.warning("the report is without the answers that changed: %s", error)
         return None

@@ -66,12 +66,12 @@ class Labels:
     """Names columns for readers, and remembers which it named, for the glossary."""
 
     def __init__(self) -> None:
-        self._used: dict[str, None] = {}
+        self._used: set[str] = set()
 
     def label(self, name: object) -> str:
         """What a column is called; one that is not known, without its underscores."""
         key = str(name)
-        self._used[key] = None
+        self._used.add(key)
         return COLUMNS[key][0] if key in COLUMNS else key.replace("_", " ")
 
     def glossary(self) -> Sequence[tuple[str, str]]:

@@ -77,7 +77,7 @@ def neurons_run(
     if not len(chosen):
         raise CulnigError(f"the set {chosen.name!r} is empty: there is nothing to show")
     own_texts = [] if texts is None else read_texts(texts)
-    study, data = run.study, run.own_data()
+    study, data = run.study, run.own_data
     instances = data.neuron[:PROMPTS]
     asked = answered_first(run, data.tests[study.task])[:prompts]
     step = run.step(

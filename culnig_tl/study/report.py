@@ -182,7 +182,7 @@ def render_report(
             shown[name] = shown[name].dropna(axis="columns", how="all")
     mean = scores.mean(variant=variant, target=target)[neurons.ids]
     top = neurons.frame().assign(score=mean).nlargest(20, "score")
-    environment = templates(about["arguments"]["task"])
+    environment = templates(arguments["task"])
     labels = Labels()
     environment.filters |= {
         "label": labels.label,

@@ -244,6 +244,7 @@ class Run:
         check_data(self.folder, self.about, data)
         return data
 
+    @functools.cached_property
     def own_data(self) -> StudyData:
         """The instances of the study's own task and of the passages of names, read again.
 

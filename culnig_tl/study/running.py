@@ -102,9 +102,7 @@ def run_study(study: Study, out: str | Path, *, anew: bool = False) -> Run:
         about = {"versions": package_versions(), "model": describe_model(model)}
     feasible.check_selection(study, layout_of(model))
     model_prompts(model, list(chain(*data.parts.values())), answer_format=study.answer_format)
-    if anew:
-        _clear(out)
-    _begin(out, {**about, "arguments": arguments, "datasets": datasets})
+    _begin(out, {**about, "arguments": arguments, "datasets": datasets}, anew=anew)
     scores = scores_once(out, model, data.scored, study=study)
     sets = select_sets(maskings, scores)
     _save_sets(out, maskings, sets)
@@ -128,21 +126,16 @@ def _try_to_write(out: Path) -> None:
             pass
 
 
-def _clear(out: Path) -> None:
-    if not process_rank():
-        stay = clear_run(out)
-        if stay:
-            _log.warning("%s: files that no run wrote stay, such as %s", out, stay[0].name)
-    barrier()
-
-
-def _begin(out: Path, about: dict[str, Any]) -> None:
-    """Note what is run, and clear away what killed processes left.
+def _begin(out: Path, about: dict[str, Any], *, anew: bool) -> None:
+    """Note what is run, and clear away what killed processes left; `anew`: all of an earlier run.
 
     Where an earlier run of the folder asked for less, its report and table go first: they come
     last, and their presence says that everything is there.
     """
     if not process_rank():
+        stay = clear_run(out) if anew else []
+        if stay:
+            _log.warning("%s: files that no run wrote stay, such as %s", out, stay[0].name)
         clear_half_written(out, deep=True)
         if not (out / "run.json").exists() or read_run_file(out) != about:
             for name in ("report.html", "table.csv"):

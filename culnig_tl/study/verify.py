@@ -95,7 +95,7 @@ def verify_run(
     run = Run.for_step(run, trust_remote_code=trust_remote_code)
     study, culture = run.study, run.neurons
     sets = [culture, *run.random()[:RANDOM_SETS]]
-    answered = answered_first(run, run.own_data().tests[study.task])
+    answered = answered_first(run, run.own_data.tests[study.task])
     questions = answered[:prompts]
     some = answered[: min(4 * prompts, 32)]
     many = cultural_instances(study, study.groups, min(8 * prompts, 64))

@@ -2,31 +2,20 @@
 
 import dataclasses
 import logging
+from pathlib import Path
 
 import pytest
 import tiny
 
 from culnig_tl.errors import CulnigError
-from culnig_tl.study.anew import clear_run
-from culnig_tl.study.arguments import Study
+from culnig_tl.study.anew import TABLES, clear_run
 from culnig_tl.study.neuron_pages import neurons_run
 from culnig_tl.study.running import run_study
 
 
 @pytest.fixture
 def study(tmp_path):
-    return Study(
-        model=str(tiny.byte_model(tmp_path / "tiny")),
-        tests=("paraphrase",),
-        answer_format="cloze",
-        limit=4,
-        test_limit=4,
-        rc_limit=4,
-        other_limit=2,
-        seeds=1,
-        top_mlp=0.2,
-        top_attention=0.1,
-    )
+    return tiny.study(tmp_path / "tiny", limit=4)
 
 
 def test_another_study_takes_the_folder(study, tmp_path, caplog):
@@ -65,3 +54,8 @@ def test_a_folder_of_others_is_not_touched(study, tmp_path):
     assert (out / "table.csv").read_text() == "mine"
     with pytest.raises(CulnigError, match="holds other files"):
         run_study(study, out, anew=True)
+
+
+def test_every_table_of_a_run_is_known():
+    golden = Path(__file__).parents[1] / "golden"
+    assert {file.stem for file in golden.glob("*.csv")} <= set(TABLES)

@@ -10,7 +10,6 @@ import tiny
 from safetensors import safe_open
 from safetensors.numpy import save_file
 
-from culnig_tl.study.arguments import Study
 from culnig_tl.study.run import Run
 from culnig_tl.study.running import run_study
 
@@ -20,19 +19,14 @@ BEFORE = {"groups": "countries", "name_filter": "countryrc", "names": "countryrc
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
     folder = tmp_path_factory.mktemp("run")
-    study = Study(
-        model=str(tiny.byte_model(folder / "tiny")),
+    study = tiny.study(
+        folder / "tiny",
         tests=("countryrc",),
         groups=("Iran", "Spain"),
-        answer_format="cloze",
         limit=6,
         test_limit=6,
-        rc_limit=4,
         other_limit=4,
-        seeds=1,
         specific=True,
-        top_mlp=0.2,
-        top_attention=0.1,
         top=0.2,
         least_z=0.0,
     )

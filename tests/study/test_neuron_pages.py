@@ -65,7 +65,7 @@ def test_effects_are_true_ones(made):
     out, _ = made
     run = Run.open(out)
     (fact, *_) = json.loads((out / "neurons" / "neurons.json").read_text())["neurons"]
-    model, asked = run.load_model(), {i.id: i for i in run.own_data().tests[run.study.task]}
+    model, asked = run.load_model(), {i.id: i for i in run.own_data.tests[run.study.task]}
     first = NeuronSet(run.neurons.layout, run.neurons.ids[:1], "first")
     for effect in fact["effects"]:
         found = exact_effects(

@@ -25,7 +25,7 @@ def file(tmp_path_factory):
 
 
 def study(file, **changes) -> Study:
-    return Study(**{"task": OWN, "data": {OWN: str(file)}, "tests": (OWN_NAMES,)} | changes)
+    return Study.of_questions(file, **{"tests": (OWN_NAMES,)} | changes)
 
 
 def test_the_parts_of_a_study(file):

@@ -41,12 +41,8 @@ EVIL = "</script><img src=x onerror=alert(1)>"
 def finished(tmp_path_factory):
     """A run with a section of every kind; those of the steps are of another, made before."""
     folder = tmp_path_factory.mktemp("finished")
-    model, out = tiny.byte_model(folder / "tiny"), folder / "run"
-    study = Study(
-        model=str(model), tests=("paraphrase",), answer_format="cloze", limit=8, test_limit=4,
-        rc_limit=4, other_limit=2, seeds=1, top_mlp=0.2, top_attention=0.1,
-    )  # fmt: skip
-    run_study(study, out)
+    out = folder / "run"
+    run_study(tiny.study(folder / "tiny"), out)
     for name in ("verify", "methods", "finetune"):
         shutil.copytree(GOLDEN / name, out / name)
     (out / "verify" / "tokens.html").write_text(f"<p>{EVIL}</p>")

@@ -4,7 +4,6 @@ import pandas as pd
 import pytest
 import tiny
 
-from culnig_tl.study.arguments import Study
 from culnig_tl.study.changed import changed_answers
 from culnig_tl.study.columns import COLUMNS, Labels
 from culnig_tl.study.running import run_study
@@ -63,17 +62,7 @@ def test_what_else_fell_is_said():
 
 
 def test_answers_that_changed(tmp_path):
-    study = Study(
-        model=str(tiny.byte_model(tmp_path / "tiny")),
-        tests=(),
-        answer_format="cloze",
-        limit=8,
-        test_limit=24,
-        rc_limit=4,
-        seeds=1,
-        top_mlp=0.5,
-        top_attention=0.5,
-    )
+    study = tiny.study(tmp_path / "tiny", tests=(), test_limit=24, top_mlp=0.5, top_attention=0.5)
     run = run_study(study, tmp_path / "run")
     found = changed_answers(run)
     assert found is not None
