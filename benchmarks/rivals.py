@@ -4,14 +4,13 @@ Counting activation shares takes an hour and does not depend on which questions 
 the sets does. This masks sets that are there, and as many random neurons of the same sites and
 layers, as the run masked its own.
 
-    python benchmarks/rivals.py --run runs/study --sets benchmarks/results/methods
+    python benchmarks/rivals.py --run runs/study --sets culnig_tl/study/data/stored/methods
 """
 
 import argparse
 from pathlib import Path
 
 import pandas as pd
-from common import RESULTS
 
 from culnig_tl.analysis.comparison import compare, corrected
 from culnig_tl.frames import write_frame
@@ -19,6 +18,7 @@ from culnig_tl.neurons.selection import select_random
 from culnig_tl.neurons.sets import NeuronSet
 from culnig_tl.study.once import evaluation_once
 from culnig_tl.study.run import Run
+from culnig_tl.study.stored import stored_study
 
 METHODS = ("LAPE", "CAPE")
 
@@ -26,7 +26,7 @@ METHODS = ("LAPE", "CAPE")
 def main() -> None:
     options = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     options.add_argument("--run", type=Path, required=True)
-    options.add_argument("--sets", type=Path, default=RESULTS / "methods")
+    options.add_argument("--sets", type=Path, default=stored_study() / "methods")
     given = options.parse_args()
     run = Run.open(given.run)
     model = None

@@ -59,6 +59,7 @@ if TYPE_CHECKING:
     from culnig_tl.study.neuron_pages import neuron_page, neurons_run
     from culnig_tl.study.run import Run
     from culnig_tl.study.running import run_study
+    from culnig_tl.study.stored import stored_study
     from culnig_tl.study.verify import verify_run
     from culnig_tl.tasks import load_task
     from culnig_tl.tasks.instances import Instance
@@ -149,6 +150,7 @@ _MODULES = {
     ),
     "study.run": ("Run",),
     "study.running": ("run_study",),
+    "study.stored": ("stored_study",),
     "study.verify": ("verify_run",),
     "tasks": ("load_task",),
     "tasks.own": ("load_questions",),
@@ -220,6 +222,7 @@ __all__ = [
     "select_random",
     "select_specific",
     "split_instances",
+    "stored_study",
     "taylor_check",
     "token_attribution",
     "top_effects",

@@ -15,10 +15,12 @@ from culnig_tl.neurons.estimates import ABOUT, VALUES
 from culnig_tl.neurons.layout import SITES
 from culnig_tl.resampling import p_text
 from culnig_tl.study.paper_models import PAPER_MODELS
+from culnig_tl.study.stored import stored_study
 from culnig_tl.tasks.question_rows import EXAMPLES
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
+STORED = stored_study()
 NAMES = {
     "blend": "BLEnD, test categories",
     "countryrc": "CountryRC, test passages",
@@ -36,7 +38,8 @@ def _line(*cells: object) -> str:
 
 
 def _read(name: str) -> list[dict]:
-    return pd.read_csv(RESULTS / name).to_dict("records")
+    folder = next(f for f in (STORED, RESULTS) if (f / name).is_file())
+    return pd.read_csv(folder / name).to_dict("records")
 
 
 def _tested(row: dict) -> str:
@@ -129,7 +132,7 @@ def stable() -> list[str]:
 
 def stable_words() -> list[str]:
     """How much of the sets of both halves is common, in words."""
-    sets = pd.read_csv(RESULTS / "study" / "sets.csv").set_index("set")
+    sets = pd.read_csv(STORED / "study" / "sets.csv").set_index("set")
     general = 100 * sets.loc["culture-general", "jaccard_halves"]
     own = 100 * sets.loc[sets["kind"] == "specific", "jaccard_halves"].mean()
     return [

@@ -11,6 +11,7 @@ import tiny
 from readme_tables import (
     RESULTS,
     ROOT,
+    STORED,
     TABLES,
     confirmed_words,
     country_words,
@@ -122,7 +123,7 @@ def test_every_notebook_is_named():
 
 
 def test_three_findings():
-    row = pd.read_csv(RESULTS / "study" / "table.csv").set_index("task").loc["blend"]
+    row = pd.read_csv(STORED / "study" / "table.csv").set_index("task").loc["blend"]
     assert f"cultural test {-row['difference']:.1f} points beyond random ones" in TEXT
     assert row["significant"]
 
@@ -144,7 +145,7 @@ def test_simulated_evidence():
 
 
 def test_size_of_the_set():
-    neurons = NeuronSet.load(RESULTS / "study" / "culture-general.json")
+    neurons = NeuronSet.load(STORED / "study" / "culture-general.json")
     (stated,) = re.findall(r"the (\d+) culture-general neurons are ([\d.]+)% of all", TEXT)
     assert stated == (str(len(neurons)), f"{100 * len(neurons) / neurons.layout.total:.2f}")
 
