@@ -253,7 +253,7 @@ class _Pair:
                 "patching cannot move it; take another pair"
             )
 
-        own, there = (_with_answers(model, one, answers) for one in (source, base))
+        own, there = (with_answers(model, one, answers) for one in (source, base))
         lengths = len(own[0].tokens), len(there[0].tokens)
         if align == "refuse" and lengths[0] != lengths[1]:
             raise CulnigError(
@@ -275,10 +275,10 @@ class _Pair:
         }
 
 
-def _with_answers(
+def with_answers(
     model: HookedModel, instance: Instance, answers: tuple[str, str]
 ) -> tuple[Prompt, Prompt]:
-    """The instance's prompt with each of two answers."""
+    """The instance's prompt with each of two answers, the right one first or second."""
     both = [replace(instance, options=answers, answer=i, labels=("A", "B")) for i in (0, 1)]
     first, second = model_prompts(model, both, answer_format="cloze")
     return first, second

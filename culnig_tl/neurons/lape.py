@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from jaxtyping import Float
 
 from culnig_tl.checks import check_share, shown
 from culnig_tl.errors import CulnigError
@@ -126,6 +127,23 @@ class ActivationShares:
         )
 
 
+def share_entropy(
+    shares: Float[np.ndarray, "group neuron"],
+) -> Float[np.ndarray, "neuron"]:
+    """The entropy of each neuron's shares over the groups, normalised to 1, in nats.
+
+    0: it is active in one group only (or never); log(groups): in all alike.
+
+    Example:
+        >>> share_entropy(np.array([[0.2, 0.1], [0.0, 0.1]])).round(2).tolist()
+        [...0.0, 0.69]
+    """
+    total = shares.sum(axis=0)
+    normalised = np.divide(shares, total, out=np.zeros_like(shares), where=total > 0)
+    logs = np.log(normalised, out=np.zeros_like(shares), where=normalised > 0)
+    return -(normalised * logs).sum(axis=0)
+
+
 def select_lape(
     shares: ActivationShares, *, quantile: float = 0.95, top: float = 0.01, name: str = "LAPE"
 ) -> dict[str, NeuronSet]:
@@ -161,10 +179,7 @@ def select_lape(
         )
     values = shares.frame().to_numpy()
     threshold = np.quantile(values, quantile)
-    total = values.sum(axis=0)
-    normalised = np.divide(values, total, out=np.zeros_like(values), where=total > 0)
-    logs = np.log(normalised, out=np.zeros_like(values), where=normalised > 0)
-    entropy = -(normalised * logs).sum(axis=0)
+    entropy = share_entropy(values)
     # A neuron that is never active has no entropy; its highest share, 0, is above no quantile.
     able = np.flatnonzero(values.max(axis=0) > threshold)
     count = math.floor(values.shape[1] * top + 1e-9)

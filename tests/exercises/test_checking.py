@@ -1,6 +1,7 @@
 """The exercises: what is right passes, each usual mistake is told by its name."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,8 +10,12 @@ import torch
 
 from culnig_tl import exercises
 from culnig_tl.analysis.simulation import simulate_study
+from culnig_tl.errors import CulnigError
 from culnig_tl.exercises import NotYet
 from culnig_tl.measure.evaluation import evaluate
+from culnig_tl.neurons.lape import ActivationShares
+from culnig_tl.neurons.layout import NeuronLayout
+from culnig_tl.resampling import questions_for
 
 NEURON = (1, "gate", 3)
 
@@ -177,3 +182,203 @@ def test_a_hook_that_stays_is_told(model, prompt):
     assert whole(model, prompt) == pytest.approx(
         evaluate(model, [prompt.instance], answer_format="cloze")["probability"].item(), rel=1e-4
     )
+
+
+def gelu(n):
+    return 0.5 * n * (1 + np.tanh(np.sqrt(2 / np.pi) * (n + 0.044715 * n**3)))
+
+
+def test_wrong_signs():
+    def right(n):
+        slope = (gelu(n + 1e-5) - gelu(n - 1e-5)) / 2e-5
+        return gelu(n) * n * slope < 0
+
+    assert "-0.8" in exercises.wrong_sign(right)
+    for mistake, hint in (
+        (lambda n: n < 0, "you say that their signs are different"),
+        (lambda n: np.zeros(len(n), dtype=bool), "you say that their signs are the same"),
+        (lambda n: 0, "expected true or false for each"),
+    ):
+        with pytest.raises(NotYet) as caught:
+            exercises.wrong_sign(mistake)
+        assert hint in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("mistake", "hint"),
+    [
+        (lambda f: f(1, 1) - f(0, 0), "that is the joint effect"),
+        (lambda f: 2 * f(1, 1) - f(0, 1) - f(1, 0), "that is the sum of the single effects"),
+        (lambda f: -together(f), "the sign is the other way"),
+        (lambda f: f(1, 1) + f(0, 0) - f(1, 0) - f(0, 1), "is the other neuron at 1"),
+        (lambda f: 17.0, "a single one f(1, 1) - f(0, 1)"),
+    ],
+)
+def test_joint_minus_sum(mistake, hint):
+    said = exercises.joint_minus_sum(together)
+    assert "a + b: +0; a b: -1; max(a, b): +1" in said
+    with pytest.raises(NotYet) as caught:
+        exercises.joint_minus_sum(mistake)
+    assert hint in str(caught.value)
+
+
+def together(f):
+    return f(1, 1) - f(0, 0) - (f(1, 1) - f(0, 1)) - (f(1, 1) - f(1, 0))
+
+
+def of_two(cloze, *options):
+    """Two options, the first of them right."""
+    one = tiny.instances()[0]
+    return replace(one, id=cloze, cloze=cloze, options=options, answer=0, labels=("A", "B"))
+
+
+@pytest.fixture(scope="module")
+def pair(model):
+    """Two questions of one length, each with its answer."""
+    china = of_two("what do people in china drink", "tea", "wine")
+    return exercises.pair_of(model, china, of_two("what do people in iran drink", "rice", "tea"))
+
+
+def log_p(model, prompt, hooks=()):
+    return rows(model, prompt, hooks).sum().item()
+
+
+def preferred(model, pair):
+    return log_p(model, pair.other) - log_p(model, pair.base)
+
+
+def patched(model, pair, layer, source=None, bases=None):
+    name = f"blocks.{layer}.mlp.hook_pre"
+    source = source or pair.source
+    _, cache = model.run_with_cache(torch.tensor([source.tokens]))
+
+    def put(activation, hook):
+        activation = activation.clone()
+        activation[:, : len(source.tokens)] = cache[name]
+        return activation
+
+    first, second = bases or (pair.other, pair.base)
+    return log_p(model, first, [(name, put)]) - log_p(model, second, [(name, put)])
+
+
+@pytest.mark.model
+@pytest.mark.parametrize(
+    ("mistake", "hint"),
+    [
+        (lambda m, p: -preferred(m, p), "the sign is the other way"),
+        (lambda m, p: log_p(m, p.source) - log_p(m, p.base), "after the base's question"),
+    ],
+)
+def test_the_preference(model, pair, mistake, hint):
+    assert exercises.preference(model, pair, preferred).startswith("Right: D = ")
+    with pytest.raises(NotYet) as caught:
+        exercises.preference(model, pair, mistake)
+    assert hint in str(caught.value)
+
+
+@pytest.mark.model
+@pytest.mark.parametrize(
+    ("mistake", "hint"),
+    [
+        (lambda m, p, layer: preferred(m, p), "does your hook return what it changed?"),
+        (lambda m, p, layer: patched(m, p, layer) - preferred(m, p), "that is how far D moved"),
+        (lambda m, p, layer: patched(m, p, 1 - layer), "keep blocks.LAYER.mlp.hook_pre"),
+    ],
+)
+def test_the_patch(model, pair, mistake, hint):
+    said = exercises.patched_preference(model, pair, patched, layer=0)
+    assert "of the way to the source's own run" in said
+    with pytest.raises(NotYet) as caught:
+        exercises.patched_preference(model, pair, mistake, layer=0)
+    assert hint in str(caught.value)
+
+
+@pytest.mark.model
+def test_pairs_of_two_lengths_are_refused(model):
+    short, long = (
+        of_two(cloze, answer, "wine")
+        for cloze, answer in (("eat rice", "tea"), ("eat rice bread", "rice"))
+    )
+    with pytest.raises(CulnigError, match="2 and 3 tokens: take a pair of one length"):
+        exercises.pair_of(model, short, long)
+
+
+Z = 1.6449 + 0.8416
+
+
+@pytest.mark.parametrize(
+    ("mistake", "hint"),
+    [
+        (lambda loss, s: (1.6449 * s / loss) ** 2, "add the z of 80%"),
+        (lambda loss, s: ((1.96 + 0.8416) * s / loss) ** 2, "a loss has one side"),
+        (lambda loss, s: Z * s / loss, "square it"),
+        (lambda loss, s: 100, "the mean of n questions spreads by"),
+    ],
+)
+def test_how_many_questions(mistake, hint):
+    said = exercises.questions_needed(lambda loss, s: math.ceil((Z * s / loss) ** 2))
+    assert said == f"Right: {questions_for(0.05)} questions for a loss of five points."
+    with pytest.raises(NotYet) as caught:
+        exercises.questions_needed(mistake)
+    assert hint in str(caught.value)
+
+
+SHARES = ActivationShares(
+    layout=NeuronLayout(n_layers=1, gate=4, q=2, k=1, v=1),
+    groups=("fa", "zh"),
+    tokens=(10, 20),
+    active=np.array([[5, 10, 0, 0], [0, 20, 4, 0]]),
+    provenance={},
+)
+
+
+def entropies(values):
+    p = values / values.sum(axis=0)
+    return -(p * np.log(np.where(p > 0, p, 1))).sum(axis=0)
+
+
+@pytest.mark.parametrize(
+    ("mistake", "hint"),
+    [
+        (lambda v: -entropies(v), "the sign is the other way"),
+        (lambda v: entropies(v) / np.log(2), "that is in bits"),
+        (lambda v: -(v * np.log(np.where(v > 0, v, 1))).sum(axis=0), "do not sum to 1 yet"),
+        (lambda v: v * np.nan, "sum over the groups"),
+        (lambda v: v.sum(axis=0) * np.nan, "0 log 0 counts as 0"),
+        (lambda v: v.sum(axis=0), "divided by the sum over the groups"),
+    ],
+)
+def test_the_entropy(mistake, hint):
+    said = exercises.entropy(SHARES, entropies)
+    assert said.startswith("Right: 3 entropies, from ")
+    with pytest.raises(NotYet) as caught:
+        exercises.entropy(SHARES, mistake)
+    assert hint in str(caught.value)
+
+
+WORDS = "hammer plane oven flour sail anchor syringe thermometer whisk rope bandage dough".split()
+
+
+def csv(groups=("nurse", "baker", "sailor"), each=4, words=WORDS):
+    rows = ["question,group,answer"]
+    for place, group in enumerate(groups):
+        for number in range(each):
+            said = words[(place * each + number) % len(words)]
+            rows.append(f"What does a {group} use on day {number}?,{group},{said}")
+    return "\n".join(rows)
+
+
+def test_questions_of_your_own():
+    said = exercises.own_questions(csv)
+    assert said.startswith("Right: 12 questions about 3 groups in mine.csv: ")
+    assert "nothing is called significant" in said
+    for mistake, hint in (
+        (lambda: csv(each=2), "nurse has 2 questions, expected 4 or more"),
+        (lambda: csv(groups=("nurse", "baker")), "2 groups, expected 3 or more"),
+        (lambda: csv(words=[""]), "mine.csv, row 1: column 'answer' is empty"),
+        (lambda: [], "you gave list, expected the text of a CSV file"),
+    ):
+        with pytest.raises(NotYet) as caught:
+            exercises.own_questions(mistake)
+        assert hint in str(caught.value)
+        assert "/" not in str(caught.value).split(":")[0]
