@@ -14,7 +14,7 @@ import pandas as pd
 
 from culnig_tl.analysis.comparison import compare, corrected
 from culnig_tl.frames import write_frame
-from culnig_tl.neurons.selection import select_random
+from culnig_tl.neurons.selection import overlap, select_random
 from culnig_tl.neurons.sets import NeuronSet
 from culnig_tl.study.once import evaluation_once
 from culnig_tl.study.run import Run
@@ -37,7 +37,9 @@ def main() -> None:
         return model
 
     tables = {}
-    for neurons in (run.neurons, *(NeuronSet.load(given.sets / f"{m}.json") for m in METHODS)):
+    sets = [run.neurons, *(NeuronSet.load(given.sets / f"{m}.json") for m in METHODS)]
+    write_frame(overlap(sets), given.sets / "overlap.csv", index=True)
+    for neurons in sets:
         own = neurons is run.neurons
         home = run.folder / "evaluations" if own else given.run / "rivals" / neurons.name
         masked, control = (

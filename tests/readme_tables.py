@@ -4,6 +4,7 @@
 """
 
 import json
+import math
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -44,6 +45,16 @@ def _read(name: str) -> list[dict]:
 
 def _tested(row: dict) -> str:
     return p_text(row["p_holm"]) + (" *" if row["significant"] else "")
+
+
+def notebook_seconds() -> dict[str, float]:
+    """What each notebook took, by name."""
+    return json.loads((RESULTS / "notebooks.json").read_text())["seconds"]
+
+
+def notebook_minutes(name: str) -> int:
+    """As the README and the notebook's first cell say it."""
+    return math.ceil(notebook_seconds()[name] / 60)
 
 
 def study() -> list[str]:

@@ -17,6 +17,8 @@ from readme_tables import (
     country_words,
     in_short,
     joint_ratio,
+    notebook_minutes,
+    notebook_seconds,
     nothing_words,
     own_words,
     paper_commands,
@@ -68,6 +70,12 @@ SPEED = {
     ),
     "evaluation, 512 instances of BLEnD": ("evaluation-blend", "time, naive / ours"),
 }
+
+
+def test_minutes_of_the_notebooks():
+    rows = re.findall(r"^\| \[.\d?\]\(notebooks/(\w+)\.ipynb\) \| .* \| (\d) \| ", README, re.M)
+    measured = {name: notebook_minutes(name) for name in notebook_seconds()}
+    assert {name: int(minutes) for name, minutes in rows} == measured
 
 
 @pytest.mark.parametrize("table", TABLES, ids=lambda table: table.__name__)

@@ -185,6 +185,18 @@ def lora(base: Path, folder: Path) -> Path:
     return folder
 
 
+def of_two(cloze: str, *options: str) -> Instance:
+    """A question with two options, the first of them right."""
+    one = instances(1)[0]
+    return replace(one, id=cloze, cloze=cloze, options=options, answer=0, labels=("A", "B"))
+
+
+def of_one_length() -> tuple[Instance, Instance]:
+    """Two questions with as many tokens each, and different answers."""
+    iran = of_two("what do people in iran drink", "rice", "tea")
+    return of_two("what do people in china drink", "tea", "wine"), iran
+
+
 def instances(count: int = 12) -> list[Instance]:
     """Questions of different lengths whose answers have one, two or three tokens."""
     questions = (

@@ -1,7 +1,6 @@
 """The exercises: what is right passes, each usual mistake is told by its name."""
 
 import math
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -226,17 +225,10 @@ def together(f):
     return f(1, 1) - f(0, 0) - (f(1, 1) - f(0, 1)) - (f(1, 1) - f(1, 0))
 
 
-def of_two(cloze, *options):
-    """Two options, the first of them right."""
-    one = tiny.instances()[0]
-    return replace(one, id=cloze, cloze=cloze, options=options, answer=0, labels=("A", "B"))
-
-
 @pytest.fixture(scope="module")
 def pair(model):
     """Two questions of one length, each with its answer."""
-    china = of_two("what do people in china drink", "tea", "wine")
-    return exercises.pair_of(model, china, of_two("what do people in iran drink", "rice", "tea"))
+    return exercises.pair_of(model, *tiny.of_one_length())
 
 
 def log_p(model, prompt, hooks=()):
@@ -296,7 +288,7 @@ def test_the_patch(model, pair, mistake, hint):
 @pytest.mark.model
 def test_pairs_of_two_lengths_are_refused(model):
     short, long = (
-        of_two(cloze, answer, "wine")
+        tiny.of_two(cloze, answer, "wine")
         for cloze, answer in (("eat rice", "tea"), ("eat rice bread", "rice"))
     )
     with pytest.raises(CulnigError, match="2 and 3 tokens: take a pair of one length"):

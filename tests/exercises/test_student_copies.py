@@ -8,12 +8,21 @@ import numpy as np
 import pytest
 import tiny
 
-from culnig_tl import exercises
+from culnig_tl import activation_shares, exercises
+from culnig_tl.analysis.simulation import simulate_study
 from culnig_tl.exercises import NotYet
 
 nbformat = pytest.importorskip("nbformat", reason="the extra 'notebook' is not installed")
 FOLDER = Path(__file__).parents[2] / "notebooks"
-EXERCISES = {"00_one_neuron_by_hand": 3, "01_quickstart": 1}
+EXERCISES = {
+    "00_one_neuron_by_hand": 3,
+    "01_from_scores_to_a_set": 1,
+    "02_is_the_gradient_right": 2,
+    "03_patching": 2,
+    "04_how_much_evidence": 2,
+    "05_culture_or_language": 1,
+    "06_your_model_your_question": 1,
+}
 
 
 def cells(folder, name):
@@ -40,6 +49,10 @@ def names():
     prompt = exercises.prompt_of(model, tiny.instances()[0])
     values = np.random.default_rng(0).normal(size=101)
     return {
+        "pair": exercises.pair_of(model, *tiny.of_one_length()),
+        "shares": activation_shares(model, tiny.TEXTS, context=8),
+        "simulate_study": simulate_study,
+        "Path": Path,
         "exercises": exercises,
         "np": np,
         "model": model,

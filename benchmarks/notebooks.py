@@ -1,0 +1,48 @@
+"""Every notebook from top to bottom, as a class sees it: its outputs and its seconds are kept.
+
+    python benchmarks/notebooks.py            # all of them
+    python benchmarks/notebooks.py 02_ 03_    # those whose names begin so
+
+The seconds are of the whole, the model's loading among them. Nothing else should run beside it.
+"""
+
+import argparse
+import time
+from pathlib import Path
+
+import nbformat
+from common import RESULTS, machine
+from nbclient import NotebookClient
+
+from culnig_tl.files import read_json, write_json
+
+FOLDER = Path(__file__).parents[1] / "notebooks"
+FILE = RESULTS / "notebooks.json"
+
+
+def main() -> None:
+    options = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    options.add_argument("names", nargs="*", default=[""])
+    names = tuple(options.parse_args().names)
+    seconds = read_json(FILE)["seconds"] if FILE.exists() else {}
+    for path in sorted(FOLDER.glob("*.ipynb")):
+        if not path.name.startswith(names):
+            continue
+        notebook = nbformat.read(path, as_version=4)
+        start = time.perf_counter()
+        client = NotebookClient(notebook, timeout=900, kernel_name="python3", record_timing=False)
+        client.execute(cwd=str(FOLDER))
+        seconds[path.stem] = round(time.perf_counter() - start, 1)
+        for cell in notebook.cells:
+            if cell.cell_type == "code":
+                cell.outputs = [one for one in cell.outputs if one.get("name") != "stderr"]
+        nbformat.write(notebook, path)
+        kilobytes = path.stat().st_size / 1000
+        print(f"{path.stem}: {seconds[path.stem]:.0f} s, {kilobytes:.0f} kB", flush=True)
+        stems = {one.stem for one in FOLDER.glob("*.ipynb")}
+        kept = {name: seconds[name] for name in sorted(seconds) if name in stems}
+        write_json(FILE, {"machine": machine(), "seconds": kept})
+
+
+if __name__ == "__main__":
+    main()
