@@ -57,6 +57,7 @@ def copy(file: Path) -> Path:
 def reference() -> str:
     """Every public name by the file that has it, in the order of the rooms."""
     import culnig_tl
+    from culnig_tl import exercises
 
     parts = ["# Reference\n\n`from culnig_tl import *` gives these names, and no more.\n"]
     rooms = ("", "tasks", "neurons", "models", "measure", "analysis", "training", "study")
@@ -70,6 +71,9 @@ def reference() -> str:
             parts.append(f"## {room}\n")
         for module, names in found:
             parts += [f"::: culnig_tl.{module}.{name}\n" for name in names]
+    parts.append("## exercises\n\n`from culnig_tl import exercises`; the notebooks call these.\n")
+    checks = [getattr(exercises, name) for name in exercises.__all__]
+    parts += [f"::: {check.__module__}.{check.__name__}\n" for check in checks]
     return "\n".join(parts)
 
 

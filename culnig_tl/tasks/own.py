@@ -9,6 +9,7 @@ from pathlib import Path
 import pandas as pd
 
 from culnig_tl.errors import CulnigError
+from culnig_tl.tasks import own_names
 from culnig_tl.tasks.everyday import content_words
 from culnig_tl.tasks.instances import Instance, Split, stable_random
 from culnig_tl.tasks.question_rows import (
@@ -55,6 +56,12 @@ class Questions:
     drawn: int
     split_by: str
 
+    @property
+    def names(self) -> tuple[Instance, ...]:
+        """Passages whose answer is a group's name: what the filter of names is found on."""
+        items = own_names.load_items("neuron", None, self.file)
+        return tuple(render(items, [own_names.TEMPLATE], "own-names", split="neuron"))
+
     def counts(self) -> pd.DataFrame:
         """Questions by group and split."""
         rows = {
@@ -91,7 +98,7 @@ def load_questions(path: str | Path) -> Questions:
     - `category`, `id`; `group_in_text`: the group as a sentence has it, such as `a nurse`.
 
     Returns:
-        The splits; `neuron` and `control` go into `attribute`, `test` into `evaluate`.
+        The splits; `neuron`, `control` and `names` go into `attribute`, `test` into `evaluate`.
 
     Raises:
         CulnigError: the file cannot be read, or a row is wrong; the message gives its number.

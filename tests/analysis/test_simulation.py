@@ -13,14 +13,14 @@ LOW, HIGH = (stats.binom.ppf(q, 200, 0.05) / 200 for q in (0.025, 0.975))
 
 @pytest.mark.parametrize("metric", ["correct", "nats"])
 def test_a_true_null_is_rejected_in_5_percent(metric):
-    rate = rejections(STUDIES, metric=metric, questions=100, instances=5, resamples=300)
+    rate = rejections(STUDIES, metric=metric, questions=100, instances=5, sets=3, resamples=300)
     assert LOW <= rate <= HIGH
 
 
 @pytest.mark.parametrize("metric", ["correct", "nats"])
 def test_counted_in_instances_it_is_rejected_far_more_often(metric):
     rate = rejections(
-        STUDIES, metric=metric, unit="instances", questions=100, instances=5, resamples=300
+        STUDIES, metric=metric, unit="instances", questions=100, instances=5, sets=3, resamples=300
     )
     assert rate > 2 * HIGH
 

@@ -293,3 +293,8 @@ def test_an_unknown_task_and_an_unknown_country():
         load_task("jobs", "test")
     with pytest.raises(CulnigError, match=r"unknown country 'nurse': .* questions of your own \(-"):
         load_task("everyday", "test", groups=["nurse"])
+
+
+def test_names_are_those_of_the_task(tmp_path):
+    path = jobs(tmp_path)
+    assert list(load_questions(path).names) == load_task("own-names", "neuron", data=path)
