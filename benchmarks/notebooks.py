@@ -9,6 +9,8 @@ The seconds are of the whole, the model's loading among them. Nothing else shoul
 import argparse
 import base64
 import io
+import math
+import re
 import time
 from pathlib import Path
 
@@ -38,6 +40,12 @@ def smaller(picture: str) -> str:
     return base64.b64encode(kept.getvalue()).decode()
 
 
+def runs_in(seconds: float) -> str:
+    """What a notebook's first cell says."""
+    minutes = math.ceil(seconds / 60)
+    return f"Runs in {minutes} minute{'s' if minutes > 1 else ''}"
+
+
 def main() -> None:
     options = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     options.add_argument("names", nargs="*", default=[""])
@@ -58,6 +66,8 @@ def main() -> None:
                     if "image/png" in output.get("data", {}):
                         output.data["image/png"] = smaller(output.data["image/png"])
         notebook.metadata.pop("widgets", None)
+        head = notebook.cells[0]
+        head.source = re.sub(r"Runs in \w+ minutes?", runs_in(seconds[path.stem]), head.source)
         nbformat.write(notebook, path)
         kilobytes = path.stat().st_size / 1000
         print(f"{path.stem}: {seconds[path.stem]:.0f} s, {kilobytes:.0f} kB", flush=True)

@@ -126,7 +126,7 @@ def test_the_setup_cell_installs_where_the_package_is_missing(monkeypatch):
     assert asked == []
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     shell.run_cell(source).raise_error()
-    assert asked == ['--quiet "culnig-tl[demo,lora]"']
+    assert asked == ['install --quiet "culnig-tl[demo,lora]"']
 
 
 @tiny.needs_gemma

@@ -9,7 +9,7 @@ from culnig_tl.study.same_study import STEPS
 TABLES = (
     *("table", "probability", "groups", "countries", "sets", "matched", "ablations", "parts"),
     *("sweep", "reductions", "reductions_low", "reductions_high", "ranks", "own", "own_nats"),
-    *("overlap", "stability"),
+    *("overlap", "stability", "writes"),
 )
 _FOLDERS = ("scores", "sets", "evaluations", "figures", *STEPS)
 # Of what is written into these folders; a model's own files beside its weights too.

@@ -9,6 +9,7 @@ import re
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -49,6 +50,7 @@ from culnig_tl.study.section import (
     table_rows,
     templates,
 )
+from culnig_tl.study.top_neurons import noted_writes, top_neurons
 from culnig_tl.study.verdict import verdict
 from culnig_tl.tasks import OWN, OWN_NAMES, TASKS
 
@@ -84,6 +86,7 @@ def write_report(run: Run) -> Path:
         figures=run.folder / "figures",
         changed=changed_answers(run),
         command=command_line(run.study, run.folder),
+        raised=noted_writes(run.folder),
     )
     file = run.folder / "report.html"
     write_atomically(file, lambda name: name.write_text(html, encoding="utf-8"))
@@ -101,6 +104,7 @@ def render_report(
     sections: Sequence[tuple[Section, Any]] = (),
     changed: Mapping[str, Any] | None = None,
     command: str = "",
+    raised: Mapping[tuple[int, str, int], str] = MappingProxyType({}),
 ) -> str:
     """The HTML of a run's report; its figures go into the folder `figures` too.
 
@@ -114,6 +118,7 @@ def render_report(
         sections: of steps, each with what it read.
         changed: of `changed_answers`.
         command: that made the run.
+        raised: what neurons write, by layer, site and index.
     """
     arguments = about["arguments"]
     variant, target = arguments["variant"], arguments.get("target")
@@ -180,8 +185,9 @@ def render_report(
         shown["own"] = _with_published(tables["own"], found)
         for name in {"own", "own_nats"} & set(shown):
             shown[name] = shown[name].dropna(axis="columns", how="all")
-    mean = scores.mean(variant=variant, target=target)[neurons.ids]
-    top = neurons.frame().assign(score=mean).nlargest(20, "score")
+    top = top_neurons(neurons, scores, variant=variant, target=target)
+    keys = zip(top["layer"], top["site"], top["index"], strict=True)
+    top["raised"] = [raised.get(key, "") for key in keys]
     environment = templates(arguments["task"])
     labels = Labels()
     environment.filters |= {
@@ -210,6 +216,7 @@ def render_report(
         },
         published={k: [] if v is None else table_rows(v) for k, v in found.items()},
         top=top.to_dict("records"),
+        raised=bool(raised),
         variant=variant,
         target=target or scores.targets[0],
         figures=_saved(drawn, figures),

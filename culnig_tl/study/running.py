@@ -27,7 +27,7 @@ from culnig_tl.study.folder import (
     study_arguments,
     with_absolute_paths,
 )
-from culnig_tl.study.maskings import Masking, instances_of, study_maskings
+from culnig_tl.study.maskings import GENERAL, Masking, instances_of, study_maskings
 from culnig_tl.study.once import (
     evaluation_once,
     scores_once,
@@ -41,6 +41,7 @@ from culnig_tl.study.same_study import (
     check_numbers,
     check_same_study,
 )
+from culnig_tl.study.top_neurons import note_writes
 
 _log = logging.getLogger(__name__)
 
@@ -107,6 +108,7 @@ def run_study(study: Study, out: str | Path, *, anew: bool = False) -> Run:
     sets = select_sets(maskings, scores)
     _save_sets(out, maskings, sets)
     write_stability(out, [m for m in maskings if m.name in sets], scores)
+    note_writes(out, model, sets[GENERAL], scores=scores["neuron"], study=study)
     maskings = [masking for masking in maskings if masking.select is None or masking.name in sets]
     for number, masking in enumerate(maskings):
         file, neurons = evaluation_file(out, masking.name), sets.get(masking.name)

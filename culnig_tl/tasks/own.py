@@ -9,9 +9,10 @@ from pathlib import Path
 import pandas as pd
 
 from culnig_tl.errors import CulnigError
-from culnig_tl.tasks import own_names
 from culnig_tl.tasks.everyday import content_words
 from culnig_tl.tasks.instances import Instance, Split, stable_random
+from culnig_tl.tasks.own_names import TEMPLATE as NAMES_TEMPLATE
+from culnig_tl.tasks.own_names import load_items as load_names
 from culnig_tl.tasks.question_rows import (
     HALVES,
     Row,
@@ -59,8 +60,8 @@ class Questions:
     @property
     def names(self) -> tuple[Instance, ...]:
         """Passages whose answer is a group's name: what the filter of names is found on."""
-        items = own_names.load_items("neuron", None, self.file)
-        return tuple(render(items, [own_names.TEMPLATE], "own-names", split="neuron"))
+        items = load_names("neuron", None, self.file)
+        return tuple(render(items, [NAMES_TEMPLATE], "own-names", split="neuron"))
 
     def counts(self) -> pd.DataFrame:
         """Questions by group and split."""

@@ -1,4 +1,7 @@
-"""200 studies in which masking does what random neurons do, with five instances of each question."""
+"""200 studies in which masking does what random neurons do, with five instances of each question.
+
+Those marked `slow` CI sees in the notebook on evidence, which asserts the same.
+"""
 
 import pytest
 from scipy import stats
@@ -17,6 +20,7 @@ def test_a_true_null_is_rejected_in_5_percent(metric):
     assert LOW <= rate <= HIGH
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("metric", ["correct", "nats"])
 def test_counted_in_instances_it_is_rejected_far_more_often(metric):
     rate = rejections(
@@ -33,6 +37,7 @@ def test_the_loss_is_what_was_asked_for():
     assert sum(losses) / 100 == pytest.approx(0.1, abs=0.015)
 
 
+@pytest.mark.slow
 def test_the_questions_that_a_loss_takes_find_it():
     # 0.33 is the deviation over questions in these studies.
     needed = questions_for(0.05, deviation=0.33)
