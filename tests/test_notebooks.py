@@ -67,8 +67,9 @@ def test_same_knows_another_number():
     "name",
     [pytest.param(name, marks=[pytest.mark.slow] * name.startswith(SLOW)) for name in NAMES],
 )
-def test_notebook_shows_what_is_stored(name):
+def test_notebook_shows_what_is_stored(monkeypatch, name):
     """Its own cells assert what its text says; here its outputs are held against the stored."""
+    monkeypatch.delenv("MPLBACKEND", raising=False)  # pictures come out as in a browser
     notebook = nbformat.from_dict(json.loads(json.dumps(NOTEBOOKS[name])))
     NotebookClient(notebook, timeout=600, kernel_name="python3").execute(cwd=str(FOLDER))
     ran = [cell for cell in notebook.cells if cell.cell_type == "code"]

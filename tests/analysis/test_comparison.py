@@ -292,7 +292,7 @@ def test_false_positives_of_200_null_simulations():
     rng = np.random.default_rng(0)
     rows = [
         compare(
-            drawn(rng, 0.7), drawn(rng, 0.6), [drawn(rng, 0.6) for _ in range(10)], resamples=500
+            drawn(rng, 0.7), drawn(rng, 0.6), [drawn(rng, 0.6) for _ in range(3)], resamples=500
         ).loc["everyday"]
         for _ in range(200)
     ]

@@ -14,6 +14,7 @@ STUDIES = range(200)
 LOW, HIGH = (stats.binom.ppf(q, 200, 0.05) / 200 for q in (0.025, 0.975))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("metric", ["correct", "nats"])
 def test_a_true_null_is_rejected_in_5_percent(metric):
     rate = rejections(STUDIES, metric=metric, questions=100, instances=5, sets=3, resamples=300)

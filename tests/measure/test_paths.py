@@ -69,6 +69,7 @@ def test_shares_add_up_to_the_true_effect(kind, model_class):
     np.testing.assert_allclose(few["share"], frame["share"], rtol=1e-3, atol=1e-6)
 
 
+@pytest.mark.slow  # CI sees it in the notebook on the gradient
 @tiny.needs_gemma
 def test_shares_add_up_on_gemma():
     """Within 2% with ten nodes, where single first-order effects miss by a factor."""
