@@ -92,7 +92,8 @@ class ModelFacts:
         return f"{self.name}: {self.architecture}, {self.parameters:,} parameters, {self.layout}"
 
     def _repr_html_(self) -> str:
-        return self.table().to_html()
+        cell = '<td style="text-align: left; white-space: normal">'  # some are sentences
+        return self.table().to_html().replace("<td>", cell)
 
 
 def model_facts(name: str, *, trust_remote_code: bool = False, measure: bool = True) -> ModelFacts:

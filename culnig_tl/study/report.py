@@ -17,6 +17,7 @@ import pandas as pd
 from markupsafe import Markup
 from matplotlib.axes import Axes
 
+from culnig_tl.analysis.drawing import with_fewer_colours
 from culnig_tl.analysis.plots import (
     plot_comparison,
     plot_distribution,
@@ -268,7 +269,7 @@ def _saved(figures: Mapping[str, Axes], folder: Path) -> dict[str, str]:
             warnings.filterwarnings("ignore", message="Glyph .* missing from font")
             figure.savefig(buffer, format="png", dpi=120, bbox_inches="tight")  # type: ignore[union-attr]
         plt.close(figure)  # type: ignore[arg-type]
-        png = buffer.getvalue()
+        png = with_fewer_colours(buffer.getvalue())
         file = folder / f"{'-'.join(re.findall('[A-Za-z0-9]+', name))}.png"
         write_atomically(file, lambda path, png=png: path.write_bytes(png))
         encoded = base64.b64encode(png).decode("ascii")

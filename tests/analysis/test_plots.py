@@ -1,12 +1,16 @@
 """Figures: every one draws on the axes it is given, and gives them back."""
 
 import inspect
+import io
 
 import matplotlib.pyplot as plt
+import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 
 from culnig_tl.analysis import effect_plots, plots
+from culnig_tl.analysis.drawing import with_fewer_colours
 from culnig_tl.analysis.plots import finetuning_figure, plot_finetuning
 from culnig_tl.errors import CulnigError
 
@@ -95,3 +99,18 @@ def test_a_figure_of_all_curves():
         "culture, learning rate 0.001",
     ]
     assert [axes.get_legend() is None for axes in figure.axes] == [True, False] * 2
+
+
+def test_fewer_colours_are_the_same_picture():
+    axes = plt.subplots()[1]
+    axes.imshow(np.arange(100).reshape(10, 10), cmap="Reds")
+    whole = io.BytesIO()
+    axes.get_figure().savefig(whole, format="png")
+    small = with_fewer_colours(whole.getvalue())
+    assert len(small) < 0.6 * len(whole.getvalue())
+    one, other = (
+        np.asarray(Image.open(io.BytesIO(png)).convert("RGB"), dtype=float)
+        for png in (whole.getvalue(), small)
+    )
+    assert one.shape == other.shape
+    assert np.abs(one - other).mean() < 2  # of 255

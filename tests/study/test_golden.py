@@ -1,5 +1,7 @@
 """A whole study of the byte model gives the tables, sets and report that it gave before."""
 
+import re
+
 import golden
 from command import culnig
 
@@ -17,6 +19,10 @@ def test_the_study_gives_what_it_gave(monkeypatch, capsys, tmp_path):
         if (difference := golden.difference(text, expected[name]))
     }
     assert not differences
+    # A run with every step on it: the page can be sent by mail, and asks nothing of a network.
+    page = (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
+    assert len(page) < 3_000_000
+    assert not re.search(r"(src|href)=[\"']?https?:", page)
 
 
 def test_a_difference_is_found():

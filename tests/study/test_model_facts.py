@@ -143,6 +143,6 @@ def test_an_architecture_that_cannot_be_hooked(folder, monkeypatch):
 
 def test_a_notebook_shows_the_table(folder):
     facts = model_facts(folder, measure=False)
-    assert "<td>LlamaForCausalLM</td>" in facts._repr_html_()
+    assert ">LlamaForCausalLM</td>" in facts._repr_html_()
     assert repr(facts).startswith(f"{folder}: LlamaForCausalLM, ")
     assert str(neuron_layout(folder)) in repr(facts)

@@ -9,6 +9,7 @@ import tiny
 from command import Captured, byte_run, culnig
 
 from culnig_tl import CulnigError, NeuronSet, attribute, exact_effects
+from culnig_tl.local_html import LocalHTML
 from culnig_tl.measure.neuron_facts import neuron_facts
 from culnig_tl.models.description import layout_of
 from culnig_tl.neurons.layout import NeuronLayout
@@ -159,3 +160,9 @@ def test_a_token_is_no_markup():
     assert "<img" not in page
     assert "&lt;b&gt;" in page
     assert facts_of(page)["neurons"] == [fact]
+
+
+def test_a_notebook_shows_a_page_and_its_text_is_short():
+    page = LocalHTML("<p>" + "x" * 1000)
+    assert page._repr_html_() == str(page)
+    assert repr(page) == "HTML of 1,003 characters"
