@@ -48,7 +48,7 @@ def note_writes(
         chosen = NeuronSet(neurons.layout, neurons.ids[top.index], neurons.name)
         found = written_tokens(model, chosen, k=TOKENS)
         raised = found[found["side"] == 1].groupby(["layer", "site", "index"])["token"]
-        texts = {key: ", ".join(map(str.strip, tokens)) for key, tokens in raised}
+        texts = {key: ", ".join(t.strip() or repr(t) for t in tokens) for key, tokens in raised}
         rows = [{**one._asdict(), "raised": texts.get(tuple(one), "")} for one in chosen]
         write_frame(pd.DataFrame(rows), out / FILE)
 

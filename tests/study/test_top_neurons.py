@@ -25,8 +25,8 @@ def test_what_is_noted_is_what_they_write(run):
     written = written_tokens(run.load_model(), run.neurons, k=TOKENS)
     raised = written[written["side"] == 1].groupby(["layer", "site", "index"])["token"]
     for key, text in noted.items():
-        expected = "" if key[1] in "qk" else ", ".join(map(str.strip, raised.get_group(key)))
-        assert text == expected
+        tokens = [] if key[1] in "qk" else raised.get_group(key)
+        assert text == ", ".join(token.strip() or repr(token) for token in tokens)
 
 
 def test_the_groups_are_those_with_the_highest_scores(run):
