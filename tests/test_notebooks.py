@@ -15,6 +15,8 @@ import readme_tables
 import tiny
 from nbclient import NotebookClient
 
+from notebooks import lasting
+
 FOLDER = Path(__file__).parents[1] / "notebooks"
 NOTEBOOKS = {path.stem: nbformat.read(path, as_version=4) for path in FOLDER.glob("*.ipynb")}
 NAMES = sorted(NOTEBOOKS)
@@ -35,13 +37,13 @@ def code_cells(name):
 def shown(cell):
     """The text that a cell shows; of a picture, that there is one."""
     texts = []
-    for output in cell.outputs:
+    for output in filter(lasting, cell.outputs):
         data = output.get("data", {})
         if output.get("name") == "stdout":
             texts.append(output["text"])
         elif "image/png" in data:
             texts.append("(a picture)")
-        elif "text/plain" in data and not data["text/plain"].startswith(("Output(", "Loading")):
+        elif "text/plain" in data:
             texts.append(data["text/plain"])
     return "\n".join(texts).strip()
 
