@@ -5,12 +5,22 @@ from collections.abc import Callable
 from typing import Any
 
 from culnig_tl.errors import CulnigError
+from culnig_tl.models.choices import HookedModel
+from culnig_tl.models.description import layout_of
+from culnig_tl.neurons.layout import Neuron
+from culnig_tl.neurons.sets import NeuronSet
 
 NEAR = 1e-4  # relative; what the same sum in another order differs by is far below
 
 
 class NotYet(CulnigError):
     """An exercise that is not solved: what was returned, what was expected, and a hint."""
+
+
+def gates_of(model: HookedModel, layer: int) -> NeuronSet:
+    """All gate neurons of a layer."""
+    layout = layout_of(model)
+    return NeuronSet.of(layout, [Neuron(layer, "gate", index) for index in range(layout.gate)])
 
 
 def called(call: Callable[[], Any]) -> Any:
@@ -25,6 +35,7 @@ def called(call: Callable[[], Any]) -> Any:
 
 
 def number(what: str, value: Any) -> float:
+    """It as one number, or what it is instead."""
     try:
         return float(value)
     except (TypeError, ValueError, RuntimeError) as error:

@@ -7,7 +7,14 @@ from typing import Any
 import numpy as np
 import torch
 
-from culnig_tl.exercises.checking import NEAR, NotYet, called, compare_numbers, number
+from culnig_tl.exercises.checking import (
+    NEAR,
+    NotYet,
+    called,
+    compare_numbers,
+    gates_of,
+    number,
+)
 from culnig_tl.measure.effects import exact_effects
 from culnig_tl.measure.evaluation import evaluate
 from culnig_tl.measure.taylor import position_scores
@@ -143,9 +150,7 @@ def first_order(
         ...
         culnig_tl.exercises.checking.NotYet: n dP/dn has the shape (1, 1), ...
     """
-    layout = layout_of(model)
-    gates = [Neuron(layer, "gate", index) for index in range(layout.gate)]
-    expected = position_scores(model, prompt, NeuronSet.of(layout, gates)).T
+    expected = position_scores(model, prompt, gates_of(model, layer)).T
     returned = called(lambda: yours(model, prompt, layer))
     detached = returned.detach().cpu() if hasattr(returned, "detach") else returned
     found = np.asarray(detached, dtype=float)

@@ -4,13 +4,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from culnig_tl.errors import CulnigError
-from culnig_tl.exercises.checking import called, compare_numbers, number
+from culnig_tl.exercises.checking import called, compare_numbers, gates_of, number
 from culnig_tl.measure.patching import activation_patch, with_answers
 from culnig_tl.models.choices import HookedModel
-from culnig_tl.models.description import layout_of
 from culnig_tl.models.prompts import Prompt
-from culnig_tl.neurons.layout import Neuron
-from culnig_tl.neurons.sets import NeuronSet
 from culnig_tl.tasks.instances import Instance
 
 
@@ -74,7 +71,7 @@ def preference(
         ...
         culnig_tl.exercises.checking.NotYet: D is 99, expected ...
     """
-    found = _measured(model, pair, layer=0)
+    found = _measured(model, pair.source, pair.base, layer=0)
     before, in_source = found["before"], found["in_source"]
     mine = number("D", called(lambda: yours(model, pair)))
     hints = {
@@ -112,14 +109,15 @@ def patched_preference(
         ...
         culnig_tl.exercises.checking.NotYet: D with the patch is 99, expected ...
     """
-    found = _measured(model, pair, layer=layer)
+    found = _measured(model, pair.source, pair.base, layer=layer)
+    other_way = _measured(model, pair.base, pair.source, layer=layer)
     after = found["after"]
     mine = number("D with the patch", called(lambda: yours(model, pair, layer)))
     hints = {
         found["before"]: "that is D without a patch: does your hook return what it changed?",
         found["moved"]: "that is how far D moved: give D itself",
         found["in_source"]: "that is D in the source's own run: patch the base's",
-        _reversed(model, pair, layer): "that puts the base's activations into the source's run",
+        -other_way["after"]: "that puts the base's activations into the source's run",
     }
     otherwise = (
         "keep blocks.LAYER.mlp.hook_pre of the source's question, and put it at the same positions "
@@ -132,17 +130,7 @@ def patched_preference(
     )
 
 
-def _gates(model: HookedModel, layer: int) -> NeuronSet:
-    layout = layout_of(model)
-    return NeuronSet.of(layout, [Neuron(layer, "gate", index) for index in range(layout.gate)])
-
-
-def _measured(model: HookedModel, pair: PromptPair, *, layer: int) -> dict:
-    source, base = pair.source.instance, pair.base.instance
-    return activation_patch(model, source, base, neurons=_gates(model, layer), align="refuse")
-
-
-def _reversed(model: HookedModel, pair: PromptPair, layer: int) -> float:
-    source, base = pair.source.instance, pair.base.instance
-    found = activation_patch(model, base, source, neurons=_gates(model, layer), align="refuse")
-    return -found["after"]
+def _measured(model: HookedModel, source: Prompt, base: Prompt, *, layer: int) -> dict:
+    """`activation_patch` of a layer's gates."""
+    gates = gates_of(model, layer)
+    return activation_patch(model, source.instance, base.instance, neurons=gates, align="refuse")

@@ -239,18 +239,16 @@ def preferred(model, pair):
     return log_p(model, pair.other) - log_p(model, pair.base)
 
 
-def patched(model, pair, layer, source=None, bases=None):
+def patched(model, pair, layer):
     name = f"blocks.{layer}.mlp.hook_pre"
-    source = source or pair.source
-    _, cache = model.run_with_cache(torch.tensor([source.tokens]))
+    _, cache = model.run_with_cache(torch.tensor([pair.source.tokens]))
 
     def put(activation, hook):
         activation = activation.clone()
-        activation[:, : len(source.tokens)] = cache[name]
+        activation[:, : len(pair.source.tokens)] = cache[name]
         return activation
 
-    first, second = bases or (pair.other, pair.base)
-    return log_p(model, first, [(name, put)]) - log_p(model, second, [(name, put)])
+    return log_p(model, pair.other, [(name, put)]) - log_p(model, pair.base, [(name, put)])
 
 
 @pytest.mark.model
